@@ -1,0 +1,23 @@
+"""The one kind of error a user sees: a sentence, never a traceback."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class CaelabError(Exception):
+    """What a user can cause and mend; the command line prints it after ``error:`` and exits with status 2.
+
+    The message says what was expected, what came, and what to do.
+    """
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> CaelabError:
+    """The error for a misspelt name, with the nearest known ones.
+
+    >>> print(unknown_name("recipe", "caee", ["cae", "rcae", "ae"]))
+    unknown recipe 'caee'; did you mean 'cae'? Known: ae, cae, rcae
+    """
+    known = sorted(known)
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return CaelabError(f"unknown {kind} {name!r}{hint} Known: {', '.join(known) or 'none'}")
