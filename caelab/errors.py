@@ -21,3 +21,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> CaelabError:
     near = get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return CaelabError(f"unknown {kind} {name!r}{hint} Known: {', '.join(known) or 'none'}")
+
+
+class NotApplicable(CaelabError):
+    """An analysis has no meaning for a run: no labels, no images, no known truth. Others go on without it."""

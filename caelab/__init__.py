@@ -1,0 +1,48 @@
+"""caelab: a laboratory for regularized auto-encoders.
+
+The names a user needs stand here; each is imported when first used, so that the command line starts at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from caelab.errors import CaelabError
+from caelab.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from caelab.data import Dataset, load_dataset
+    from caelab.jacobian.service import Jacobian, jacobian
+    from caelab.runs import Run, load_run
+    from caelab.study import Study
+    from caelab.training import train
+
+__version__ = "0.1.0"
+__all__ = [
+    "CaelabError",
+    "Dataset",
+    "Jacobian",
+    "Run",
+    "Study",
+    "hookimpl",
+    "jacobian",
+    "load_dataset",
+    "load_run",
+    "train",
+]
+
+_HOMES = {
+    "Dataset": "caelab.data",
+    "Jacobian": "caelab.jacobian.service",
+    "Run": "caelab.runs",
+    "Study": "caelab.study",
+    "jacobian": "caelab.jacobian.service",
+    "load_dataset": "caelab.data",
+    "load_run": "caelab.runs",
+    "train": "caelab.training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'caelab' has no attribute {name!r}")

@@ -1,0 +1,106 @@
+"""Measuring runs: an analysis turns a run into a tidy table, which is stored before anything is drawn from it."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from caelab.catalogue import catalogue
+from caelab.errors import CaelabError
+from caelab.files import written_aside
+from caelab.runs import Run
+from caelab.schema import checked_options
+from caelab.streams import Streams
+
+ABOUT_A_RUN = ("model", "seed")
+GIVEN_BY_CORE = ("run", "streams")
+
+
+@runtime_checkable
+class Analysis(Protocol):
+    """What a plugin registers as an analysis; a module with these two functions is one.
+
+    It may add ``summarise(table) -> {column: number}``, what the summary shows of one run.
+    """
+
+    def measure(self, run: Run, streams: Streams) -> pd.DataFrame:
+        """Numbers of one run, tidy: one row per observation. Further parameters are the analysis's options."""
+        ...
+
+    def draw(self, table: pd.DataFrame) -> Figure:
+        """A figure from nothing but the table, whose columns ``model`` and ``seed`` tell the runs apart."""
+        ...
+
+
+def analyse(run: Run, name: str, **options: Any) -> pd.DataFrame:
+    """Measure one run, or read the table back if the run's folder holds it.
+
+    Returns:
+        The analysis's table with the columns ``model`` and ``seed`` put in front.
+
+    Raises:
+        CaelabError: an unknown analysis or option, or an analysis that fails on this run.
+        NotApplicable: the analysis has no meaning for this run.
+    """
+    analysis = load_analysis(name)
+    options = checked_options(analysis.measure, options, name, GIVEN_BY_CORE)
+    path = run.path / "tables" / f"{_table_name(name, options, analysis)}.parquet" if run.path else None
+    if path and path.is_file():
+        return _with_names(pd.read_parquet(path), run)
+    table = _measured(run, name, analysis, options)
+    if path:
+        with written_aside(path) as partial:
+            table.to_parquet(partial)
+    return _with_names(table, run)
+
+
+def load_analysis(name: str) -> Any:
+    """The analysis of that name; its two functions are there."""
+    analysis = catalogue().get("analysis", name)
+    missing = [part for part in ("measure", "draw") if not callable(getattr(analysis, part, None))]
+    if missing:
+        raise CaelabError(f"the analysis {name!r} lacks {' and '.join(missing)}; it needs measure(run, streams) and draw(table)")
+    return analysis
+
+
+def _table_name(name: str, options: Mapping[str, Any], analysis: Any) -> str:
+    source = inspect.getsource(inspect.getmodule(analysis.measure) or analysis)
+    digest = hashlib.sha256(json.dumps([options, source], sort_keys=True, default=str).encode())
+    return f"{name}-{digest.hexdigest()[:8]}"
+
+
+def _measured(run: Run, name: str, analysis: Any, options: Mapping[str, Any]) -> pd.DataFrame:
+    try:
+        table: pd.DataFrame = analysis.measure(run, Streams(run.seed), **options)
+    except CaelabError:
+        raise
+    except Exception as error:  # a plugin may fail in any way
+        raise CaelabError(f"the analysis {name!r} failed on {run.label!r}: {type(error).__name__}: {error}") from error
+    taken = [column for column in ABOUT_A_RUN if column in table.columns]
+    if taken:
+        raise CaelabError(f"the analysis {name!r} returns the column {taken[0]!r}, which caelab adds itself; rename it")
+    return table
+
+
+def _with_names(table: pd.DataFrame, run: Run) -> pd.DataFrame:
+    front = pd.DataFrame({"model": run.label, "seed": run.seed}, index=table.index)
+    return pd.concat([front, table], axis=1)
+
+
+def gather(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """The tables of many runs as one."""
+    return pd.concat(list(tables), ignore_index=True)
+
+
+def summarise(name: str, table: pd.DataFrame) -> dict[str, float]:
+    """What the summary shows of one run's table; nothing where the analysis has no ``summarise``."""
+    analysis = load_analysis(name)
+    if not hasattr(analysis, "summarise"):
+        return {}
+    return {column: float(value) for column, value in analysis.summarise(table).items()}

@@ -1,0 +1,215 @@
+"""The frozen, validated description of one run; YAML in and out. No torch here: errors must come at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from caelab.catalogue import Catalogue, catalogue
+from caelab.errors import CaelabError, unknown_name
+from caelab.options import Count, Positive
+from caelab.schema import checked_options, readable
+
+GIVEN_BY_CORE = {"model": ("inputs", "image_shape")}
+
+
+class Section(BaseModel):
+    """A part of a config that no one may change after it was checked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Block(BaseModel):
+    """``{kind: NAME, ...}``: something a plugin offers, with its options beside the name."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    kind: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options without the kind."""
+        return dict(self.model_extra or {})
+
+
+class DataBlock(Block):
+    """A data set and how many examples train, validate and test."""
+
+    splits: tuple[Count, Count, Count] | None = None
+
+
+class Training(Section):
+    """How the parameters are found."""
+
+    reconstruction: Literal["cross-entropy", "squared-error"]
+    optimizer: Literal["adam", "sgd"]
+    learning_rate: Positive
+    epochs: Annotated[int, Field(ge=0)]
+    batch_size: Count = 100
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    patience: Count | None = None
+    device: str = "cpu"
+
+
+def _kinds_from_labels(blocks: Any) -> Any:
+    """``{contractive: {weight: 1}}`` says the kind by its label."""
+    if not isinstance(blocks, Mapping):
+        return blocks
+    return {k: {"kind": k, **(v or {})} if v is None or isinstance(v, Mapping) else v for k, v in blocks.items()}
+
+
+class RunConfig(Section):
+    """Everything that determines one run."""
+
+    label: str
+    seed: Annotated[int, Field(ge=0)]
+    dataset: DataBlock
+    model: Block
+    regularizers: Annotated[dict[str, Block], BeforeValidator(_kinds_from_labels)] = {}
+    training: Training
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as they go into YAML and JSON."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """The config as a YAML text that ``load_config`` reads back to the same config."""
+        return yaml.safe_dump(self.as_dict(), sort_keys=False)
+
+    def content_hash(self, data_hash: str = "") -> str:
+        """Twelve hexadecimal digits that name what this config, on these data, determines; the label is only a name."""
+        plain = {key: value for key, value in self.as_dict().items() if key != "label"}
+        text = json.dumps([plain, data_hash], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def with_seed(self, seed: int) -> RunConfig:
+        """The same run from another seed."""
+        return self.model_copy(update={"seed": seed})
+
+
+def make_config(raw: Mapping[str, Any], offers: Catalogue | None = None) -> RunConfig:
+    """Check a config against itself and against what the plugins offer; fill in their defaults.
+
+    Raises:
+        CaelabError: one sentence that names every wrong key, what was expected and what came.
+    """
+    offers = offers or catalogue()
+    try:
+        config = RunConfig.model_validate(raw)
+    except ValidationError as error:
+        raise readable(error, "", RunConfig.model_fields) from error
+    return config.model_copy(
+        update={
+            "dataset": _checked(config.dataset, "dataset", "dataset", offers),
+            "model": _checked(config.model, "model", "model", offers),
+            "regularizers": {
+                label: _checked(block, "regularizer", label, offers)
+                for label, block in sorted(config.regularizers.items())
+            },
+        }
+    )
+
+
+def _checked(block: Block, kind: str, where: str, offers: Catalogue) -> Block:
+    name, options = _named(block)
+    factory = offers.get(kind, name)
+    options = checked_options(factory, options, where, GIVEN_BY_CORE.get(kind, ()))
+    fixed = {key: getattr(block, key) for key in type(block).model_fields}
+    return type(block)(**{**fixed, "kind": name, **options})
+
+
+def _named(block: Block) -> tuple[str, dict[str, Any]]:
+    """``idx:FOLDER`` stands for the kind ``idx`` with the option ``path: FOLDER``."""
+    name, colon, rest = block.kind.partition(":")
+    if colon and isinstance(block, DataBlock):
+        return name, {"path": rest, **block.options}
+    return block.kind, block.options
+
+
+def load_config(path: str | Path) -> RunConfig:
+    """Read a run's config from a YAML file.
+
+    Raises:
+        CaelabError: there is no such file, it is not YAML, or the config is wrong.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CaelabError(f"no config file at {path}; write one with: caelab train cae --print-config > {path}")
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CaelabError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise CaelabError(f"{path} holds {type(raw).__name__}, but a run's config is a mapping of keys to values")
+    return make_config(raw)
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """One mapping laid over another, level by level; a new ``kind`` starts its block afresh.
+
+    >>> merged({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
+    {'a': {'x': 1, 'y': 3}}
+    """
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        fresh = not isinstance(value, Mapping) or not isinstance(old, Mapping)
+        if fresh or value.get("kind", old.get("kind")) != old.get("kind"):
+            out[key] = value
+        else:
+            out[key] = merged(old, value)
+    return out
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """``contractive.weight=0.3`` as a key path and a value (YAML; ``1e-3`` is a number too).
+
+    Raises:
+        CaelabError: there is no ``=``, or the value is not YAML.
+    """
+    path, equals, value = text.partition("=")
+    if not equals or not path.strip():
+        raise CaelabError(f"expected KEY=VALUE, as in contractive.weight=0.3, but {text!r} came")
+    return path.strip(), parse_value(value)
+
+
+def parse_value(text: str) -> Any:
+    """A YAML value; PyYAML reads ``1e-3`` as a text, which is a number here.
+
+    >>> parse_value("1e-3"), parse_value("[100, 30]"), parse_value("relu")
+    (0.001, [100, 30], 'relu')
+    """
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise CaelabError(f"{text!r} is not a value in YAML: {' '.join(str(error).split())}") from error
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def with_setting(raw: Mapping[str, Any], path: str, value: Any, offers: Catalogue | None = None) -> dict[str, Any]:
+    """The raw config with one key set; a path may start at a regularizer, present or new.
+
+    Raises:
+        CaelabError: the path starts at nothing known.
+    """
+    first, *rest = path.split(".")
+    if first not in RunConfig.model_fields:
+        regularizers = {**(raw.get("regularizers") or {})}
+        known = {*regularizers, *(offers or catalogue()).names("regularizer")}
+        if first not in known or not rest:
+            raise unknown_name("setting", path, {*RunConfig.model_fields, *known})
+        rest, first = [first, *rest], "regularizers"
+    nested: Any = value
+    for key in reversed(rest):
+        nested = {key: nested}
+    return merged(raw, {first: nested})

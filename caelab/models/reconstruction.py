@@ -1,0 +1,67 @@
+"""The reconstruction error: summed over inputs, one number per example."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from caelab.errors import CaelabError
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """-Σ_i x_i log s(a_i) + (1 - x_i) log(1 - s(a_i)), from logits a, so that nothing overflows.
+
+    Args:
+        logits: a, shape (batch, input).
+        targets: x in [0, 1], shape (batch, input).
+
+    Returns:
+        Sum over inputs, shape (batch,). Rifai et al. (2011), section 2.1.
+    """
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=1)
+
+
+def squared_error(reconstruction: Tensor, targets: Tensor) -> Tensor:
+    """Σ_i (r_i - x_i)², without a factor ½; sum over inputs, shape (batch,)."""
+    return (reconstruction - targets).square().sum(dim=1)
+
+
+def reconstruction_error(kind: str, model: Any, code: Tensor, targets: Tensor) -> Tensor:
+    """Error of the reconstruction from a code, shape (batch,); ``kind`` as in the training config."""
+    if kind == "cross-entropy":
+        return cross_entropy(model.logits(code), targets)
+    return squared_error(model.decode(code), targets)
+
+
+def check_objective(kind: str, model: nn.Module, inputs: Tensor) -> None:
+    """Refuse data and models on which the reconstruction error has no meaning.
+
+    Raises:
+        CaelabError: NaN or infinity in the data; under cross-entropy, data outside [0, 1], a model without
+            ``logits``, or one whose output is not a sigmoid.
+    """
+    if not torch.isfinite(inputs).all():
+        count = int((~torch.isfinite(inputs)).sum())
+        raise CaelabError(f"expected finite inputs, but {count} values are NaN or infinite; remove or impute them")
+    if kind != "cross-entropy":
+        return
+    low, high = float(inputs.min()), float(inputs.max())
+    if low < 0 or high > 1:
+        raise CaelabError(
+            f"cross-entropy expects inputs in [0, 1], but they lie in [{low:.4g}, {high:.4g}]; rescale them, "
+            "or use --set training.reconstruction=squared-error --set model.output=identity"
+        )
+    if not hasattr(model, "logits"):
+        raise CaelabError(
+            f"cross-entropy needs a model with logits(code), but {type(model).__name__} has none; "
+            "add it, or use --set training.reconstruction=squared-error"
+        )
+    output = model.decode[-1] if isinstance(getattr(model, "decode", None), nn.Sequential) else None
+    if output is not None and not isinstance(output, nn.Sigmoid):
+        raise CaelabError(
+            f"cross-entropy expects a sigmoid output, but the model ends in {type(output).__name__}; "
+            "use --set model.output=sigmoid or --set training.reconstruction=squared-error"
+        )

@@ -1,0 +1,174 @@
+"""What a run leaves on disk, and reading it back."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from caelab.catalogue import catalogue
+from caelab.config import RunConfig, make_config
+from caelab.data import Dataset, load_dataset
+from caelab.errors import CaelabError
+from caelab.models.reconstruction import reconstruction_error
+from caelab.streams import stream_seed
+
+CONVENTIONS = {
+    "reconstruction": "sum over inputs, mean over examples",
+    "penalties": "sum over the Jacobian's entries, mean over examples",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One trained model with the config that made it and the data it saw.
+
+    Attributes:
+        config: what was asked.
+        model: the trained model, in evaluation mode.
+        dataset: inputs, labels and splits.
+        history: metrics of every epoch.
+        record: what was found: versions, data hash, seconds.
+        path: its folder, if it was saved.
+    """
+
+    config: RunConfig
+    model: Any
+    dataset: Dataset
+    history: list[dict[str, float]]
+    record: Mapping[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+    @property
+    def label(self) -> str:
+        """The name of the model in tables and figures."""
+        return self.config.label
+
+    @property
+    def seed(self) -> int:
+        """The seed that fixed splits, initial weights and every random stream."""
+        return self.config.seed
+
+    @torch.no_grad()
+    def encode(self, inputs: Tensor) -> Tensor:
+        """The code h = f(x), shape (batch, code)."""
+        code: Tensor = self.model.encode(inputs)
+        return code
+
+    @torch.no_grad()
+    def reconstruct(self, inputs: Tensor) -> Tensor:
+        """The reconstruction r(x), shape (batch, input)."""
+        reconstruction: Tensor = self.model.decode(self.model.encode(inputs))
+        return reconstruction
+
+    @torch.no_grad()
+    def reconstruction_error(self, inputs: Tensor) -> Tensor:
+        """L(x, r(x)) of clean inputs, summed over the inputs' entries, shape (batch,)."""
+        kind = self.config.training.reconstruction
+        return reconstruction_error(kind, self.model, self.model.encode(inputs), inputs)
+
+    def history_table(self) -> pd.DataFrame:
+        """The metrics of every epoch, one row each."""
+        return pd.DataFrame(self.history)
+
+
+def dataset_of(config: RunConfig) -> Dataset:
+    """The data set of a run, split by its seed; the last few stay in memory."""
+    block = config.dataset
+    return _loaded(block.kind, block.splits, config.seed, json.dumps(block.options, sort_keys=True))
+
+
+@lru_cache(maxsize=4)
+def _loaded(kind: str, splits: tuple[int, int, int] | None, seed: int, options: str) -> Dataset:
+    return load_dataset(kind, splits=splits, seed=seed, **json.loads(options))
+
+
+def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
+    """The model with its initial weights, which depend on nothing but the run's seed and the model's shape.
+
+    Raises:
+        CaelabError: an unknown model, or one without ``encode`` and ``decode``.
+    """
+    factory = catalogue().get("model", config.model.kind)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(config.seed, "initial weights"))
+        model = factory(dataset.inputs.shape[1], dataset.image_shape, **config.model.options)
+    return checked_model(model)
+
+
+def checked_model(model: Any) -> nn.Module:
+    """Refuse what is not a module with ``encode`` and ``decode``."""
+    missing = [name for name in ("encode", "decode") if not callable(getattr(model, name, None))]
+    if missing or not isinstance(model, nn.Module):
+        raise CaelabError(
+            f"a model is an nn.Module with encode(inputs) and decode(code), but {type(model).__name__} "
+            f"{'lacks ' + ' and '.join(missing) if missing else 'is not an nn.Module'}"
+        )
+    return model
+
+
+def versions() -> dict[str, str]:
+    """The versions that the numbers of a run depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in ("caelab", "torch", "numpy")}}
+
+
+def write_run(run: Run, folder: Path) -> None:
+    """Write a run into a folder that exists: config and record, weights, history."""
+    save_file({name: value.contiguous() for name, value in run.model.state_dict().items()}, folder / "weights.safetensors")
+    run.history_table().to_parquet(folder / "history.parquet")
+    text = json.dumps({"config": run.config.as_dict(), "record": dict(run.record)}, indent=2)
+    (folder / "run.json").write_text(text + "\n")
+
+
+def load_run(path: str | Path, *, model: nn.Module | None = None, dataset: Dataset | None = None) -> Run:
+    """Read a run back from its folder.
+
+    Args:
+        path: the folder that ``train`` named.
+        model: a module of the same shape, where the run was trained on a model that was given as an object.
+        dataset: the data, where they were given as an object.
+
+    Raises:
+        CaelabError: the folder is no run, is damaged, or its data have changed since.
+    """
+    path = Path(path)
+    config, record = read_record(path)
+    dataset = dataset or dataset_of(config)
+    if dataset.content_hash != record["data_hash"]:
+        raise CaelabError(
+            f"the data of run {path} have changed: it was trained on {record['data_hash'][:12]}, but "
+            f"{config.dataset.kind} now holds {dataset.content_hash[:12]}; restore the data or train again"
+        )
+    model = model or build_model(config, dataset)
+    try:
+        model.load_state_dict(load_file(path / "weights.safetensors"))
+        history = pd.read_parquet(path / "history.parquet").to_dict("records")
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise CaelabError(f"the run {path} is damaged: {' '.join(str(error).split())}; train it again") from error
+    return Run(config, model.eval(), dataset, history, record, path)  # type: ignore[arg-type]
+
+
+def read_record(path: Path) -> tuple[RunConfig, dict[str, Any]]:
+    """The config and the record of a run's folder.
+
+    Raises:
+        CaelabError: the folder is no run.
+    """
+    try:
+        found = json.loads((path / "run.json").read_text())
+        return make_config(found["config"]), found["record"]
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise CaelabError(
+            f"{path} is not a run: expected a folder with run.json, as caelab train makes ({type(error).__name__})"
+        ) from error

@@ -1,0 +1,65 @@
+"""Options of plugins: read from their signatures, checked by pydantic, told as one sentence."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from caelab.errors import CaelabError, unknown_name
+
+
+def option_fields(factory: Callable[..., Any], skip: Collection[str] = ()) -> dict[str, inspect.Parameter]:
+    """The parameters of a plugin's factory that a config may set, with resolved annotations.
+
+    >>> def loader(path: str, count: int = 3): ...
+    >>> {name: p.annotation.__name__ for name, p in option_fields(loader).items()}
+    {'path': 'str', 'count': 'int'}
+    """
+    hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
+    parameters = inspect.signature(factory).parameters.values()
+    kept = [p for p in parameters if p.name not in skip and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    return {p.name: p.replace(annotation=hints.get(p.name, Any)) for p in kept}
+
+
+def options_model(factory: Callable[..., Any], skip: Collection[str] = ()) -> type[BaseModel]:
+    """The pydantic model of a factory's options; unknown keys are forbidden."""
+    fields: dict[str, Any] = {
+        name: (p.annotation, ... if p.default is p.empty else p.default)
+        for name, p in option_fields(factory, skip).items()
+    }
+    config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    return create_model("Options", __config__=config, **fields)
+
+
+def checked_options(
+    factory: Callable[..., Any], options: Mapping[str, Any], where: str, skip: Collection[str] = ()
+) -> dict[str, Any]:
+    """The options with the factory's defaults filled in.
+
+    Raises:
+        CaelabError: an unknown, missing or impossible option; ``where`` says whose it is.
+    """
+    model = options_model(factory, skip)
+    try:
+        checked = model.model_validate(dict(options))
+    except ValidationError as error:
+        raise readable(error, where, model.model_fields) from error
+    return checked.model_dump(mode="json")
+
+
+def readable(error: ValidationError, where: str, known: Iterable[str]) -> CaelabError:
+    """All of pydantic's complaints as one sentence, each with its key path and the value that came."""
+    return CaelabError("; ".join(_complaint(item, where, known) for item in error.errors()))
+
+
+def _complaint(item: Any, where: str, known: Iterable[str]) -> str:
+    path = ".".join(str(part) for part in (where, *item["loc"]) if part != "")
+    if item["type"] == "extra_forbidden":
+        return f"{where or 'config'}: {unknown_name('option', str(item['loc'][-1]), known)}"
+    if item["type"] == "missing":
+        return f"{path} is missing: it has no default; give it, for instance with --set {path}=VALUE"
+    message = item["msg"][0].lower() + item["msg"][1:]
+    return f"{path}: {message}, but {item['input']!r} came"

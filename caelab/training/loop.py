@@ -1,0 +1,175 @@
+"""The training loop: fit → epoch → step, each one job. The only caller of the training hooks."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from caelab.config import RunConfig
+from caelab.config import Training as TrainingConfig
+from caelab.errors import CaelabError
+from caelab.models.reconstruction import reconstruction_error
+from caelab.streams import Streams
+from caelab.training.checkpoints import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
+from caelab.training.objective import Objective
+from caelab.training.plugins import TrainingPlugins, merged_terms
+
+DIVERGED = 100.0  # times the untrained model's reconstruction error
+PARTS = ("model", "best", "optimizer", "streams")
+
+Metrics = dict[str, float]
+
+
+def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Adam or SGD in their fused form, several times faster than torch's default on a CPU."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise CaelabError(f"the model {type(model).__name__} has no trainable parameters; nothing can be trained")
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+    return torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum, fused=True)
+
+
+@dataclass
+class Trainer:
+    """One run of training; ``fit`` continues from the checkpoint where there is one."""
+
+    model: nn.Module
+    config: RunConfig
+    plugins: TrainingPlugins
+    train_inputs: Tensor
+    valid_inputs: Tensor
+    streams: Streams
+    checkpoint: Path | None = None
+    history: list[Metrics] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.optimizer = make_optimizer(self.model, self.config.training)
+        self.objective = Objective(self.model, self.config.training.reconstruction, self.plugins, self.streams)
+        self.best: dict[str, Tensor] = {}
+        self.untrained_error = math.nan
+
+    def fit(self) -> list[Metrics]:
+        """Train to the last epoch, or until validation stops improving; return the metrics of every epoch."""
+        torch.set_flush_denormal(True)  # saturated networks crawl on denormal numbers
+        self.plugins.call("before_training", model=self.model, config=self.config)
+        self.untrained_error = self.validation_error()
+        self.resume()
+        for epoch in range(len(self.history) + 1, self.config.training.epochs + 1):
+            if self.out_of_patience():
+                break
+            self.history.append(self.run_epoch(epoch))
+            self.keep_best()
+            self.save()
+        if self.best:
+            self.model.load_state_dict(self.best)
+        self.model.eval()
+        self.plugins.call("after_training", model=self.model, history=self.history)
+        return self.history
+
+    def run_epoch(self, epoch: int) -> Metrics:
+        """One pass over the training examples in a new order, then validation."""
+        self.plugins.call("before_epoch", epoch, model=self.model)
+        self.model.train()
+        order = torch.randperm(
+            len(self.train_inputs), generator=self.streams["batch order"], device=self.train_inputs.device
+        )
+        totals: Counter[str] = Counter()
+        for step, clean in enumerate(self.train_inputs[order].split(self.config.training.batch_size), start=1):
+            for name, value in self.train_step(clean, epoch, step).items():
+                totals[name] += value * len(clean)
+        means = {f"train_{name}": total / len(order) for name, total in totals.items()}
+        metrics = {"epoch": float(epoch), **means, **self.validate(epoch)}
+        self.plugins.call("after_epoch", epoch, model=self.model, metrics=metrics)
+        return metrics
+
+    def train_step(self, clean: Tensor, epoch: int, step: int) -> Metrics:
+        """One update; return the terms of its loss as numbers."""
+        terms = self.objective.terms(clean, epoch)
+        values = {name: float(term.detach()) for name, term in terms.items()}
+        refuse_nonfinite(values, epoch, step)
+        self.optimizer.zero_grad()
+        torch.stack([*terms.values()]).sum().backward() if len(terms) > 1 else next(iter(terms.values())).backward()
+        self.plugins.hook.before_update(model=self.model, epoch=epoch, step=step)
+        self.optimizer.step()
+        self.plugins.hook.after_batch(model=self.model, epoch=epoch, step=step, terms=values)
+        return values
+
+    @torch.no_grad()
+    def validation_error(self) -> float:
+        """Mean reconstruction error of the clean validation examples."""
+        self.model.eval()
+        code = self.objective.model.encode(self.valid_inputs)
+        kind = self.config.training.reconstruction
+        return float(reconstruction_error(kind, self.model, code, self.valid_inputs).mean())
+
+    @torch.no_grad()
+    def validate(self, epoch: int) -> Metrics:
+        """The validation metrics, the plugins' own among them; refuses a run that diverged."""
+        error = self.validation_error()
+        if not error < DIVERGED * max(self.untrained_error, 1e-12):
+            raise CaelabError(
+                f"training diverged: after epoch {epoch} the validation reconstruction error is {error:.4g}, against "
+                f"{self.untrained_error:.4g} untrained; lower training.learning_rate "
+                f"(now {self.config.training.learning_rate:g})"
+            )
+        answers = self.plugins.call("extra_metrics", epoch, model=self.model, inputs=self.valid_inputs)
+        return {"valid_reconstruction": error, **merged_terms(answers, "extra_metrics")}
+
+    def out_of_patience(self) -> bool:
+        """Whether validation has not improved for ``patience`` epochs."""
+        patience = self.config.training.patience
+        return patience is not None and len(self.history) - self.best_epoch() >= patience and bool(self.history)
+
+    def best_epoch(self) -> int:
+        """The epoch with the lowest validation reconstruction error, counted from 1."""
+        errors = [metrics["valid_reconstruction"] for metrics in self.history]
+        return errors.index(min(errors)) + 1 if errors else 0
+
+    def keep_best(self) -> None:
+        """With early stopping, remember the weights of the best epoch."""
+        if self.config.training.patience is not None and self.best_epoch() == len(self.history):
+            self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
+
+    def save(self) -> None:
+        """Write everything that training continues from."""
+        if self.checkpoint:
+            parts = {
+                "model": self.model.state_dict(),
+                "best": self.best,
+                "optimizer": flatten_optimizer(self.optimizer),
+                "streams": self.streams.state(),
+            }
+            save_checkpoint(self.checkpoint, parts, {"history": self.history, "untrained_error": self.untrained_error})
+
+    def resume(self) -> None:
+        """Continue from the checkpoint, if there is one, to the weights that an unbroken run would reach."""
+        if self.checkpoint is None or not self.checkpoint.is_file():
+            return
+        parts, facts = load_checkpoint(self.checkpoint, PARTS)
+        self.model.load_state_dict(parts["model"])
+        self.best = parts["best"]
+        restore_optimizer(self.optimizer, parts["optimizer"])
+        self.streams.restore(parts["streams"])
+        self.history = facts["history"]
+        self.untrained_error = facts["untrained_error"]
+
+
+def refuse_nonfinite(values: dict[str, Any], epoch: int, step: int) -> None:
+    """Stop a run at the first term that is not a number.
+
+    Raises:
+        CaelabError: names the term, the epoch and the step.
+    """
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise CaelabError(
+                f"the term {name!r} became {value} at epoch {epoch}, step {step}; lower training.learning_rate or "
+                "the weight of that term, and check the data"
+            )
