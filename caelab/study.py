@@ -1,0 +1,179 @@
+"""Many runs: every config from every seed, each trained and measured in a worker, each found again next time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from caelab.analysing import analyse, gather, load_analysis, summarise
+from caelab.catalogue import catalogue
+from caelab.config import RunConfig
+from caelab.errors import CaelabError, NotApplicable
+from caelab.models.reconstruction import check_objective
+from caelab.runs import build_model, dataset_of
+from caelab.schema import checked_options
+from caelab.training import train
+from caelab.training.plugins import TrainingPlugins, make_regularizers
+
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to train and to measure."""
+
+    config: RunConfig
+    out: Path
+    analyses: Mapping[str, Options]
+    plugin_files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An analysis that did not work on a run, or has no meaning for it."""
+
+    model: str
+    analysis: str
+    message: str
+    applies: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job left: the run's folder, its tables, and what went wrong."""
+
+    config: RunConfig
+    path: Path
+    tables: Mapping[str, pd.DataFrame]
+    problems: tuple[Problem, ...] = ()
+
+
+def carry_out(job: Job) -> Outcome:
+    """Train one run, unless it is there already, and measure it; an analysis that fails does not stop the others."""
+    use_plugin_files(job.plugin_files)
+    run = train(job.config, out=job.out)
+    tables, problems = {}, []
+    for name, options in job.analyses.items():
+        try:
+            tables[name] = analyse(run, name, **options)
+        except CaelabError as error:
+            problems.append(Problem(run.label, name, str(error), applies=not isinstance(error, NotApplicable)))
+    assert run.path is not None
+    return Outcome(job.config, run.path, tables, tuple(problems))
+
+
+def use_plugin_files(files: Sequence[Path]) -> None:
+    """Add plugin files to this process's catalogue, once."""
+    for path in files:
+        if path not in catalogue().files:
+            catalogue().add_file(path)
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """The outcomes of a study, in the order of its configs and seeds."""
+
+    outcomes: Sequence[Outcome]
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Every analysis that did not work, each model and message once."""
+        return list(dict.fromkeys(problem for outcome in self.outcomes for problem in outcome.problems))
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """One table per analysis, over all runs."""
+        names = dict.fromkeys(name for outcome in self.outcomes for name in outcome.tables)
+        return {name: gather(o.tables[name] for o in self.outcomes if name in o.tables) for name in names}
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs from every config and every seed, and the analyses to measure each with.
+
+    All models of one seed share splits and initial weights, so that comparisons over seeds are paired.
+
+    Attributes:
+        configs: one per model; their labels must differ.
+        seeds: the seeds of every model.
+        analyses: options by analysis name.
+        out: folder of the runs.
+    """
+
+    configs: Sequence[RunConfig]
+    seeds: Sequence[int]
+    analyses: Mapping[str, Options]
+    out: Path
+    plugin_files: tuple[Path, ...] = field(default=())
+
+    def jobs(self) -> list[Job]:
+        """Every run of the study."""
+        return [
+            Job(config.with_seed(seed), self.out, self.analyses, self.plugin_files)
+            for config in self.configs
+            for seed in self.seeds
+        ]
+
+    def check(self) -> None:
+        """Refuse before anything is written what would fail later: labels, analyses, data, models, regularizers.
+
+        Raises:
+            CaelabError: the first thing that cannot work.
+        """
+        labels = [config.label for config in self.configs]
+        twice = {label for label in labels if labels.count(label) > 1}
+        if twice:
+            raise CaelabError(f"two models are called {sorted(twice)[0]!r}; name each model once")
+        for name, options in self.analyses.items():
+            checked_options(load_analysis(name).measure, options, name, ("run", "streams"))
+        for config in self.configs:
+            check_config(config.with_seed(self.seeds[0]))
+
+    def run(self, *, executor: str = "processes", workers: int = 1, done: Callable[[Outcome], None] = lambda _: None) -> StudyResult:
+        """Carry out all jobs.
+
+        Args:
+            executor: the name of an executor.
+            workers: how many runs at once.
+            done: called with each outcome as it comes.
+
+        Raises:
+            CaelabError: a run failed; what is finished stays and is found again.
+        """
+        with catalogue().get("executor", executor)(workers) as pool:
+            futures = [pool.submit(carry_out, job) for job in self.jobs()]
+            try:
+                for future in as_completed(futures):
+                    done(future.result())
+            except BaseException:
+                cancel(futures)
+                raise
+        return StudyResult([future.result() for future in futures])
+
+
+def cancel(futures: Sequence[Future[Any]]) -> None:
+    """Call off what has not begun."""
+    for future in futures:
+        future.cancel()
+
+
+def check_config(config: RunConfig) -> None:
+    """Build everything that a run needs, without training it."""
+    dataset = dataset_of(config)
+    check_objective(config.training.reconstruction, build_model(config, dataset), dataset.inputs)
+    TrainingPlugins(make_regularizers(config, catalogue()))
+
+
+def run_rows(result: StudyResult) -> pd.DataFrame:
+    """One row per model and seed: every number that the analyses summarise."""
+    return pd.DataFrame([_row(outcome) for outcome in result.outcomes])
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    numbers = [summarise(name, table) for name, table in outcome.tables.items()]
+    merged = {column: value for part in numbers for column, value in part.items()}
+    return {"model": outcome.config.label, "seed": outcome.config.seed, **merged, "run": outcome.path.name}
