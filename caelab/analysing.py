@@ -65,7 +65,9 @@ def load_analysis(name: str) -> Any:
     analysis = catalogue().get("analysis", name)
     missing = [part for part in ("measure", "draw") if not callable(getattr(analysis, part, None))]
     if missing:
-        raise CaelabError(f"the analysis {name!r} lacks {' and '.join(missing)}; it needs measure(run, streams) and draw(table)")
+        raise CaelabError(
+            f"the analysis {name!r} lacks {' and '.join(missing)}; it needs measure(run, streams) and draw(table)"
+        )
     return analysis
 
 

@@ -6,7 +6,6 @@ through the other hooks, in the order in which they stand here. A hook implement
 wants. Arguments are shared between plugins: never change them in place.
 """
 
-# ruff: noqa: ANN001
 from typing import Any, TypeVar, cast
 
 import pluggy

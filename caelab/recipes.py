@@ -79,7 +79,10 @@ RECIPES = {
     ),
     "rbm": Recipe(
         "restricted Boltzmann machine, binary units, contrastive divergence",
-        {"model": {"kind": "rbm", "hidden": 300, "steps": 1}, "training": {"optimizer": "sgd", "learning_rate": 0.1}},
+        {
+            "model": {"kind": "rbm", "hidden": 300, "steps": 1},
+            "training": {"optimizer": "sgd", "learning_rate": 0.1},
+        },
         {"training.learning_rate": [0.02, 0.05, 0.1, 0.2]},
     ),
 }

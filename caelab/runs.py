@@ -120,12 +120,18 @@ def checked_model(model: Any) -> nn.Module:
 
 def versions() -> dict[str, str]:
     """The versions that the numbers of a run depend on."""
-    return {"python": platform.python_version(), **{name: version(name) for name in ("caelab", "torch", "numpy")}}
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("caelab", "torch", "numpy")},
+    }
 
 
 def write_run(run: Run, folder: Path) -> None:
     """Write a run into a folder that exists: config and record, weights, history."""
-    save_file({name: value.contiguous() for name, value in run.model.state_dict().items()}, folder / "weights.safetensors")
+    save_file(
+        {name: value.contiguous() for name, value in run.model.state_dict().items()},
+        folder / "weights.safetensors",
+    )
     run.history_table().to_parquet(folder / "history.parquet")
     text = json.dumps({"config": run.config.as_dict(), "record": dict(run.record)}, indent=2)
     (folder / "run.json").write_text(text + "\n")

@@ -133,7 +133,13 @@ class Study:
         for config in self.configs:
             check_config(config.with_seed(self.seeds[0]))
 
-    def run(self, *, executor: str = "processes", workers: int = 1, done: Callable[[Outcome], None] = lambda _: None) -> StudyResult:
+    def run(
+        self,
+        *,
+        executor: str = "processes",
+        workers: int = 1,
+        done: Callable[[Outcome], None] = lambda _: None,
+    ) -> StudyResult:
         """Carry out all jobs.
 
         Args:

@@ -6,7 +6,14 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from caelab.models.layers import ACTIVATIONS, Activation, TiedLinear, encoder_layers, glorot_linear, interleaved
+from caelab.models.layers import (
+    ACTIVATIONS,
+    Activation,
+    TiedLinear,
+    encoder_layers,
+    glorot_linear,
+    interleaved,
+)
 from caelab.options import Count
 
 

@@ -21,9 +21,7 @@ class RBM(Autoencoder):
 
     def __init__(self, visible: int, hidden: int, steps: int) -> None:
         layer = glorot_linear(visible, hidden)
-        super().__init__(
-            interleaved([layer], [nn.Sigmoid()]), interleaved([TiedLinear(layer)], [nn.Sigmoid()])
-        )
+        super().__init__(interleaved([layer], [nn.Sigmoid()]), interleaved([TiedLinear(layer)], [nn.Sigmoid()]))
         self.steps = steps
 
     def free_energy(self, visible: Tensor) -> Tensor:
@@ -49,9 +47,7 @@ class RBM(Autoencoder):
         return visible
 
 
-def rbm(
-    inputs: int, image_shape: tuple[int, ...] | None = None, *, hidden: Count, steps: Count = 1
-) -> RBM:
+def rbm(inputs: int, image_shape: tuple[int, ...] | None = None, *, hidden: Count, steps: Count = 1) -> RBM:
     """A binary-binary RBM trained by CD-k.
 
     Args:

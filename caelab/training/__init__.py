@@ -121,7 +121,9 @@ def checked_device(name: str) -> str:
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise CaelabError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); use --device cpu") from error
+        raise CaelabError(
+            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); use --device cpu"
+        ) from error
     return name
 
 

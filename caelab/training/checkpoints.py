@@ -21,7 +21,9 @@ Flat = dict[str, Tensor]
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> Flat:
     """The optimiser's tensors under names like ``3/exp_avg``."""
     state = optimizer.state_dict()["state"]
-    return {f"{index}/{key}": value for index, part in state.items() for key, value in part.items() if value is not None}
+    return {
+        f"{index}/{key}": value for index, part in state.items() for key, value in part.items() if value is not None
+    }
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, flat: Mapping[str, Tensor]) -> None:

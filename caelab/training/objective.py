@@ -61,7 +61,9 @@ class Objective:
         )
         terms = merged_terms(answers, "penalty_terms")
         if terms.keys() & {"reconstruction", "training_loss"}:
-            raise CaelabError("a plugin calls its penalty 'reconstruction' or 'training_loss'; those are taken, rename it")
+            raise CaelabError(
+                "a plugin calls its penalty 'reconstruction' or 'training_loss'; those are taken, rename it"
+            )
         return terms
 
 

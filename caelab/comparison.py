@@ -1,0 +1,153 @@
+"""The main job: from a study's runs to a folder with tables, figures and a report.
+
+A comparison's folder::
+
+    comparison.json    what was asked, what was found, what went wrong
+    runs/              one folder per run
+    data/              one table per analysis, over all runs: all that the figures are drawn from
+    runs.csv           one row per model and seed
+    summary.csv        one row per model
+    figures/  tables/  report.html
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from caelab.analysing import load_analysis
+from caelab.config import RunConfig
+from caelab.errors import CaelabError
+from caelab.files import written_aside
+from caelab.runs import versions
+from caelab.study import Problem, StudyResult, run_rows
+
+log = logging.getLogger(__name__)
+
+DEFAULT_RECIPES = ("ae", "ae-wd", "dae-g", "dae-b", "sparse-ae", "cae", "rbm")
+DEFAULT_ANALYSES = (
+    "jacobian_norm",
+    "jacobian_spectrum",
+    "contraction_curve",
+    "tangents",
+    "filters",
+    "reconstructions",
+    "frontier",
+    "manifold_alignment",
+    "classification",
+)
+MARK = "comparison.json"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison as it lies on disk, apart from its runs.
+
+    Attributes:
+        command: the words that made it.
+        configs: one per model.
+        seeds: of every model.
+        problems: analyses that failed or had no meaning.
+        rows: one row per model and seed.
+        tables: by analysis, over all runs.
+    """
+
+    command: str
+    configs: Sequence[Mapping[str, Any]]
+    seeds: Sequence[int]
+    problems: Sequence[Problem]
+    versions: Mapping[str, str]
+    rows: pd.DataFrame
+    tables: Mapping[str, pd.DataFrame]
+
+
+def collect(command: str, configs: Sequence[RunConfig], seeds: Sequence[int], result: StudyResult) -> Comparison:
+    """What a finished study amounts to."""
+    plain = [config.as_dict() for config in configs]
+    return Comparison(command, plain, list(seeds), result.problems, versions(), run_rows(result), result.tables())
+
+
+def claim(folder: Path) -> None:
+    """Make the folder of a comparison, or go on in one that is ours.
+
+    Raises:
+        CaelabError: it is a file, or a folder with something else in it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise CaelabError(f"the output {folder} is a file; give a folder that is new, empty, or an earlier comparison")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise CaelabError(
+            f"the output folder {folder} holds files that caelab did not make; give a new folder with --out"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / MARK).is_file():
+        (folder / MARK).write_text("{}\n")
+
+
+def save(comparison: Comparison, folder: Path) -> None:
+    """Store everything that figures, tables and report are made from."""
+    for name, table in {**comparison.tables, "runs": comparison.rows}.items():
+        with written_aside(folder / "data" / f"{name}.parquet") as partial:
+            table.to_parquet(partial)
+    stale = {p.stem for p in (folder / "data").glob("*.parquet")} - {*comparison.tables, "runs"}
+    for name in stale:
+        (folder / "data" / f"{name}.parquet").unlink()
+    facts = {
+        "command": comparison.command,
+        "configs": comparison.configs,
+        "seeds": comparison.seeds,
+        "problems": [asdict(problem) for problem in comparison.problems],
+        "versions": comparison.versions,
+        "analyses": list(comparison.tables),
+    }
+    with written_aside(folder / MARK) as partial:
+        partial.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def load_comparison(folder: Path) -> Comparison:
+    """Read a comparison back.
+
+    Raises:
+        CaelabError: the folder holds none, or one that was not finished.
+    """
+    try:
+        facts = json.loads((folder / MARK).read_text())
+        tables = {name: pd.read_parquet(folder / "data" / f"{name}.parquet") for name in facts["analyses"]}
+        rows = pd.read_parquet(folder / "data" / "runs.parquet")
+        problems = [Problem(**problem) for problem in facts["problems"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CaelabError(
+            f"{folder} holds no finished comparison ({type(error).__name__}); make one with: caelab compare --out {folder}"
+        ) from error
+    return Comparison(facts["command"], facts["configs"], facts["seeds"], problems, facts["versions"], rows, tables)
+
+
+def draw_figures(comparison: Comparison, folder: Path) -> tuple[dict[str, Any], list[Problem]]:
+    """Draw every analysis from its table into ``figures/``, as PDF and PNG.
+
+    Returns:
+        The figures by name, and the analyses that could not be drawn.
+    """
+    from caelab.figures import save_figure
+
+    figures, problems = {}, []
+    for name, table in comparison.tables.items():
+        try:
+            figures[name] = load_analysis(name).draw(table)
+        except Exception as error:  # a plugin may fail in any way; the others go on
+            log.debug("drawing %s", name, exc_info=True)
+            problems.append(Problem("all", name, f"could not be drawn: {type(error).__name__}: {error}", applies=True))
+            continue
+        save_figure(figures[name], folder / "figures" / name)
+    return figures, problems
+
+
+def models_of(comparison: Comparison) -> Iterable[str]:
+    """The labels of the models, in their order."""
+    return (config["label"] for config in comparison.configs)

@@ -1,0 +1,83 @@
+"""What is installed, as rows for the terminal."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, get_args, get_origin
+
+import click
+
+from caelab.catalogue import Offer, catalogue
+from caelab.config import GIVEN_BY_CORE
+from caelab.errors import CaelabError
+from caelab.recipes import Recipe
+from caelab.schema import option_fields
+
+SKIPPED = {"analysis": ("run", "streams"), "executor": ("workers",), **GIVEN_BY_CORE}
+
+
+def plugin_rows() -> list[list[str]]:
+    """Kind, name, options, provider and one line about it, for everything in the catalogue."""
+    rows = [_row(offer) for offer in catalogue()]
+    broken = [["(broken)", provider, "", provider, why] for provider, why in catalogue().failures.items()]
+    return rows + broken
+
+
+def _row(offer: Offer) -> list[str]:
+    try:
+        thing = offer.load()
+    except CaelabError as error:
+        return [offer.kind, offer.name, "", offer.provider, f"broken: {error}"]
+    return [offer.kind, offer.name, options_text(offer.kind, thing), offer.provider, about(thing)]
+
+
+def options_text(kind: str, thing: Any) -> str:
+    """The options with types and defaults, as ``weight: float, samples: int = 4``."""
+    if isinstance(thing, Recipe):
+        return ", ".join(f"{key}: {list(values)}" for key, values in thing.tune.items())
+    factory = getattr(thing, "measure", thing)
+    if not callable(factory) or isinstance(thing, click.Command):
+        return ""
+    fields = option_fields(factory, SKIPPED.get(kind, ())).values()
+    return ", ".join(_option(field) for field in fields)
+
+
+def _option(field: inspect.Parameter) -> str:
+    default = "" if field.default is field.empty else f" = {field.default}"
+    return f"{field.name}: {type_name(field.annotation)}{default}"
+
+
+def type_name(annotation: Any) -> str:
+    """A type as a person writes it.
+
+    >>> type_name(int), type_name(list[int]), type_name(float | None)
+    ('int', 'list[int]', 'float | None')
+    """
+    if hasattr(annotation, "__metadata__"):
+        return type_name(get_args(annotation)[0])
+    if get_origin(annotation) is None:
+        return getattr(annotation, "__name__", str(annotation))
+    return str(annotation).replace("typing.", "")
+
+
+def about(thing: Any) -> str:
+    """The first sentence of what a thing says of itself."""
+    if isinstance(thing, Recipe):
+        return thing.about
+    text = inspect.getdoc(thing) or ""
+    return " ".join(text.split("\n\n")[0].split())
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table on the terminal; tab-separated lines where the output is piped."""
+    from rich.console import Console
+
+    from caelab.terminal import table_of
+
+    console = Console()
+    if console.is_terminal:
+        console.print(table_of(title, list(columns), [list(row) for row in rows]))
+        return
+    for row in [columns, *rows]:
+        click.echo("\t".join(str(cell) for cell in row))
