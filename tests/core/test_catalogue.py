@@ -1,0 +1,89 @@
+from types import SimpleNamespace
+
+import pytest
+
+from caelab import hookimpl
+from caelab.catalogue import Catalogue, build_catalogue
+from caelab.errors import CaelabError
+
+
+def offering(name, thing):
+    class Plugin:
+        @hookimpl
+        def register_regularizers(self, register):
+            register(name, thing)
+
+    return Plugin()
+
+
+def entry(name, load):
+    return SimpleNamespace(name=name, value=f"{name}:plugin", dist=None, load=load)
+
+
+def test_two_plugins_that_claim_one_name_are_both_named():
+    offers = Catalogue()
+    offers.add("first", offering("mine", object))
+    with pytest.raises(CaelabError, match=r"'mine' is offered by both 'first' and 'second'"):
+        offers.add("second", offering("mine", object))
+
+
+def test_a_plugin_that_fails_to_import_is_named_and_the_rest_works(caplog):
+    def fails():
+        raise ImportError("no module named fancy")
+
+    offers = build_catalogue([entry("broken", fails), entry("good", lambda: offering("mine", dict))])
+    assert offers.get("regularizer", "mine") is dict
+    assert "no module named fancy" in offers.failures["broken"]
+    assert "broken" in caplog.text
+    with pytest.raises(CaelabError, match="plugin 'broken' failed to import"):
+        offers.get("regularizer", "theirs")
+
+
+def test_a_misspelt_hook_is_refused():
+    class Plugin:
+        @hookimpl
+        def register_regularizer(self, register):
+            pass
+
+    with pytest.raises(CaelabError, match="register_regularizer"):
+        Catalogue().add("misspelt", Plugin())
+
+
+def test_a_lazy_offer_is_imported_when_asked_for():
+    offers = Catalogue()
+    offers.add("lazy", offering("path", "pathlib:Path"))
+    offers.add("wrong", offering("none", "pathlib:Nothing"))
+    from pathlib import Path
+
+    assert offers.get("regularizer", "path") is Path
+    with pytest.raises(CaelabError, match=r"'none' of plugin 'wrong' cannot be imported"):
+        offers.get("regularizer", "none")
+
+
+def test_a_plugin_file_is_used_without_installing(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from dataclasses import dataclass\n"
+        "from caelab import hookimpl\n"
+        "@dataclass(eq=False)\n"
+        "class Mine:\n"
+        "    weight: float\n"
+        "@hookimpl\n"
+        "def register_regularizers(register):\n"
+        "    register('mine', Mine)\n"
+    )
+    offers = Catalogue()
+    offers.add_file(file)
+    assert offers.get("regularizer", "mine")(weight=1.0).weight == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [("none.py", None, "no plugin file"), ("bad.py", "1/0", "ZeroDivisionError"), ("bad.txt", "", "ends in .py")],
+)
+def test_a_file_that_is_no_plugin_is_refused(name, text, sentence, tmp_path):
+    file = tmp_path / name
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(CaelabError, match=sentence):
+        Catalogue().add_file(file)

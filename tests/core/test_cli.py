@@ -1,0 +1,92 @@
+import subprocess
+import sys
+
+import pytest
+
+from caelab.cli import main
+
+
+def run(capsys, *words):
+    """Exit status, output and errors of one command line."""
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    captured = capsys.readouterr()
+    return stopped.value.code, captured.out, captured.err
+
+
+def test_help_names_every_command(capsys):
+    status, out, _ = run(capsys, "--help")
+    assert status == 0
+    for command in ("compare", "train", "analyse", "figures", "report", "plugins", "data"):
+        assert command in out
+
+
+@pytest.mark.parametrize("words", [["--help"], ["comprae"], ["train", "caee"], ["compare", "--hlep"]])
+def test_help_and_mistakes_import_no_torch(words):
+    script = "import sys; from caelab.cli import main\ntry:\n main(sys.argv[1:])\nfinally:\n assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == (0 if words == ["--help"] else 2), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["comprae"], "unknown command 'comprae'; did you mean 'compare'?"),
+        (["train", "caee"], "unknown recipe 'caee'; did you mean 'cae'?"),
+        (["train"], "give either a recipe"),
+        (["train", "cae", "--set", "contractive.weight=-1"], "greater than or equal to 0, but -1"),
+        (["train", "cae", "--set", "contractve.weight=1"], "did you mean 'contractive.weight'"),
+        (["train", "cae", "--dataset", "mnist5"], "did you mean 'mnist5k'?"),
+        (["train", "cae", "--dataset", "idx:/nowhere"], "/nowhere"),
+        (["train", "cae", "--plugin", "/nowhere.py"], "no plugin file at /nowhere.py"),
+        (["train", "--config", "/nowhere.yaml"], "no config file at /nowhere.yaml"),
+        (["compare", "cae", "caee"], "unknown recipe 'caee'"),
+        (["compare", "ae", "--grid", "contractive.weight=1,2"], "has the setting 'contractive.weight'"),
+        (["compare", "ae", "--grid", "contractive.weight"], "expected KEY=VALUE,VALUE"),
+        (["compare", "ae", "--analyses", "jacobian_nrom"], "did you mean 'jacobian_norm'?"),
+        (["compare", "ae", "--seeds", "0"], "0 is not in the range"),
+        (["compare", "ae", "ae"], "two models of this comparison are called 'ae'"),
+        (["figures", "/nowhere"], "/nowhere holds no finished comparison"),
+        (["report", "/nowhere"], "/nowhere holds no finished comparison"),
+    ],
+)
+def test_a_mistake_ends_in_one_sentence_and_status_2(words, sentence, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, *words)
+    assert status == 2
+    assert sentence in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err + out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_folder_that_is_not_ours_is_refused(capsys, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    status, _, err = run(capsys, "compare", "ae", "--out", str(tmp_path))
+    assert status == 2
+    assert "holds files that caelab did not make" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_print_config_can_be_trained_from(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, text, _ = run(capsys, "train", "cae", "--dataset", "digits", "--set", "training.epochs=1", "--print-config")
+    (tmp_path / "my.yaml").write_text(text)
+    status, out, _ = run(capsys, "train", "--config", "my.yaml")
+    assert status == 0
+    assert "run: runs/cae-" in out
+
+
+def test_plugins_lists_everything_with_options(capsys):
+    status, out, _ = run(capsys, "plugins")
+    assert status == 0
+    line = next(line for line in out.splitlines() if line.startswith("regularizer\tcontractive\t"))
+    assert "weight: float" in line
+
+
+def test_data_lists_the_data_sets(capsys):
+    status, out, _ = run(capsys, "data")
+    assert status == 0
+    assert "mnist5k" in out
