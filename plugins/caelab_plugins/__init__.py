@@ -1,0 +1,26 @@
+"""The built-in regularizers, offered through the same hooks as anyone's; each is imported when first used."""
+
+from collections.abc import Callable
+from typing import Any
+
+from caelab import hookimpl
+
+REGULARIZERS = {
+    "contractive": "caelab_plugins.contractive:Contractive",
+    "corruption-chain": "caelab_plugins.corruption_chain:CorruptionChain",
+    "gaussian": "caelab_plugins.corruption:Gaussian",
+    "higher-order-contractive": "caelab_plugins.higher_order:HigherOrderContractive",
+    "masking": "caelab_plugins.corruption:Masking",
+    "reconstruction-contractive": "caelab_plugins.reconstruction_contractive:ReconstructionContractive",
+    "salt-and-pepper": "caelab_plugins.corruption:SaltAndPepper",
+    "sparse-kl": "caelab_plugins.sparsity:SparseKL",
+    "sparse-l1": "caelab_plugins.sparsity:SparseL1",
+    "weight-decay": "caelab_plugins.weight_decay:WeightDecay",
+}
+
+
+@hookimpl
+def register_regularizers(register: Callable[[str, Any], None]) -> None:
+    """Offer the built-in regularizers."""
+    for name, target in REGULARIZERS.items():
+        register(name, target)
