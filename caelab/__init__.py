@@ -12,6 +12,7 @@ from caelab.hookspecs import hookimpl
 if TYPE_CHECKING:
     from caelab.data import Dataset, load_dataset
     from caelab.jacobian.service import Jacobian, jacobian
+    from caelab.recipes import recipe_config
     from caelab.runs import Run, load_run
     from caelab.study import Study
     from caelab.training import train
@@ -27,6 +28,7 @@ __all__ = [
     "jacobian",
     "load_dataset",
     "load_run",
+    "recipe_config",
     "train",
 ]
 
@@ -38,6 +40,7 @@ _HOMES = {
     "jacobian": "caelab.jacobian.service",
     "load_dataset": "caelab.data",
     "load_run": "caelab.runs",
+    "recipe_config": "caelab.recipes",
     "train": "caelab.training",
 }
 

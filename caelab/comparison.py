@@ -123,7 +123,8 @@ def load_comparison(folder: Path) -> Comparison:
         problems = [Problem(**problem) for problem in facts["problems"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CaelabError(
-            f"{folder} holds no finished comparison ({type(error).__name__}); make one with: caelab compare --out {folder}"
+            f"{folder} holds no finished comparison ({type(error).__name__}); "
+            f"make one with: caelab compare --out {folder}"
         ) from error
     return Comparison(facts["command"], facts["configs"], facts["seeds"], problems, facts["versions"], rows, tables)
 

@@ -43,7 +43,7 @@ class CatalogueHooks:
 
     @hookspec
     def register_analyses(self, register: Any) -> None:
-        """Offer analyses: ``register(name, thing)`` with ``thing.measure``, ``thing.draw``, maybe ``thing.summarise``."""
+        """Offer analyses: ``register(name, thing)``, the thing with ``measure``, ``draw`` and perhaps ``summarise``."""
 
     @hookspec
     def register_recipes(self, register: Any) -> None:

@@ -32,6 +32,11 @@ class TiedLinear(nn.Module):
         self.bias = nn.Parameter(layer.weight.new_zeros(layer.in_features))
 
     @property
+    def layer(self) -> nn.Linear:
+        """The encoder's layer."""
+        return self._layer[0]
+
+    @property
     def weight(self) -> Tensor:
         """The transposed weight, shape (input, code)."""
         return self._layer[0].weight.T

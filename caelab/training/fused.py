@@ -1,0 +1,102 @@
+"""One objective, one Function: the tied one-layer auto-encoder with the contractive penalty, by hand.
+
+Autograd keeps every intermediate and adds five gradients of the weight's size, one after the other. Here loss and
+gradient are written out, and everything that reaches W goes through one matrix product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from caelab.models.layers import TiedLinear
+
+
+class TiedObjective(torch.autograd.Function):
+    """Cross-entropy and squared Jacobian norm of h = s(W x + b), a = Wᵀ h + c, both per example.
+
+    With s' = h (1 - h) and n_j = ‖W_j‖²::
+
+        error_b = Σ_i softplus(a_bi) - x_bi a_bi          norm_b = Σ_j s'_bj² n_j
+
+    and, for incoming gradients e_b and g_b::
+
+        da = e (s(a) - x)      dz = s' (da Wᵀ) + 2 g s'² (1 - 2h) n
+        dW = hᵀ da + dzᵀ x + 2 diag(Σ_b g_b s'_b²) W      db = Σ dz      dc = Σ da
+
+    Rifai et al. (2011), equations 1, 4 and 5. First derivatives only: double backward is refused.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, visible_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Both quantities, shape (batch,) each.
+
+        Args:
+            ctx: autograd's context.
+            x: inputs in [0, 1], shape (batch, input).
+            weight: W, shape (code, input).
+            bias: b, shape (code,).
+            visible_bias: c, shape (input,).
+        """
+        ctx.set_materialize_grads(False)
+        h = torch.addmm(bias, x, weight.T).sigmoid_()  # (batch, code)
+        logits = torch.addmm(visible_bias, h, weight)  # (batch, input)
+        error = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(dim=1)
+        squared_rows = torch.linalg.vecdot(weight, weight)  # (code,)
+        squared_slope = (h * (1 - h)).square_()
+        ctx.save_for_backward(x, weight, h, logits, squared_rows, squared_slope)
+        return error, squared_slope @ squared_rows
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, e: Tensor | None, g: Tensor | None) -> tuple[Tensor | None, ...]:
+        """The gradients of W, b and c; the data need none."""
+        x, weight, h, logits, squared_rows, squared_slope = ctx.saved_tensors
+        da = torch.zeros_like(x) if e is None else logits.sigmoid().sub_(x).mul_(e[:, None])
+        dz = (da @ weight.T).mul_(h * (1 - h))
+        if g is None:
+            dw = None
+        else:
+            weighted = squared_slope * g[:, None]
+            dz.add_(torch.addcmul(weighted, weighted, h, value=-2).mul_(squared_rows), alpha=2)
+            dw = weight * weighted.sum(dim=0).mul_(2)[:, None]
+        left, right = torch.cat([h, dz]), torch.cat([da, x])  # (2 batch, code), (2 batch, input)
+        dw = left.T @ right if dw is None else dw.addmm_(left.T, right)
+        return None, dw, dz.sum(dim=0), da.sum(dim=0)
+
+
+@dataclass(frozen=True)
+class TiedLayer:
+    """The parameters of a model that the fused objective fits."""
+
+    weight: Tensor
+    bias: Tensor
+    visible_bias: Tensor
+
+    def __call__(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruction error and squared Jacobian norm, shape (batch,) each."""
+        return cast(tuple[Tensor, Tensor], TiedObjective.apply(clean, self.weight, self.bias, self.visible_bias))
+
+
+def tied_layer(model: Any, kind: str) -> TiedLayer | None:
+    """The model's parameters if it is one tied sigmoid layer under cross-entropy, else nothing."""
+    encode, decode = getattr(model, "encode", None), getattr(model, "decode", None)
+    if kind != "cross-entropy" or hasattr(model, "training_loss"):
+        return None
+    if not (isinstance(encode, nn.Sequential) and isinstance(decode, nn.Sequential)):
+        return None
+    if [type(step) for step in (*encode, *decode)] != [nn.Linear, nn.Sigmoid, TiedLinear, nn.Sigmoid]:
+        return None
+    linear, back = cast(nn.Linear, encode[0]), cast(TiedLinear, decode[0])
+    if back.layer is not linear or linear.bias is None or hooked(model):
+        return None
+    return TiedLayer(linear.weight, linear.bias, back.bias)
+
+
+def hooked(model: nn.Module) -> bool:
+    """Whether someone watches or changes what the modules compute; then they must be called."""
+    return any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in model.modules())
