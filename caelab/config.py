@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -102,7 +102,7 @@ def make_config(raw: Mapping[str, Any], offers: Catalogue | None = None) -> RunC
     try:
         config = RunConfig.model_validate(raw)
     except ValidationError as error:
-        raise readable(error, "", RunConfig.model_fields) from error
+        raise readable(error, "", RunConfig) from error
     return config.model_copy(
         update={
             "dataset": _checked(config.dataset, "dataset", "dataset", offers),
@@ -196,6 +196,11 @@ def parse_value(text: str) -> Any:
     return value
 
 
+def unknown_setting(first: str, rest: Sequence[str], known: Collection[str]) -> CaelabError:
+    """The error for a key path that starts at nothing known; the path with the nearest start is offered."""
+    return unknown_name("setting", ".".join([first, *rest]), {".".join([name, *rest]) for name in known})
+
+
 def with_setting(raw: Mapping[str, Any], path: str, value: Any, offers: Catalogue | None = None) -> dict[str, Any]:
     """The raw config with one key set; a path may start at a regularizer, present or new.
 
@@ -207,7 +212,7 @@ def with_setting(raw: Mapping[str, Any], path: str, value: Any, offers: Catalogu
         regularizers = {**(raw.get("regularizers") or {})}
         known = {*regularizers, *(offers or catalogue()).names("regularizer")}
         if first not in known or not rest:
-            raise unknown_name("setting", path, {*RunConfig.model_fields, *known})
+            raise unknown_setting(first, rest, {*RunConfig.model_fields, *known})
         rest, first = [first, *rest], "regularizers"
     nested: Any = value
     for key in reversed(rest):

@@ -46,20 +46,31 @@ def checked_options(
     try:
         checked = model.model_validate(dict(options))
     except ValidationError as error:
-        raise readable(error, where, model.model_fields) from error
+        raise readable(error, where, model) from error
     return checked.model_dump(mode="json")
 
 
-def readable(error: ValidationError, where: str, known: Iterable[str]) -> CaelabError:
+def readable(error: ValidationError, where: str, model: type[BaseModel]) -> CaelabError:
     """All of pydantic's complaints as one sentence, each with its key path and the value that came."""
-    return CaelabError("; ".join(_complaint(item, where, known) for item in error.errors()))
+    return CaelabError("; ".join(_complaint(item, where, model) for item in error.errors()))
 
 
-def _complaint(item: Any, where: str, known: Iterable[str]) -> str:
+def _complaint(item: Any, where: str, model: type[BaseModel]) -> str:
     path = ".".join(str(part) for part in (where, *item["loc"]) if part != "")
     if item["type"] == "extra_forbidden":
-        return f"{where or 'config'}: {unknown_name('option', str(item['loc'][-1]), known)}"
+        *parents, last = item["loc"]
+        owner = ".".join(str(part) for part in (where, *parents) if part != "") or "config"
+        return f"{owner}: {unknown_name('option', str(last), _known_at(model, parents))}"
     if item["type"] == "missing":
         return f"{path} is missing: it has no default; give it, for instance with --set {path}=VALUE"
     message = item["msg"][0].lower() + item["msg"][1:]
     return f"{path}: {message}, but {item['input']!r} came"
+
+
+def _known_at(model: type[BaseModel], parents: Iterable[Any]) -> list[str]:
+    for part in parents:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (inspect.isclass(annotation) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Annotated, cast
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from caelab.models.layers import (
@@ -41,7 +42,7 @@ def autoencoder(
     inputs: int,
     image_shape: tuple[int, ...] | None = None,
     *,
-    hidden: list[Count],
+    hidden: Annotated[list[Count], Field(min_length=1)],
     activation: Activation = "sigmoid",
     tied: bool = True,
     output: Activation = "sigmoid",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from caelab.config import RunConfig
 from caelab.config import Training as TrainingConfig
+from caelab.denormals import flushed_denormals
 from caelab.errors import CaelabError
 from caelab.models.reconstruction import reconstruction_error
 from caelab.streams import Streams
@@ -57,7 +58,10 @@ class Trainer:
 
     def fit(self) -> list[Metrics]:
         """Train to the last epoch, or until validation stops improving; return the metrics of every epoch."""
-        torch.set_flush_denormal(True)  # saturated networks crawl on denormal numbers
+        with flushed_denormals():
+            return self._fit()
+
+    def _fit(self) -> list[Metrics]:
         self.plugins.call("before_training", model=self.model, config=self.config)
         self.untrained_error = self.validation_error()
         self.resume()

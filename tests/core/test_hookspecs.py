@@ -16,7 +16,7 @@ def all_hooks():
                 yield f"{name}({', '.join(arguments)})"
 
 
-@pytest.mark.parametrize("hook", all_hooks())
+@pytest.mark.parametrize("hook", list(all_hooks()))
 def test_hook_is_documented_with_its_signature(hook):
     assert f"### {hook}\n" in HOOKS_PAGE, f"docs/reference/hooks.md lacks a section for {hook}"
 

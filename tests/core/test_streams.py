@@ -26,7 +26,5 @@ def test_a_restored_stream_continues():
 
 
 def test_seeds_and_names_give_different_numbers():
-    draws = {
-        float(torch.rand((), generator=Streams(seed)[name])) for seed in range(5) for name in ("a", "b", "c")
-    }
+    draws = {float(torch.rand((), generator=Streams(seed)[name])) for seed in range(5) for name in ("a", "b", "c")}
     assert len(draws) == 15

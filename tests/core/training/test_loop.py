@@ -40,8 +40,9 @@ def test_models_of_one_seed_start_from_the_same_weights(small):
 
 def test_one_epoch_of_sgd_equals_the_update_by_hand(small):
     """Plain gradient descent on the mean cross-entropy of the whole training set, in one step."""
-    config = small("ae", "training.optimizer=sgd", "training.learning_rate=0.1", "training.batch_size=40",
-                   "training.epochs=1")
+    config = small(
+        "ae", "training.optimizer=sgd", "training.learning_rate=0.1", "training.batch_size=40", "training.epochs=1"
+    )
     dataset = dataset_of(config)
     weight = build_model(config, dataset).encode[0].weight.detach().double().requires_grad_()
     x = dataset.train_inputs.double()
@@ -54,8 +55,14 @@ def test_one_epoch_of_sgd_equals_the_update_by_hand(small):
 
 
 def test_a_contractive_update_by_hand(small):
-    config = small("cae", "contractive.weight=0.7", "training.optimizer=sgd", "training.learning_rate=0.05",
-                   "training.batch_size=40", "training.epochs=1")
+    config = small(
+        "cae",
+        "contractive.weight=0.7",
+        "training.optimizer=sgd",
+        "training.learning_rate=0.05",
+        "training.batch_size=40",
+        "training.epochs=1",
+    )
     dataset = dataset_of(config)
     weight = build_model(config, dataset).encode[0].weight.detach().double().requires_grad_()
     x = dataset.train_inputs.double()
@@ -189,8 +196,13 @@ def test_data_outside_the_unit_interval_are_refused_under_cross_entropy(tmp_path
     import numpy as np
 
     np.save(tmp_path / "x.npy", np.linspace(-1, 2, 600, dtype="float32").reshape(30, 20))
-    config = small("ae").model_copy(update={"dataset": small("ae").dataset.model_copy(
-        update={"kind": "npy", "splits": (20, 5, 5), "path": str(tmp_path / "x.npy")})})
+    config = small("ae").model_copy(
+        update={
+            "dataset": small("ae").dataset.model_copy(
+                update={"kind": "npy", "splits": (20, 5, 5), "path": str(tmp_path / "x.npy")}
+            )
+        }
+    )
     with pytest.raises(CaelabError, match=r"cross-entropy expects inputs in \[0, 1\], but they lie in \[-1, 2\]"):
         train(config)
 

@@ -1,0 +1,47 @@
+"""Every command and every Python snippet in README and docs runs, page by page, in a folder of its own."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+# The README's two commands are what continuous integration and the user run; a default comparison takes minutes.
+NOT_HERE = re.compile(r"^(make|git|cd|python3? -m venv|pip|caelab compare( --out \S+)?$|caelab bridge)")
+
+
+def blocks(page):
+    return [(kind, text) for kind, text in BLOCK.findall(page.read_text())]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_and_snippets_run(page, tmp_path):
+    shutil.copytree(ROOT / "docs" / "examples", tmp_path / "docs" / "examples")
+    for kind, text in blocks(page):
+        for command in [[sys.executable, "-c", text]] if kind == "python" else commands(text):
+            done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+            assert "Traceback" not in done.stderr
+
+
+def commands(text):
+    lines = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
+    words = [shlex.split(part) for line in lines if not NOT_HERE.match(line) for part in line.split("; ")]
+    return [["bash", "-c", shlex.join(line)] if ">" not in line else ["bash", "-c", " ".join(line)] for line in words]
+
+
+def environment():
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+
+
+def test_the_readme_regularizer_is_the_tested_one():
+    readme = (ROOT / "README.md").read_text()
+    assert (ROOT / "docs" / "examples" / "my_contractive.py").read_text().strip() in readme
