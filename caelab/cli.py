@@ -177,29 +177,22 @@ def _asked_config(
     seed: int | None,
     device: str | None,
 ) -> Any:
-    from caelab.config import load_config, make_config, parse_setting, with_setting
+    from caelab.config import configured, load_config
     from caelab.recipes import recipe_config
 
     if (recipe is None) == (file is None):
         raise CaelabError(
             "give either a recipe, as in: caelab train cae, or a file, as in: caelab train --config my.yaml"
         )
-    quick = [f"training.device={device}"] if device else []
-    top = {
-        key: value
-        for key, value in (("dataset", {"kind": dataset} if dataset else None), ("seed", seed))
-        if value is not None
-    }
+    top: dict[str, Any] = {} if seed is None else {"seed": seed}
+    if dataset:
+        top["dataset"] = {"kind": dataset}
+    if device:
+        settings = [*settings, f"training.device={device}"]
     if recipe is not None:
-        return recipe_config(recipe, [*settings, *quick], without=without, **top)
+        return recipe_config(recipe, settings, without=without, **top)
     assert file is not None
-    from caelab.config import merged
-
-    raw = merged(load_config(file).as_dict(), top)
-    for setting in [*settings, *quick]:
-        raw = with_setting(raw, *parse_setting(setting))
-    raw["regularizers"] = {k: v for k, v in raw["regularizers"].items() if k not in without}
-    return make_config(raw)
+    return configured(load_config(file).as_dict(), top, settings, without)
 
 
 @cli.command()
@@ -252,7 +245,7 @@ def compare(
     from caelab.executors import usable_cores
     from caelab.plans import parse_grid, plan, tuned
 
-    top = {"dataset": {"kind": dataset}} if dataset else {}
+    top: dict[str, Any] = {"dataset": {"kind": dataset}} if dataset else {}
     quick = [f"training.device={device}"] if device else []
     configs = plan(recipes or DEFAULT_RECIPES, [*settings, *quick], dict(map(parse_grid, grids)), **top)
     names = analyses.split(",") if analyses else DEFAULT_ANALYSES

@@ -158,12 +158,15 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     out = dict(base)
     for key, value in over.items():
         old = out.get(key)
-        fresh = not isinstance(value, Mapping) or not isinstance(old, Mapping)
-        if fresh or value.get("kind", old.get("kind")) != old.get("kind"):
-            out[key] = value
-        else:
+        if isinstance(value, Mapping) and isinstance(old, Mapping) and _same_kind(old, value):
             out[key] = merged(old, value)
+        else:
+            out[key] = value
     return out
+
+
+def _same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return bool(new.get("kind", old.get("kind")) == old.get("kind"))
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -218,3 +221,26 @@ def with_setting(raw: Mapping[str, Any], path: str, value: Any, offers: Catalogu
     for key in reversed(rest):
         nested = {key: nested}
     return merged(raw, {first: nested})
+
+
+def configured(
+    raw: Mapping[str, Any],
+    over: Mapping[str, Any],
+    settings: Sequence[str] = (),
+    without: Sequence[str] = (),
+    offers: Catalogue | None = None,
+) -> RunConfig:
+    """The checked config after keys were laid over it, ``KEY=VALUE`` settings made, and regularizers left out.
+
+    Raises:
+        CaelabError: a key, a setting or a value that does not fit, or a regularizer to leave out that is not there.
+    """
+    raw = merged(raw, over)
+    for setting in settings:
+        raw = with_setting(raw, *parse_setting(setting), offers=offers)
+    regularizers = dict(raw.get("regularizers") or {})
+    for name in without:
+        if name not in regularizers:
+            raise unknown_name("regularizer of this run", name, regularizers)
+        del regularizers[name]
+    return make_config({**raw, "regularizers": regularizers}, offers)

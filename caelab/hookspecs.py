@@ -6,24 +6,12 @@ through the other hooks, in the order in which they stand here. A hook implement
 wants. Arguments are shared between plugins: never change them in place.
 """
 
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import pluggy
 
-F = TypeVar("F")
-
 hookimpl = pluggy.HookimplMarker("caelab")
-_hookspec = pluggy.HookspecMarker("caelab")
-
-
-def hookspec(function: F) -> F:
-    """Declare a hook that every plugin may implement."""
-    return cast(F, _hookspec(function))  # type: ignore[type-var]
-
-
-def firstresult(function: F) -> F:
-    """Declare a hook that at most one plugin of a run may implement."""
-    return cast(F, _hookspec(function, firstresult=True))  # type: ignore[call-overload]
+hookspec = pluggy.HookspecMarker("caelab")
 
 
 class CatalogueHooks:
@@ -69,7 +57,7 @@ class TrainingHooks:
     def before_epoch(self, model: Any, epoch: int) -> None:
         """Before the first batch of an epoch (epochs count from 1)."""
 
-    @firstresult
+    @hookspec(firstresult=True)
     def corrupt_input(self, clean: Any, epoch: int, streams: Any) -> Any:
         """Return a corrupted copy of the batch ``(batch, *input)``; two implementers in one run are an error."""
 

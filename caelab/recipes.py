@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from caelab.catalogue import Catalogue, catalogue
-from caelab.config import RunConfig, make_config, merged, parse_setting, with_setting
+from caelab.config import RunConfig, configured, merged
 from caelab.hookspecs import hookimpl
 
 BASE: dict[str, Any] = {
@@ -113,8 +113,5 @@ def recipe_config(
     """
     offers = offers or catalogue()
     recipe: Recipe = offers.get("recipe", name)
-    raw = merged(merged(deepcopy(BASE), recipe.config), {"label": name, **top})
-    for setting in settings:
-        raw = with_setting(raw, *parse_setting(setting), offers=offers)
-    raw["regularizers"] = {k: v for k, v in raw["regularizers"].items() if k not in without}
-    return make_config(raw, offers)
+    raw = merged(deepcopy(BASE), recipe.config)
+    return configured(raw, {"label": name, **top}, settings, without, offers)

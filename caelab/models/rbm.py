@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,7 +28,7 @@ class RBM(Autoencoder):
 
     def free_energy(self, visible: Tensor) -> Tensor:
         """F(v) = -vᵀc - Σ_j softplus(W_j v + b_j), shape (batch,)."""
-        layer, back = self.encode[0], self.decode[0]
+        layer, back = cast(nn.Linear, self.encode[0]), cast(TiedLinear, self.decode[0])
         return -(visible @ back.bias) - F.softplus(layer(visible)).sum(dim=1)
 
     def training_loss(self, inputs: Tensor, streams: Streams) -> Tensor:

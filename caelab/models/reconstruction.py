@@ -59,7 +59,8 @@ def check_objective(kind: str, model: nn.Module, inputs: Tensor) -> None:
             f"cross-entropy needs a model with logits(code), but {type(model).__name__} has none; "
             "add it, or use --set training.reconstruction=squared-error"
         )
-    output = model.decode[-1] if isinstance(getattr(model, "decode", None), nn.Sequential) else None
+    decode = getattr(model, "decode", None)
+    output = decode[-1] if isinstance(decode, nn.Sequential) else None
     if output is not None and not isinstance(output, nn.Sigmoid):
         raise CaelabError(
             f"cross-entropy expects a sigmoid output, but the model ends in {type(output).__name__}; "

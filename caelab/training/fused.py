@@ -17,23 +17,24 @@ from caelab.models.layers import TiedLinear
 
 
 class TiedObjective(torch.autograd.Function):
-    """Cross-entropy and squared Jacobian norm of h = s(W x + b), a = Wᵀ h + c, both per example.
+    """Everything a batch is trained on, for h = s(W x + b), a = Wᵀ h + c and y = s(a), in one pass each way.
 
-    With s' = h (1 - h) and n_j = ‖W_j‖²::
+    With s' = h (1 - h) and n_j = ‖W_j‖², the outputs are the code h, the reconstruction y, and per example::
 
         error_b = Σ_i softplus(a_bi) - x_bi a_bi          norm_b = Σ_j s'_bj² n_j
 
-    and, for incoming gradients e_b and g_b::
+    and for incoming gradients e, g (per example), dh (of the code) and dy (of the reconstruction)::
 
-        da = e (s(a) - x)      dz = s' (da Wᵀ) + 2 g s'² (1 - 2h) n
+        da = e (y - x) + dy y (1 - y)      dz = s' (da Wᵀ + dh) + 2 g s'² (1 - 2h) n
         dW = hᵀ da + dzᵀ x + 2 diag(Σ_b g_b s'_b²) W      db = Σ dz      dc = Σ da
 
-    Rifai et al. (2011), equations 1, 4 and 5. First derivatives only: double backward is refused.
+    Rifai et al. (2011), equations 1, 4 and 5. First derivatives of the parameters only: double backward is refused,
+    and the data get no gradient.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, visible_bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Both quantities, shape (batch,) each.
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, visible_bias: Tensor) -> tuple[Tensor, ...]:
+        """Error and squared Jacobian norm, shape (batch,); code (batch, code); reconstruction (batch, input).
 
         Args:
             ctx: autograd's context.
@@ -43,30 +44,45 @@ class TiedObjective(torch.autograd.Function):
             visible_bias: c, shape (input,).
         """
         ctx.set_materialize_grads(False)
-        h = torch.addmm(bias, x, weight.T).sigmoid_()  # (batch, code)
-        logits = torch.addmm(visible_bias, h, weight)  # (batch, input)
+        h = torch.addmm(bias, x, weight.T).sigmoid_()
+        logits = torch.addmm(visible_bias, h, weight)
         error = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(dim=1)
+        y = logits.sigmoid_()
         squared_rows = torch.linalg.vecdot(weight, weight)  # (code,)
         squared_slope = (h * (1 - h)).square_()
-        ctx.save_for_backward(x, weight, h, logits, squared_rows, squared_slope)
-        return error, squared_slope @ squared_rows
+        ctx.save_for_backward(x, weight, h, y, squared_rows, squared_slope)
+        return error, squared_slope @ squared_rows, h, y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, e: Tensor | None, g: Tensor | None) -> tuple[Tensor | None, ...]:
-        """The gradients of W, b and c; the data need none."""
-        x, weight, h, logits, squared_rows, squared_slope = ctx.saved_tensors
-        da = torch.zeros_like(x) if e is None else logits.sigmoid().sub_(x).mul_(e[:, None])
-        dz = (da @ weight.T).mul_(h * (1 - h))
-        if g is None:
-            dw = None
-        else:
+    def backward(
+        ctx: Any, e: Tensor | None, g: Tensor | None, dh: Tensor | None, dy: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        """The gradients of W, b and c."""
+        x, weight, h, y, squared_rows, squared_slope = ctx.saved_tensors
+        da = torch.zeros_like(x) if e is None else (y - x).mul_(e[:, None])
+        if dy is not None:
+            da.add_(dy * y * (1 - y))
+        dz = da @ weight.T if dh is None else torch.addmm(dh, da, weight.T)
+        dz.mul_(h * (1 - h))
+        dw = None
+        if g is not None:
             weighted = squared_slope * g[:, None]
             dz.add_(torch.addcmul(weighted, weighted, h, value=-2).mul_(squared_rows), alpha=2)
             dw = weight * weighted.sum(dim=0).mul_(2)[:, None]
         left, right = torch.cat([h, dz]), torch.cat([da, x])  # (2 batch, code), (2 batch, input)
         dw = left.T @ right if dw is None else dw.addmm_(left.T, right)
         return None, dw, dz.sum(dim=0), da.sum(dim=0)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass: error and squared norm per example, code and reconstruction."""
+
+    error: Tensor  # (batch,)
+    squared_norm: Tensor  # (batch,)
+    code: Tensor  # (batch, code)
+    reconstruction: Tensor  # (batch, input)
 
 
 @dataclass(frozen=True)
@@ -77,9 +93,10 @@ class TiedLayer:
     bias: Tensor
     visible_bias: Tensor
 
-    def __call__(self, clean: Tensor) -> tuple[Tensor, Tensor]:
-        """Reconstruction error and squared Jacobian norm, shape (batch,) each."""
-        return cast(tuple[Tensor, Tensor], TiedObjective.apply(clean, self.weight, self.bias, self.visible_bias))
+    def __call__(self, clean: Tensor) -> Pass:
+        """One forward pass over a batch."""
+        outputs = TiedObjective.apply(clean, self.weight, self.bias, self.visible_bias)  # type: ignore[no-untyped-call]
+        return Pass(*outputs)
 
 
 def tied_layer(model: Any, kind: str) -> TiedLayer | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +86,9 @@ class Trainer:
         order = torch.randperm(
             len(self.train_inputs), generator=self.streams["batch order"], device=self.train_inputs.device
         )
-        totals: Counter[str] = Counter()
-        for step, clean in enumerate(self.train_inputs[order].split(self.config.training.batch_size), start=1):
+        totals: defaultdict[str, float] = defaultdict(float)
+        batches = torch.split(self.train_inputs[order], self.config.training.batch_size)
+        for step, clean in enumerate(batches, start=1):
             for name, value in self.train_step(clean, epoch, step).items():
                 totals[name] += value * len(clean)
         means = {f"train_{name}": total / len(order) for name, total in totals.items()}
@@ -99,7 +102,7 @@ class Trainer:
         values = {name: float(term.detach()) for name, term in terms.items()}
         refuse_nonfinite(values, epoch, step)
         self.optimizer.zero_grad()
-        torch.stack([*terms.values()]).sum().backward() if len(terms) > 1 else next(iter(terms.values())).backward()
+        sum_of(terms).backward()  # type: ignore[no-untyped-call]
         self.plugins.hook.before_update(model=self.model, epoch=epoch, step=step)
         self.optimizer.step()
         self.plugins.hook.after_batch(model=self.model, epoch=epoch, step=step, terms=values)
@@ -163,6 +166,11 @@ class Trainer:
         self.streams.restore(parts["streams"])
         self.history = facts["history"]
         self.untrained_error = facts["untrained_error"]
+
+
+def sum_of(terms: Mapping[str, Tensor]) -> Tensor:
+    """The loss: the terms added one after the other, in their order."""
+    return reduce(torch.add, terms.values())
 
 
 def refuse_nonfinite(values: dict[str, Any], epoch: int, step: int) -> None:

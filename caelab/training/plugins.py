@@ -90,7 +90,7 @@ class TrainingPlugins:
         trace = error.__traceback__
         while trace:
             if trace.tb_frame.f_code in owners:
-                return owners[trace.tb_frame.f_code]
+                return str(owners[trace.tb_frame.f_code])
             trace = trace.tb_next
         return "unknown"
 

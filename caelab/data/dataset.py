@@ -1,0 +1,178 @@
+"""A data set, checked, hashed and split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caelab.catalogue import catalogue
+from caelab.data.samples import Samples
+from caelab.data.splits import draw_splits
+from caelab.errors import CaelabError
+from caelab.schema import checked_options
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples in memory and the indices of their train, valid and test parts.
+
+    Args:
+        name: the name it was loaded by.
+        inputs: shape (n, d), float32.
+        labels: shape (n,), int64, or None.
+        image_shape: (height, width), or (height, width, channels), or None.
+        train: indices into the examples, shape (count,), int64; so are ``valid`` and ``test``.
+        content_hash: SHA-256 of inputs, labels and image shape, whatever the split.
+        truth: what is known of the law behind the examples, for all n of them in order, or None.
+    """
+
+    name: str
+    inputs: Tensor = field(repr=False)
+    labels: Tensor | None = field(repr=False)
+    image_shape: tuple[int, ...] | None
+    train: Tensor = field(repr=False)
+    valid: Tensor = field(repr=False)
+    test: Tensor = field(repr=False)
+    content_hash: str
+    truth: Any = field(default=None, repr=False)
+
+    @property
+    def train_inputs(self) -> Tensor:
+        """The inputs to learn from, shape (train, d)."""
+        return self.inputs[self.train]
+
+    @property
+    def valid_inputs(self) -> Tensor:
+        """The inputs for choices and early stopping, shape (valid, d)."""
+        return self.inputs[self.valid]
+
+    @property
+    def test_inputs(self) -> Tensor:
+        """The inputs that nothing may be chosen by, shape (test, d)."""
+        return self.inputs[self.test]
+
+    @property
+    def train_labels(self) -> Tensor | None:
+        """The labels of ``train_inputs``, or None."""
+        return None if self.labels is None else self.labels[self.train]
+
+    @property
+    def valid_labels(self) -> Tensor | None:
+        """The labels of ``valid_inputs``, or None."""
+        return None if self.labels is None else self.labels[self.valid]
+
+    @property
+    def test_labels(self) -> Tensor | None:
+        """The labels of ``test_inputs``, or None."""
+        return None if self.labels is None else self.labels[self.test]
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The least and the greatest value among all inputs."""
+        low, high = self.inputs.aminmax()
+        return float(low), float(high)
+
+
+def load_dataset(name: str, *, splits: Sequence[int] | None = None, seed: int = 0, **options: Any) -> Dataset:
+    """The data set of that name: inputs, labels, image shape, splits drawn from a seed, and a content hash.
+
+    >>> digits = load_dataset("digits", splits=(1000, 200, 500))
+    >>> digits.train_inputs.shape, digits.image_shape, digits.value_range
+    (torch.Size([1000, 64]), (8, 8), (0.0, 1.0))
+
+    Args:
+        name: a name that ``caelab data`` lists; ``kind:REST`` is the kind with the option ``path=REST``.
+        splits: how many examples train, validate and test; by default 60, 10 and 30 % of all. Where a set has an
+            official test part, tests come from it alone (by default all of it), the others from the rest.
+        seed: of the splits.
+        options: of the loader.
+
+    Raises:
+        CaelabError: an unknown name or option, missing or damaged files, impossible splits, NaN or infinity.
+    """
+    kind, colon, rest = name.partition(":")
+    loader = catalogue().get("dataset", kind)
+    options = {"path": rest, **options} if colon else options
+    samples = loader(**checked_options(loader, options, kind))
+    shown = f"{kind}:{options['path']}" if "path" in options else kind
+    return make_dataset(shown, samples, splits=splits, seed=seed)
+
+
+def make_dataset(name: str, samples: Samples, *, splits: Sequence[int] | None = None, seed: int = 0) -> Dataset:
+    """Check, hash and split samples, your own or a loader's.
+
+    >>> mine = make_dataset("mine", Samples(np.eye(10)), splits=(6, 2, 2))
+    >>> mine.train_inputs.shape
+    torch.Size([6, 10])
+
+    Raises:
+        CaelabError: shapes that do not fit each other, NaN or infinity, impossible splits.
+    """
+    if not isinstance(samples, Samples):
+        raise CaelabError(f"the loader of data set {name!r} must return Samples, but {type(samples).__name__} came")
+    inputs = _checked_inputs(name, samples.inputs)
+    labels = None if samples.labels is None else _checked_labels(name, samples.labels, len(inputs))
+    shape = _checked_shape(name, samples.image_shape, inputs.shape[1])
+    train, valid, test = draw_splits(name, len(inputs), splits, seed, samples.official_test)
+    digest = content_hash(inputs, labels, shape)
+    return Dataset(name, inputs, labels, shape, train, valid, test, digest, samples.truth)
+
+
+def _checked_inputs(name: str, values: Any) -> Tensor:
+    inputs = _float32(name, values)
+    if inputs.ndim != 2 or 0 in inputs.shape:
+        raise CaelabError(f"data set {name!r}: expected inputs of shape (n, d), but {tuple(inputs.shape)} came")
+    wrong = ~torch.isfinite(inputs)
+    if wrong.any():
+        row, column = (int(i) for i in wrong.nonzero()[0])
+        raise CaelabError(
+            f"data set {name!r}: expected finite inputs, but {int(wrong.sum())} of {inputs.numel()} values are NaN "
+            f"or infinite, the first in example {row}, input {column} (counted from 0); remove or impute them"
+        )
+    return inputs
+
+
+def _float32(name: str, values: Any) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach().to("cpu", torch.float32).contiguous()
+    try:
+        with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and is refused as such
+            return torch.from_numpy(np.require(values, np.float32, ["C", "W"]))
+    except (TypeError, ValueError) as error:
+        raise CaelabError(f"data set {name!r}: expected inputs that are numbers, but {error}") from error
+
+
+def _checked_labels(name: str, values: Any, count: int) -> Tensor:
+    labels = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if labels.shape != (count,) or labels.dtype.kind not in "bui":
+        raise CaelabError(
+            f"data set {name!r}: expected {count} labels that are whole numbers, shape ({count},), "
+            f"but {labels.dtype} of shape {labels.shape} came"
+        )
+    return torch.from_numpy(labels.astype(np.int64))
+
+
+def _checked_shape(name: str, shape: Sequence[int] | None, width: int) -> tuple[int, ...] | None:
+    if shape is None:
+        return None
+    if len(shape) not in (2, 3) or int(np.prod(shape)) != width:
+        raise CaelabError(
+            f"data set {name!r}: expected an image shape (height, width) or (height, width, channels) "
+            f"of {width} values, but {tuple(shape)} came"
+        )
+    return tuple(int(side) for side in shape)
+
+
+def content_hash(inputs: Tensor, labels: Tensor | None, image_shape: tuple[int, ...] | None) -> str:
+    """SHA-256, in hexadecimal, of the shapes and the bytes of inputs (float32) and labels (int64)."""
+    digest = hashlib.sha256(repr((tuple(inputs.shape), labels is not None, image_shape)).encode())
+    digest.update(inputs.numpy().data)
+    if labels is not None:
+        digest.update(labels.numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,64 @@
+"""What a loader returns, and the facts it states about itself. No torch here: listing data sets must be quick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field
+
+FilePath = Annotated[str, Field(min_length=1)]
+"""The path of a file or folder; ``kind:REST`` in a data set's name sets it."""
+
+Seed = Annotated[int, Field(ge=0)]
+"""A seed: a whole number, at least 0."""
+
+Loader = TypeVar("Loader", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Examples as a loader found them, before they are checked and split.
+
+    Args:
+        inputs: array or tensor, shape (n, d).
+        labels: whole numbers, shape (n,), or None.
+        image_shape: (height, width) or (height, width, channels), whose product is d; None if they are no images.
+        truth: what is known of the law that made them (:class:`~caelab.data.truth.Tangents`,
+            :class:`~caelab.data.truth.Score`), or None.
+        official_test: so many of the last examples are the official test part, from which alone tests are drawn.
+    """
+
+    inputs: Any
+    labels: Any = None
+    image_shape: tuple[int, ...] | None = None
+    truth: Any = None
+    official_test: int = 0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What ``caelab data`` says of a data set without loading it."""
+
+    size: str
+    shape: str
+    source: str
+    argument: str = ""
+
+
+def describes(size: str, shape: str, source: str, argument: str = "") -> Callable[[Loader], Loader]:
+    """State the facts of a loader: how many examples, of what shape, from where; ``argument`` follows the colon.
+
+    >>> @describes("3", "2", "made up")
+    ... def loader() -> Samples:
+    ...     return Samples([[0, 0], [0, 1], [1, 1]])
+    >>> loader.facts.source
+    'made up'
+    """
+
+    def state(loader: Loader) -> Loader:
+        loader.__dict__["facts"] = Facts(size, shape, source, argument)
+        return loader
+
+    return state

@@ -1,0 +1,72 @@
+"""Train, valid and test parts: disjoint, and drawn from a seed."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from caelab.errors import CaelabError
+from caelab.streams import Streams
+
+
+def draw_splits(
+    name: str, count: int, splits: Sequence[int] | None, seed: int, official_test: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices of the train, valid and test examples, each (size,), disjoint, in random order.
+
+    Where the last ``official_test`` examples are the official test part, tests are drawn from them alone and the
+    other two from the rest.
+
+    Raises:
+        CaelabError: sizes that are no three whole numbers above 0, or more than there is.
+    """
+    train, valid, test = _sizes(name, splits) if splits is not None else default_sizes(name, count, official_test)
+    generator = Streams(seed)["data splits"]
+    if not official_test:
+        _check_room(name, "examples", train + valid + test, count)
+        order = torch.randperm(count, generator=generator)
+        return order[:train], order[train : train + valid], order[train + valid : train + valid + test]
+    rest = count - official_test
+    _check_room(name, "examples outside the official test part", train + valid, rest)
+    _check_room(name, "examples in the official test part", test, official_test)
+    chosen = torch.randperm(rest, generator=generator)
+    tests = rest + torch.randperm(official_test, generator=generator)
+    return chosen[:train], chosen[train : train + valid], tests[:test]
+
+
+def default_sizes(name: str, count: int, official_test: int = 0) -> tuple[int, int, int]:
+    """60, 10 and 30 % of the examples, the remainder training.
+
+    With an official test part: all of it, as many to validate (at most a fifth of the rest), and the others.
+
+    >>> default_sizes("mnist5k", 5000), default_sizes("mnist", 70_000, 10_000)
+    ((3000, 500, 1500), (50000, 10000, 10000))
+    """
+    if official_test:
+        valid, test = min(official_test, (count - official_test) // 5), official_test
+    else:
+        valid, test = count // 10, 3 * count // 10
+    valid, test = max(valid, 1), max(test, 1)
+    _check_room(name, "examples", 1 + valid + test, count)
+    return count - valid - test, valid, test
+
+
+def _sizes(name: str, splits: Sequence[int]) -> tuple[int, int, int]:
+    try:
+        train, valid, test = (operator.index(size) for size in splits)
+    except (TypeError, ValueError):
+        train = valid = test = 0
+    if min(train, valid, test) < 1:
+        raise CaelabError(
+            f"data set {name!r}: expected splits as three whole numbers of at least 1 (train, valid, test), "
+            f"but {splits!r} came"
+        )
+    return train, valid, test
+
+
+def _check_room(name: str, what: str, asked: int, there: int) -> None:
+    if asked > there:
+        raise CaelabError(f"data set {name!r} has {there} {what}, but the splits ask for {asked}; ask for fewer")

@@ -1,0 +1,66 @@
+"""One working set of options for every registered regularizer; a new one is added here and is held to every promise."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from caelab.catalogue import catalogue
+from caelab.models.autoencoder import autoencoder
+from caelab.models.convolutional import convolutional
+
+OPTIONS = {
+    "contractive": {"weight": 0.5},
+    "corruption-chain": {"steps": [{"kind": "masking", "p": 0.2}, {"kind": "gaussian", "sigma": 0.1}]},
+    "gaussian": {"sigma": 0.3},
+    "higher-order-contractive": {"weight": 0.5, "sigma": 0.1, "samples": 2},
+    "masking": {"p": 0.3},
+    "reconstruction-contractive": {"weight": 0.5},
+    "salt-and-pepper": {"p": 0.2},
+    "sparse-kl": {"weight": 0.5, "target": 0.1},
+    "sparse-l1": {"weight": 0.5},
+    "weight-decay": {"weight": 0.01},
+}
+
+NAMES = catalogue().names("regularizer")
+CORRUPTIONS = [name for name in NAMES if hasattr(catalogue().get("regularizer", name), "corrupt_input")]
+PENALTIES = [name for name in NAMES if hasattr(catalogue().get("regularizer", name), "penalty_terms")]
+
+
+def make(name, weight=None):
+    """An instance with the example's options, perhaps with another weight."""
+    options = OPTIONS[name] if weight is None else {**OPTIONS[name], "weight": weight}
+    return catalogue().get("regularizer", name)(**options)
+
+
+class PlainMethods(nn.Module):
+    """A user's module whose encode and decode are methods, not modules."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = autoencoder(64, hidden=[9])
+
+    def encode(self, inputs):
+        return self.inner.encode(inputs)
+
+    def decode(self, code):
+        return self.inner.decode(code)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    name: str
+
+    def __str__(self):
+        return self.name
+
+    def build(self):
+        return {
+            "one layer": lambda: autoencoder(64, hidden=[9]),
+            "untied": lambda: autoencoder(64, hidden=[9], tied=False),
+            "deep": lambda: autoencoder(64, hidden=[12, 5]),
+            "convolutional": lambda: convolutional(64, (8, 8), channels=(2, 3), hidden=6),
+            "plain methods": PlainMethods,
+        }[self.name]()
+
+
+ARCHITECTURES = [Architecture(name) for name in ("one layer", "untied", "deep", "convolutional", "plain methods")]

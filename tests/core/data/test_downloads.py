@@ -1,0 +1,229 @@
+import functools
+import http.server
+import io
+import logging
+import tarfile
+import threading
+from hashlib import sha256
+
+import numpy as np
+import pooch
+import pytest
+
+from caelab.data import downloads, load_dataset
+from caelab.data.downloads import CIFAR_BATCHES, Remote, cifar10_bw, fashion_mnist, fetch, mnist
+from caelab.data.idx import idx
+from caelab.errors import CaelabError
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def send_head(self):
+        self.server.asked.append(self.path)
+        return super().send_head()
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """A server on loopback: the folder it serves, its address, and the paths it was asked for."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    pooch.get_logger().setLevel(logging.WARNING)
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = functools.partial(Handler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.asked = []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{server.server_port}", server.asked
+        server.shutdown()
+
+
+@pytest.fixture
+def closed_port():
+    """An address on loopback at which nobody listens."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        port = server.server_port
+    return f"http://127.0.0.1:{port}"
+
+
+def checksums(folder):
+    return {file.name: sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
+
+
+@pytest.fixture
+def small_mnist(served, family, monkeypatch):
+    """A small MNIST on the server, with the checksums that belong to it."""
+    folder, address, _ = served
+    for file in family[0].iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(downloads, "MNIST", Remote("mnist", f"{address}/", checksums(folder)))
+    monkeypatch.setattr(downloads, "FASHION_MNIST", Remote("fashion-mnist", address, checksums(folder)))
+
+
+@pytest.mark.usefixtures("small_mnist")
+def test_what_is_downloaded_is_what_is_read(family, tmp_path):
+    dataset = load_dataset("mnist", folder=str(tmp_path / "cache"), splits=(6, 4, 5))
+    np.testing.assert_array_equal(dataset.inputs.numpy(), idx(str(family[0])).inputs)
+    assert dataset.name == "mnist"
+    assert dataset.test.min() == 12
+
+
+@pytest.mark.usefixtures("small_mnist")
+def test_files_that_are_there_are_not_fetched_again(served, tmp_path):
+    asked = served[2]
+    mnist(folder=str(tmp_path / "cache"))
+    assert len(asked) == 4
+    mnist(folder=str(tmp_path / "cache"))
+    assert len(asked) == 4
+    (tmp_path / "cache" / "train-labels-idx1-ubyte.gz").write_bytes(b"damaged")
+    mnist(folder=str(tmp_path / "cache"))
+    assert asked[4:] == ["/train-labels-idx1-ubyte.gz"]
+
+
+@pytest.mark.usefixtures("small_mnist")
+def test_files_put_into_the_folder_by_hand_need_no_network(family, closed_port):
+    assert len(mnist(mirror=closed_port, folder=str(family[0])).inputs) == 17
+
+
+@pytest.mark.usefixtures("small_mnist")
+def test_files_are_kept_in_the_users_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / project)
+    mnist()
+    assert len(list((tmp_path / "caelab" / "mnist").iterdir())) == 4
+
+
+@pytest.mark.usefixtures("small_mnist")
+def test_debians_fashion_mnist_is_used_where_it_is_installed(family, served, tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "DEBIAN_FASHION_MNIST", family[0])
+    assert len(fashion_mnist().inputs) == 17
+    assert served[2] == []
+    fashion_mnist(folder=str(tmp_path / "cache"))
+    assert len(served[2]) == 4
+
+
+def refused(call, folder):
+    with pytest.raises(CaelabError) as caught:
+        call(folder=str(folder))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"into {folder}" in message
+    return message
+
+
+@pytest.mark.usefixtures("small_mnist")
+def test_without_a_network_one_sentence_says_what_to_put_where(closed_port, tmp_path):
+    message = refused(functools.partial(mnist, mirror=closed_port), tmp_path / "cache")
+    assert message == (
+        f"data set 'mnist': t10k-images-idx3-ubyte.gz cannot be fetched from {closed_port} (no connection); "
+        "put t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz, train-images-idx3-ubyte.gz, "
+        f"train-labels-idx1-ubyte.gz into {tmp_path / 'cache'}, or name another mirror by the option mirror"
+    )
+
+
+@pytest.mark.usefixtures("small_mnist")
+def test_only_what_lacks_is_asked_for(family, closed_port):
+    (family[0] / "t10k-labels-idx1-ubyte.gz").unlink()
+    message = refused(functools.partial(mnist, mirror=closed_port), family[0])
+    assert "put t10k-labels-idx1-ubyte.gz into" in message
+
+
+@pytest.mark.usefixtures("small_mnist")
+def test_a_wrong_checksum_is_refused_and_leaves_nothing(served, tmp_path):
+    path = served[0] / "t10k-images-idx3-ubyte.gz"
+    expected = sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(b"something else")
+    message = refused(mnist, tmp_path / "cache")
+    assert expected in message
+    assert sha256(b"something else").hexdigest() in message
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.usefixtures("small_mnist")
+def test_a_file_that_the_server_lacks_is_named(served, tmp_path):
+    (served[0] / "t10k-images-idx3-ubyte.gz").unlink()
+    message = refused(mnist, tmp_path / "cache")
+    assert "t10k-images-idx3-ubyte.gz cannot be fetched" in message
+    assert "the server answered 404" in message
+
+
+@pytest.mark.usefixtures("small_mnist")
+def test_an_address_that_is_none_and_a_folder_that_is_a_file_are_refused(tmp_path):
+    assert "Unrecognized URL protocol" in refused(functools.partial(mnist, mirror="/some/folder"), tmp_path / "cache")
+    (tmp_path / "file").write_text("")
+    refused(mnist, tmp_path / "file")
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 2, 3, 32, 32), dtype=np.uint8)
+CLASSES = np.arange(12, dtype=np.uint8).reshape(6, 2) % 10
+
+
+def cifar_tar(path, change=None):
+    """A small archive in the manner of CIFAR-10: six batches of two records, the test batch first."""
+    with tarfile.open(path, "w:gz") as tar:
+        for i in (5, 0, 1, 2, 3, 4):
+            content = b"".join(bytes([CLASSES[i, j]]) + PIXELS[i, j].tobytes() for j in range(2))
+            name, content = change(CIFAR_BATCHES[i], content) if change else (CIFAR_BATCHES[i], content)
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def serve_cifar(served, monkeypatch, **tar):
+    folder, address, _ = served
+    cifar_tar(folder / "cifar-10-binary.tar.gz", **tar)
+    monkeypatch.setattr(downloads, "CIFAR10", Remote("cifar10-bw", address, checksums(folder)))
+
+
+def test_cifar_is_read_in_order_and_made_grey(served, tmp_path, monkeypatch):
+    serve_cifar(served, monkeypatch)
+    dataset = load_dataset("cifar10-bw", folder=str(tmp_path / "cache"))
+    assert dataset.image_shape == (32, 32)
+    assert dataset.labels.tolist() == CLASSES.ravel().tolist()
+    assert sorted(dataset.test.tolist()) == [10, 11]
+    grey = np.tensordot(PIXELS.reshape(12, 3, 1024), [0.299, 0.587, 0.114], axes=([1], [0])) / 255
+    np.testing.assert_allclose(dataset.inputs.numpy(), grey, rtol=0, atol=6e-8)  # half a unit of float32 below 1
+
+
+def test_white_is_exactly_1():
+    assert downloads._luminance(np.full((1, 3072), 255, np.uint8)).tolist() == [[1.0] * 1024]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda name, content: (name, content[:-1]), "expected records of 3073 bytes, found 6145 bytes"),
+        (lambda name, content: (name, b""), "found 0 bytes"),
+        (lambda name, content: (name.replace("test", "tset"), content), "lacks test_batch.bin"),
+    ],
+)
+def test_a_wrong_cifar_archive_is_refused(served, tmp_path, monkeypatch, change, sentence):
+    serve_cifar(served, monkeypatch, change=change)
+    with pytest.raises(CaelabError, match=sentence):
+        cifar10_bw(folder=str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("damage", [lambda content: b"no archive at all", lambda content: content[: len(content) // 2]])
+def test_a_damaged_cifar_archive_is_refused(served, tmp_path, monkeypatch, damage):
+    serve_cifar(served, monkeypatch)
+    path = served[0] / "cifar-10-binary.tar.gz"
+    path.write_bytes(damage(path.read_bytes()))
+    monkeypatch.setattr(downloads, "CIFAR10", Remote("cifar10-bw", served[1], checksums(served[0])))
+    with pytest.raises(CaelabError, match="cannot be read"):
+        cifar10_bw(folder=str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("remote", [downloads.MNIST, downloads.FASHION_MNIST, downloads.CIFAR10], ids=lambda r: r.name)
+def test_checksums_are_whole(remote):
+    assert all(len(digest) == 64 and int(digest, 16) for digest in remote.files.values())
+    assert len(set(remote.files.values())) == len(remote.files)
+
+
+def test_fetch_joins_addresses_with_one_slash(served, tmp_path):
+    folder, address, asked = served
+    (folder / "a").write_bytes(b"a")
+    for mirror in (address, f"{address}/"):
+        fetch(Remote("any", mirror, {"a": sha256(b"a").hexdigest()}), folder=str(tmp_path / mirror[-1]))
+    assert asked == ["/a", "/a"]
