@@ -1,0 +1,25 @@
+"""The built-in analyses, offered through the same hooks as anyone's; each is imported when first used."""
+
+from collections.abc import Callable
+from typing import Any
+
+from caelab import hookimpl
+
+ANALYSES = (
+    "jacobian_norm",
+    "jacobian_spectrum",
+    "contraction_curve",
+    "tangents",
+    "filters",
+    "reconstructions",
+    "frontier",
+    "manifold_alignment",
+    "classification",
+)
+
+
+@hookimpl
+def register_analyses(register: Callable[[str, Any], None]) -> None:
+    """Offer the built-in analyses; each is a module with ``measure``, ``draw`` and perhaps ``summarise``."""
+    for name in ANALYSES:
+        register(name, f"caelab_analyses.{name}")
