@@ -1,22 +1,34 @@
-"""Spectra and tangents are computed in float64, whatever a run was trained in."""
+"""Copies of a run's encoder: in float64, as spectra and tangents need it, or to train on; the run stays as it is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
 
-from caelab.runs import Run
 from torch import Tensor, nn
 
+from caelab.runs import Run
 
-def double_encoder(run: Run) -> Callable[[Tensor], Tensor]:
-    """The run's encoder with its weights in float64; the run's own model stays as it is.
+Encoder = Callable[[Tensor], Tensor]
+
+
+def copied_encoder(run: Run) -> tuple[Encoder, nn.Module | None]:
+    """A copy of the run's encoder, and the module whose weights it uses.
+
+    The module is None for a plain function, which cannot be copied: it is the run's own.
+    """
+    encode: Encoder = deepcopy(run.model).encode
+    owner = encode if isinstance(encode, nn.Module) else getattr(encode, "__self__", None)
+    return encode, owner if isinstance(owner, nn.Module) else None
+
+
+def double_encoder(run: Run) -> Encoder:
+    """The run's encoder with its weights in float64, in evaluation mode.
 
     A plain function has no weights that could be converted: it is called with float32 inputs.
     """
-    encode: Callable[[Tensor], Tensor] = deepcopy(run.model).double().eval().encode
-    owner = encode if isinstance(encode, nn.Module) else getattr(encode, "__self__", None)
-    if isinstance(owner, nn.Module):
-        owner.double().eval()
-        return encode
-    return lambda inputs: encode(inputs.float()).double()
+    encode, owner = copied_encoder(run)
+    if owner is None:
+        return lambda inputs: encode(inputs.float()).double()
+    owner.double().eval()
+    return encode
