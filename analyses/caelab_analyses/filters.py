@@ -6,26 +6,26 @@ from typing import Any, Literal
 
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
 from caelab.errors import NotApplicable
-from caelab.figures import FULL_WIDTH
+from caelab.figures import PAGE_WIDTH, display_name, paper_style
 from caelab.jacobian.structure import AffineLayer
 from caelab.options import Count
 from caelab.runs import Run
 from caelab.streams import Streams
-from matplotlib.figure import Figure
-from torch import Tensor, nn
-
 from caelab_analyses import images
 from caelab_analyses.images import Tile
 
-COLUMNS = 12
+COLUMNS = 16
 
 
 def measure(
     run: Run,
     streams: Streams,
     *,
-    count: Count = 24,
+    count: Count = 32,
     choice: Literal["largest norm", "random"] = "largest norm",
 ) -> pd.DataFrame:
     """The filters of ``count`` units of the first affine or convolutional layer.
@@ -82,20 +82,21 @@ def _filter_shape(weight: Tensor, run: Run) -> tuple[int, ...] | None:
     return run.dataset.image_shape if fits else None
 
 
+@paper_style()
 def draw(table: pd.DataFrame) -> Figure:
     """A block of filters per model, each filter on its own symmetric scale; one seed, whatever the table holds."""
     shown, seed = images.first_seed(table)
     tiles, lines = [], {}
     at = 0.0
     for model, rows in shown.groupby("model", sort=False):
-        lines[at] = str(model)
+        lines[at] = display_name(str(model))
         places = images.wrapped(len(rows), COLUMNS)
         tiles += [
             Tile(at + line, column, images.pixels_of(row))
             for (line, column), row in zip(places, rows.itertuples(), strict=True)
         ]
         at += images.lines_needed(len(rows), COLUMNS) + 0.35
-    figure, axes = images.board(tiles, FULL_WIDTH, _title(shown, seed))
+    figure, axes = images.board(tiles, PAGE_WIDTH, _title(shown, seed))
     images.label_rows(axes, lines)
     axes.set_xticks([])
     return figure

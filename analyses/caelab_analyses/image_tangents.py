@@ -62,9 +62,7 @@ def moved(coefficients: Array, motion: Map) -> Array:
     centre = (np.array(coefficients.shape) - 1) / 2
     back = np.linalg.inv(matrix)
     offset = centre - back @ (centre + shift)
-    return np.asarray(
-        ndimage.affine_transform(coefficients, back, offset, order=3, mode="nearest", prefilter=False)
-    )
+    return np.asarray(ndimage.affine_transform(coefficients, back, offset, order=3, mode="nearest", prefilter=False))
 
 
 def motion_tangent(image: Array, motion: Callable[[float], Map], step: float) -> Array:
@@ -94,7 +92,11 @@ def image_tangents(images: Array) -> Array:
         Per pixel, radian, log scale and pixel of thickness, shape (batch, 5, height, width). A blank image has
         tangents of zero, to rounding.
     """
-    return np.stack([
-        np.stack([*(motion_tangent(image, motion, step) for motion, step in MOTIONS.values()), thickness_tangent(image)])
-        for image in images.astype(np.float64)
-    ])
+    return np.stack(
+        [
+            np.stack(
+                [*(motion_tangent(image, motion, step) for motion, step in MOTIONS.values()), thickness_tangent(image)]
+            )
+            for image in images.astype(np.float64)
+        ]
+    )

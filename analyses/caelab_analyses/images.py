@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from caelab.data import Dataset
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
+
+from caelab.data import Dataset
 
 SIGNED = "RdBu_r"  # red is positive, blue negative; told apart by colour-blind readers
 GAP = 0.06  # of a tile, between neighbours
@@ -40,7 +41,7 @@ def pixels_of(row: Any) -> Array:
 
 
 def distinct_examples(dataset: Dataset, count: int) -> list[int]:
-    """Positions, among the validation examples, of the first of each class; then of the first others, up to ``count``."""
+    """Positions among the validation examples: the first of each class, then the first others, up to ``count``."""
     total = len(dataset.valid_inputs)
     labels = dataset.valid_labels
     if labels is None:

@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import pandas as pd
 import torch
-from caelab.data import Tangents
-from caelab.errors import CaelabError, NotApplicable
-from caelab.jacobian.service import jacobian
-from caelab.options import Count
-from caelab.runs import Run
-from caelab.streams import Streams
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from caelab_analyses.alignment_figure import alignment_figure
+from caelab.data import Tangents
+from caelab.errors import CaelabError, NotApplicable
+from caelab.options import Count
+from caelab.runs import Run
+from caelab.streams import Streams
+from caelab_analyses.alignment_figure import ANGLE, CHANCE, DATA, GAP, MODEL, SHARE, alignment_figure
 from caelab_analyses.image_tangents import TRANSFORMATIONS, image_tangents
-from caelab_analyses.precision import double_encoder
+from caelab_analyses.precision import leading_tangents
 from caelab_analyses.subspaces import captured_share, local_pca, principal_angles
-
-SHARE, ANGLE, GAP = "tangent share", "tangent angle (deg)", "spectrum gap"
-MODEL, DATA, CHANCE = "model", "local PCA", "chance"
 
 
 def measure(
@@ -58,12 +54,12 @@ def measure(
             "manifold_alignment needs a known tangent space: grey images or a synthetic manifold, "
             f"but {data.name} is neither"
         )
-    return _shares(run, inputs, count, neighbours)
+    return _shares(run, inputs, data.image_shape, count, neighbours)
 
 
 def _angles(run: Run, inputs: Tensor, truth: Tensor, neighbours: int) -> pd.DataFrame:
     dimension = truth.shape[1]
-    values, directions = leading(run, inputs, dimension + 1)
+    values, directions = leading_tangents(run, inputs, dimension + 1)
     if values.shape[1] < dimension:
         raise NotApplicable(
             f"the code has {values.shape[1]} units, fewer than the manifold's {dimension} dimensions; "
@@ -78,23 +74,15 @@ def _angles(run: Run, inputs: Tensor, truth: Tensor, neighbours: int) -> pd.Data
     return pd.concat(parts, ignore_index=True).assign(dimensions=dimension)
 
 
-def _shares(run: Run, inputs: Tensor, count: int, neighbours: int) -> pd.DataFrame:
-    _, directions = leading(run, inputs, count)
+def _shares(run: Run, inputs: Tensor, shape: tuple[int, ...], count: int, neighbours: int) -> pd.DataFrame:
+    _, directions = leading_tangents(run, inputs, count)
     dimensions = directions.shape[1]
-    tangents = torch.from_numpy(image_tangents(inputs.reshape(-1, *run.dataset.image_shape).numpy())).flatten(2)
+    tangents = torch.from_numpy(image_tangents(inputs.reshape(-1, *shape).numpy())).flatten(2)
     found = {MODEL: directions, DATA: neighbourhood(run, inputs, neighbours, dimensions)}
     names = list(TRANSFORMATIONS)
     parts = [_tidy(SHARE, source, captured_share(basis, tangents), names) for source, basis in found.items()]
     chance = _tidy(SHARE, CHANCE, torch.full((1, len(names)), dimensions / inputs.shape[1]), names).assign(example=-1)
     return pd.concat([*parts, chance], ignore_index=True).dropna().assign(dimensions=dimensions)
-
-
-def leading(run: Run, inputs: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The leading singular values of J_f (batch, k) and right singular vectors (batch, k, d); k as far as there are."""
-    code = run.encode(run.dataset.inputs[:1])
-    count = min(count, code[0].numel(), inputs.shape[1])
-    values, directions = jacobian(double_encoder(run), inputs).tangents(count)
-    return values.detach(), directions.detach()
 
 
 def neighbourhood(run: Run, inputs: Tensor, neighbours: int, dimension: int) -> Tensor:
@@ -128,7 +116,7 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
     """On images the mean share over transformations and examples; on a manifold the largest principal angle, mean over
     examples, and the gap, median over examples."""
     of_model = table[table["source"] == MODEL]
-    values = {quantity: rows for quantity, rows in of_model.groupby("quantity")}
+    values = dict(list(of_model.groupby("quantity")))
     found = {}
     if SHARE in values:
         found["tangent share"] = values[SHARE]["value"].mean()

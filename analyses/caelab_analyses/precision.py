@@ -7,6 +7,7 @@ from copy import deepcopy
 
 from torch import Tensor, nn
 
+from caelab.jacobian.service import jacobian
 from caelab.runs import Run
 
 Encoder = Callable[[Tensor], Tensor]
@@ -32,3 +33,19 @@ def double_encoder(run: Run) -> Encoder:
         return lambda inputs: encode(inputs.float()).double()
     owner.double().eval()
     return encode
+
+
+def leading_tangents(run: Run, inputs: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The leading singular values and right singular vectors of J_f, in float64.
+
+    Args:
+        run: whose encoder is f.
+        inputs: shape (batch, d), float64.
+        count: k; fewer come back if the code or the input has fewer dimensions.
+
+    Returns:
+        Values (batch, k), descending, and directions (batch, k, d), orthonormal.
+    """
+    found = jacobian(double_encoder(run), inputs)
+    values, directions = found.tangents(min(count, *found.shape))
+    return values.detach(), directions.detach()

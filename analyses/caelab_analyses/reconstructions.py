@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
 from caelab.catalogue import catalogue
-from caelab.figures import FULL_WIDTH
+from caelab.figures import PAGE_WIDTH, display_name, paper_style
 from caelab.options import Count
 from caelab.runs import Run
 from caelab.streams import Streams
 from caelab.training.plugins import TrainingPlugins, make_regularizers
-from matplotlib.figure import Figure
-from torch import Tensor
-
 from caelab_analyses import images
 from caelab_analyses.images import Tile
 
@@ -37,7 +37,11 @@ def measure(run: Run, streams: Streams, *, examples: Count = 10) -> pd.DataFrame
     chosen = images.distinct_examples(run.dataset, examples)
     clean = run.dataset.valid_inputs[chosen]
     corrupted = corrupt(run, clean, streams)
-    pictures = {"input": clean, "corrupted": corrupted, "reconstructed": run.reconstruct(clean if corrupted is None else corrupted)}
+    pictures = {
+        "input": clean,
+        "corrupted": corrupted,
+        "reconstructed": run.reconstruct(clean if corrupted is None else corrupted),
+    }
     shape = run.dataset.image_shape
     rows = [
         {"example": example, "role": role, "squared_error": float((image - original).square().sum())}
@@ -59,8 +63,9 @@ def corrupt(run: Run, clean: Tensor, streams: Streams) -> Tensor | None:
     return corrupted
 
 
+@paper_style()
 def draw(table: pd.DataFrame) -> Figure:
-    """The inputs, then a line per model, under what it was given where that was corrupted; one seed, whatever the table holds."""
+    """The inputs, then a line per model under what it was given, if that was corrupted; one seed, whatever there is."""
     shown, seed = images.first_seed(table)
     limits = images.brightness(shown[shown["role"] != "corrupted"])
     tiles: list[Tile] = []
@@ -68,7 +73,7 @@ def draw(table: pd.DataFrame) -> Figure:
     for at, (name, rows) in enumerate(_lines(shown)):
         names[at] = name
         tiles += [Tile(at, column, images.pixels_of(row), limits) for column, row in enumerate(rows.itertuples())]
-    figure, axes = images.board(tiles, FULL_WIDTH, f"Validation examples and their reconstructions. Seed {seed}.")
+    figure, axes = images.board(tiles, PAGE_WIDTH, f"Validation examples and their reconstructions. Seed {seed}.")
     images.label_rows(axes, names)
     axes.set_xticks([])
     return figure
@@ -84,5 +89,5 @@ def _lines(shown: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
             yield "input", parts["input"]
         above = inputs
         if len(parts["corrupted"]):
-            yield f"{model}, input", parts["corrupted"]
-        yield str(model), parts["reconstructed"]
+            yield f"{display_name(str(model))}, input", parts["corrupted"]
+        yield display_name(str(model)), parts["reconstructed"]

@@ -21,7 +21,7 @@ def principal_angles(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         Shape (batch, min(k, l)).
     """
-    cosines = torch.linalg.svdvals(first @ second.mT)
+    cosines: Tensor = torch.linalg.svdvals(first @ second.mT)
     return torch.rad2deg(cosines.clamp(max=1).arccos())
 
 
@@ -42,7 +42,8 @@ def captured_share(directions: Tensor, tangents: Tensor) -> Tensor:
 
 def orthonormal(directions: Tensor) -> Tensor:
     """An orthonormal basis of what the rows span, shape (batch, k, d)."""
-    return torch.linalg.qr(directions.mT).Q.mT
+    basis: Tensor = torch.linalg.qr(directions.mT).Q
+    return basis.mT
 
 
 def local_pca(points: Tensor, among: Tensor, neighbours: int, rank: int) -> Tensor:
@@ -62,4 +63,5 @@ def local_pca(points: Tensor, among: Tensor, neighbours: int, rank: int) -> Tens
     nearest = torch.cdist(points, among).topk(neighbours, largest=False).indices
     cloud = among[nearest]  # (batch, neighbours, d)
     centred = cloud - cloud.mean(dim=1, keepdim=True)
-    return torch.linalg.svd(centred, full_matrices=False).Vh[:, :rank]
+    principal: Tensor = torch.linalg.svd(centred, full_matrices=False).Vh
+    return principal[:, :rank]

@@ -6,22 +6,22 @@ estimate of the data manifold's tangent space (Rifai et al. 2011, NIPS).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from caelab.figures import FULL_WIDTH
-from caelab.jacobian.service import jacobian
-from caelab.options import Count, Positive
-from caelab.runs import Run
-from caelab.streams import Streams
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from caelab.figures import PAGE_WIDTH, display_name, paper_style
+from caelab.options import Count, Positive
+from caelab.runs import Run
+from caelab.streams import Streams
 from caelab_analyses import images
 from caelab_analyses.images import Tile
-from caelab_analyses.precision import double_encoder
+from caelab_analyses.precision import leading_tangents
 
 SPACE = 0.35  # of a tile, between example, tangents and walk
 
@@ -32,10 +32,11 @@ def measure(
     *,
     examples: Count = 2,
     tangents: Count = 5,
-    reach: Positive = 4.0,
+    along: Count = 2,
+    reach: Positive = 6.0,
     steps: Count = 5,
 ) -> pd.DataFrame:
-    """The leading tangents of a few validation examples, and a walk x + t·v_1 along the first.
+    """The leading tangents of a few validation examples, and a walk x + t·v_k along one of them.
 
     A singular vector has no sign; here its entry of largest size is positive.
 
@@ -43,7 +44,8 @@ def measure(
         run: the trained model and its data.
         streams: not used; nothing here is random.
         examples: how many, each of another class where the data have labels.
-        tangents: how many per example.
+        tangents: how many per example, or all if the code has fewer units.
+        along: k, the tangent of the walk; on images the first is often no more than the brightness of the background.
         reach: T, how far the walk goes either way, as a distance in input space.
         steps: stations of the walk, evenly from -T to T.
 
@@ -53,16 +55,18 @@ def measure(
     """
     chosen = images.distinct_examples(run.dataset, examples)
     inputs = run.dataset.valid_inputs[chosen].double()
-    values, directions = jacobian(double_encoder(run), inputs).tangents(tangents)
-    directions = with_sign(directions.detach())
+    values, directions = leading_tangents(run, inputs, max(tangents, along))
+    directions = with_sign(directions)
+    along = min(along, directions.shape[1])
     times = torch.linspace(-reach, reach, steps, dtype=torch.float64)
     shape = run.dataset.image_shape
     rows = []
-    for position, example, singular, tangent in zip(chosen, inputs, values.tolist(), directions, strict=True):
+    for position, example, singular, vectors in zip(chosen, inputs, values.tolist(), directions, strict=True):
+        shown = list(zip(singular, vectors, strict=True))[:tangents]
         described = [
             ("example", 0, 0.0, np.nan, example),
-            *(("tangent", rank, 0.0, s, v) for rank, (s, v) in enumerate(zip(singular, tangent, strict=True), 1)),
-            *(("walk", 1, t, singular[0], example + t * tangent[0]) for t in times.tolist()),
+            *(("tangent", rank, 0.0, value, vector) for rank, (value, vector) in enumerate(shown, start=1)),
+            *(("walk", along, t, singular[along - 1], example + t * vectors[along - 1]) for t in times.tolist()),
         ]
         rows += [_row(position, *description, shape) for description in described]
     return pd.DataFrame(rows)
@@ -87,44 +91,56 @@ def _row(
     }
 
 
+@paper_style()
 def draw(table: pd.DataFrame) -> Figure:
     """Example, tangents and walk: a line per model, a block per example; one seed, whatever the table holds."""
     shown, seed = images.first_seed(table)
     models = list(shown["model"].unique())
+    columns = _columns(shown)
     limits = images.brightness(shown[shown["role"] == "example"])
-    tiles, lines = [], {}
+    tiles: list[Tile] = []
+    lines: dict[float, str] = {}
     for block, (_, of_example) in enumerate(shown.groupby("example", sort=False)):
         for line, model in enumerate(models):
             at = block * (len(models) + SPACE) + line
-            tiles += _line(of_example[of_example["model"] == model], at, limits)
-            lines[at] = model
-    reach = shown["t"].abs().max()
-    title = (
-        f"$x$, its leading tangents (own symmetric scale each), and $x + t\\,v_1$, |t| ≤ {reach:g} (clipped). "
-        f"Seed {seed}."
-    )
-    figure, axes = images.board(tiles, FULL_WIDTH, title)
+            tiles += _line(of_example[of_example["model"] == model], at, columns, limits)
+            lines[at] = display_name(model)
+    figure, axes = images.board(tiles, PAGE_WIDTH, _title(shown, seed))
     images.label_rows(axes, lines)
-    images.label_columns(axes, _headings(shown))
+    images.label_columns(axes, {at: _heading(key) for key, at in columns.items()})
     return figure
 
 
-def _line(rows: pd.DataFrame, at: float, limits: tuple[float, float]) -> list[Tile]:
-    columns = _columns(rows)
+Column = tuple[str, int, float]  # role, rank of a tangent, t of a walk
+
+
+def _line(rows: pd.DataFrame, at: float, columns: Mapping[Column, float], limits: tuple[float, float]) -> list[Tile]:
     return [
-        Tile(at, columns[row.role, row.rank, row.t], images.pixels_of(row), None if row.role == "tangent" else limits)
-        for row in rows.itertuples()
+        Tile(at, columns[key], images.pixels_of(row), None if key[0] == "tangent" else limits)
+        for key, row in zip(_keys(rows), rows.itertuples(), strict=True)
     ]
 
 
-def _columns(rows: pd.DataFrame) -> dict[tuple[str, int, float], float]:
+def _keys(rows: pd.DataFrame) -> list[Column]:
+    ranks = rows["rank"].where(rows["role"] == "tangent", 0)  # a narrow code may walk along another tangent
+    return list(zip(rows["role"], ranks, rows["t"], strict=True))
+
+
+def _columns(shown: pd.DataFrame) -> dict[Column, float]:
+    """Where each column stands, whichever models have it."""
     spaces = {"example": 0.0, "tangent": SPACE, "walk": 2 * SPACE}
-    keys = list(zip(rows["role"], rows["rank"], rows["t"], strict=True))
+    keys = sorted(set(_keys(shown)))  # the roles happen to be in alphabetical order
     return {key: number + spaces[key[0]] for number, key in enumerate(keys)}
 
 
-def _headings(shown: pd.DataFrame) -> dict[float, str]:
-    texts = {"example": "$x$", "tangent": "$v_{{{rank}}}$", "walk": "{t:g}"}
-    of_example = shown[shown["example"] == shown["example"].iloc[0]]
-    first = of_example[of_example["model"] == of_example["model"].iloc[0]]
-    return {at: texts[role].format(rank=rank, t=t) for (role, rank, t), at in _columns(first).items()}
+def _heading(column: Column) -> str:
+    role, rank, t = column
+    return {"example": "$x$", "tangent": f"$v_{{{rank}}}$", "walk": f"$t = {t:g}$"}[role]
+
+
+def _title(shown: pd.DataFrame, seed: int) -> str:
+    walked = shown.loc[shown["role"] == "walk", "rank"].max()
+    return (
+        f"$x$, leading right singular vectors of the Jacobian (each on its own symmetric scale), "
+        f"$x + t\\,v_{{{walked}}}$ (clipped). Seed {seed}."
+    )
