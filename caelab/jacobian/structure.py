@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from functools import reduce
+from itertools import groupby
+from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from caelab.jacobian.elementwise import IDENTITY, Elementwise, elementwise_of
 
 
 @runtime_checkable
@@ -25,15 +29,102 @@ class Affine:
     weight: Tensor  # (out, in)
     bias: Tensor | None  # (out,)
 
-
-@dataclass(frozen=True)
-class Elementwise:
-    """One elementwise step, h = s(z), with s' (and s'', where known in closed form) as functions of z."""
-
-    name: str
-    function: Callable[[Tensor], Tensor]
-    derivative: Callable[[Tensor], Tensor]
-    second_derivative: Callable[[Tensor], Tensor]
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Map ``(..., in)`` to ``(..., out)``."""
+        return nn.functional.linear(inputs, self.weight, self.bias)
 
 
 Step = Affine | Elementwise
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a chain: h = s(W x + b)."""
+
+    affine: Affine
+    activation: Elementwise
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Map ``(..., in)`` to ``(..., out)``."""
+        return self.activation.function(self.affine(inputs))
+
+    @property
+    def weight(self) -> Tensor:
+        """W, shape (out, in)."""
+        return self.affine.weight
+
+
+def chain_of(encode: Any) -> list[Step] | None:
+    """The affine and elementwise steps that an encoder runs through, or nothing where it is anything else.
+
+    Looked into: ``nn.Sequential`` (nested), ``nn.Linear``, a layer with ``affine()``, torch's elementwise
+    activations, a layer with ``derivative(z)``, a leading ``nn.Flatten``, and dropout that is off. A module that is
+    watched by hooks is left to automatic differentiation, since a hook may change what it computes.
+    """
+    if not isinstance(encode, nn.Module):
+        return None
+    steps: list[Step] = []
+    for position, module in enumerate(leaves(encode)):
+        step = step_of(module)
+        if step is None and not is_neutral(module, position):
+            return None
+        if step is not None:
+            steps.append(step)
+    return steps or None
+
+
+def leaves(module: nn.Module) -> Iterator[nn.Module]:
+    """The modules of nested ``nn.Sequential`` containers, in order; any other module stands for itself."""
+    if type(module).forward is nn.Sequential.forward and not is_hooked(module):
+        for child in module.children():
+            yield from leaves(child)
+    else:
+        yield module
+
+
+def step_of(module: nn.Module) -> Step | None:
+    """The step that one module is, if it is one."""
+    if is_hooked(module):
+        return None
+    if type(module).forward is nn.Linear.forward:
+        return Affine(module.weight, module.bias)  # type: ignore[arg-type]
+    if isinstance(module, AffineLayer):
+        return Affine(*module.affine())
+    return elementwise_of(module)
+
+
+def is_neutral(module: nn.Module, position: int) -> bool:
+    """Whether a module changes nothing here: dropout that is off, or a flattening before the first layer."""
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return not module.training or module.p == 0
+    return position == 0 and isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1)
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Whether someone watches or changes what a module computes."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+
+
+def layers_of(steps: Sequence[Step]) -> list[Layer] | None:
+    """The steps as layers, each one affine and one elementwise step; nothing where the chain starts elementwise.
+
+    Affine steps that follow each other stand as layers with the identity between them; elementwise steps that
+    follow each other are composed.
+    """
+    if not isinstance(steps[0], Affine):
+        return None
+    layers: list[Layer] = []
+    for is_affine, group in groupby(steps, key=lambda step: isinstance(step, Affine)):
+        if is_affine:
+            layers += [Layer(affine, IDENTITY) for affine in group if isinstance(affine, Affine)]
+        else:
+            activation = reduce(Elementwise.then, (step for step in group if isinstance(step, Elementwise)))
+            layers[-1] = Layer(layers[-1].affine, activation)
+    return layers
+
+
+def find_layers(encode: Callable[[Tensor], Tensor], input_width: int) -> list[Layer] | None:
+    """The layers of an encoder that is a chain and takes vectors of that width, or nothing."""
+    steps = chain_of(encode)
+    layers = layers_of(steps) if steps else None
+    return layers if layers and layers[0].weight.shape[1] == input_width else None

@@ -1,0 +1,232 @@
+"""The one place that computes ∂code/∂input: what is penalised and what is analysed come from here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from caelab.errors import CaelabError
+from caelab.jacobian import refusals, spectra
+from caelab.jacobian.autodiff import Autodiff
+from caelab.jacobian.chains import Chain
+from caelab.jacobian.estimates import projected_squared_norm
+from caelab.jacobian.memory import budget_in_bytes
+from caelab.jacobian.structure import find_layers
+
+Encode = Callable[[Tensor], Tensor]
+
+
+class Jacobian:
+    """J(x) = ∂f/∂x of a batch, lazily: nothing is computed, or even looked at, before something is asked.
+
+    Attributes:
+        standard_error: of the last estimate ``squared_norm(samples=k)``, shape (batch,); NaN where k is 1.
+    """
+
+    standard_error: Tensor | None = None
+
+    def __init__(
+        self,
+        encode: Encode,
+        inputs: Tensor,
+        outputs: Tensor | None = None,
+        *,
+        memory_budget: int | None = None,
+        gradients: bool = False,
+        known_squared_norm: Tensor | None = None,
+    ) -> None:
+        self.encode = encode
+        self.inputs = inputs
+        self.outputs = outputs
+        self.memory_budget = memory_budget
+        self.gradients = gradients
+        self.known_squared_norm = known_squared_norm
+
+    def __repr__(self) -> str:
+        return f"Jacobian of {refusals.name_of(self.encode)} at {tuple(self.inputs.shape)}"
+
+    @property
+    def method(self) -> str:
+        """How it is computed: closed form, layer by layer, autodiff; after an estimate, that."""
+        return f"estimate ({self.way.method})" if self.standard_error is not None else self.way.method
+
+    @cached_property
+    def way(self) -> Chain | Autodiff:
+        """The cheapest exact way, chosen by looking at the module.
+
+        Raises:
+            CaelabError: there is no Jacobian per example, or no parameter to take a gradient.
+        """
+        refusals.refuse_inputs(self.inputs)
+        refusals.refuse_modules(self.encode)
+        if self.gradients:
+            refusals.refuse_untrainable(self.encode)
+        layers = find_layers(self.encode, self.inputs[0].numel())
+        if layers is not None:
+            return Chain(layers, self.inputs.flatten(1), self.outputs)
+        refusals.refuse_mixing(self.encode, self.inputs)
+        return Autodiff(self.encode, self.inputs)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(code, input), the shape of one example's J with its axes flattened."""
+        way = self.way
+        code = way.widths[-1] if isinstance(way, Chain) else way.code_width()
+        return code, self.inputs[0].numel()
+
+    def squared_norm(self, samples: int | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """‖J‖_F² = Σ_j Σ_i (∂f_j/∂x_i)², the sum over all code·input entries, one number per example.
+
+        Differentiable with respect to the encoder's parameters. Rifai et al. (2011), ICML.
+
+        Args:
+            samples: instead of the exact value, an unbiased estimate from so many random projections; its standard
+                error is in ``standard_error``.
+            generator: of the projections, on the inputs' device.
+
+        Returns:
+            Shape (batch,).
+
+        Raises:
+            CaelabError: there is no Jacobian per example, or one row of it exceeds the memory budget.
+        """
+        if samples is None:
+            if self.known_squared_norm is not None:
+                return self.known_squared_norm
+            return self.way.squared_norm(self._budget())
+        if samples < 1:
+            raise CaelabError(f"expected at least 1 sample, but {samples} came")
+        estimate, self.standard_error = projected_squared_norm(self.way, self.shape[0], samples, generator)
+        return estimate
+
+    def jvp(self, vectors: Tensor) -> Tensor:
+        """J v, for one vector per example, shape (batch, *input), or many, (batch, count, *input).
+
+        Returns:
+            Shape (batch, code), or (batch, count, code).
+        """
+        many = self._are_many(vectors, self.inputs.shape, "vectors")
+        if isinstance(self.way, Chain):
+            vectors = vectors.flatten(2 if many else 1)
+        return self.way.jvp(vectors)
+
+    def vjp(self, covectors: Tensor) -> Tensor:
+        """Jᵀ u, for one covector per example, shape (batch, code), or many, (batch, count, code).
+
+        Returns:
+            Shape (batch, *input), or (batch, count, *input).
+        """
+        many = self._are_many(covectors, torch.Size([len(self.inputs), self.shape[0]]), "covectors")
+        found = self.way.vjp(covectors)
+        return found.reshape(*found.shape[: 2 if many else 1], *self.inputs.shape[1:])
+
+    def _are_many(self, given: Tensor, one: torch.Size, what: str) -> bool:
+        if given.shape == one:
+            return False
+        if given.ndim == len(one) + 1 and (given.shape[0], *given.shape[2:]) == tuple(one):
+            return True
+        raise CaelabError(
+            f"expected {what} of shape {tuple(one)}, or with a further axis after the first, "
+            f"but {tuple(given.shape)} came"
+        )
+
+    def dense(self) -> Tensor:
+        """J itself, its axes flattened, shape (batch, code, input).
+
+        Raises:
+            CaelabError: it does not fit into the memory budget.
+        """
+        return self.way.dense(self._budget())
+
+    @torch.no_grad()
+    def singular_values(self, count: int | None = None, method: Literal["gram", "svd"] = "gram") -> Tensor:
+        """Singular values of J in float64, descending.
+
+        Args:
+            count: only the largest so many; all by default.
+            method: ``gram``, eigenvalues of the float64 Gram matrix on the smaller side, whose relative error is
+                ε (s_1 / s)² / 2; or ``svd`` of the matrix itself, whose error is ε s_1.
+
+        Returns:
+            Shape (batch, min(code, input)) or (batch, count), float64.
+        """
+        code, width = self.shape
+        count = spectra.checked_count(min(code, width) if count is None else count, code, width)
+        if method not in ("gram", "svd"):
+            raise CaelabError(f"expected the method gram or svd, but {method!r} came")
+        if method == "gram" and isinstance(self.way, Chain) and len(self.way.layers) == 1:
+            return spectra.singular_values_of_layer(self.way)[:, :count]
+        compute = spectra.singular_values_by_svd if method == "svd" else spectra.singular_values_of_matrix
+        return torch.cat([compute(piece)[:, :count] for piece in self._dense_pieces()])
+
+    @torch.no_grad()
+    def tangents(self, count: int, mode: spectra.Mode = "exact") -> tuple[Tensor, Tensor]:
+        """The leading singular values and right singular vectors of J, in float64.
+
+        The right singular vectors v_1, v_2, ... are the directions in input space to which the code responds most.
+        Their signs are arbitrary. Rifai et al. (2011), NIPS.
+
+        Args:
+            count: how many, k.
+            mode: ``exact``; for one layer also ``strict`` (subspace to a sine of 1e-3) and ``fast`` (singular values
+                to 1e-4, subspace to a sine of 2e-2), which do not form J. Other encoders are computed exactly.
+
+        Returns:
+            Values (batch, k), descending, and directions (batch, k, *input), orthonormal.
+        """
+        count = spectra.checked_count(count, *self.shape)
+        spectra.checked_mode(mode)
+        if isinstance(self.way, Chain) and len(self.way.layers) == 1:
+            values, directions = spectra.tangents_of_layer(self.way, count, mode)
+        else:
+            parts = [spectra.tangents_of_matrix(piece, count) for piece in self._dense_pieces()]
+            values, directions = (torch.cat(part) for part in zip(*parts, strict=True))
+        return values, directions.reshape(*directions.shape[:2], *self.inputs.shape[1:])
+
+    def _dense_pieces(self) -> Any:
+        """J of a few examples at a time, so that matrices in float64 fit into the budget as well."""
+        code, width = self.shape
+        at_once = max(1, self._budget() // (4 * 8 * code * width))
+        for piece in torch.split(self.inputs, at_once):
+            yield Jacobian(self.encode, piece, memory_budget=self.memory_budget).dense().detach()
+
+    def _budget(self) -> int:
+        return budget_in_bytes(self.memory_budget, self.inputs.device)
+
+
+def jacobian(
+    encode: Encode,
+    inputs: Tensor,
+    outputs: Tensor | None = None,
+    *,
+    memory_budget: int | None = None,
+    gradients: bool = False,
+    known_squared_norm: Tensor | None = None,
+) -> Jacobian:
+    """The Jacobian of a map at a batch of inputs: one lazy object that answers every question about it.
+
+    >>> import torch
+    >>> j = jacobian(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Sigmoid()), torch.rand(5, 3))
+    >>> j.method, j.squared_norm().shape, j.singular_values().shape
+    ('closed form (sigmoid)', torch.Size([5]), torch.Size([5, 2]))
+
+    Args:
+        encode: an ``nn.Module`` or function from (batch, *input) to (batch, *code), example by example.
+        inputs: x, shape (batch, *input), floating-point.
+        outputs: encode(x), where it is known: the closed form takes the slopes from it.
+        memory_budget: bytes that a computation may take; a quarter of the free memory by default.
+        gradients: refuse an encoder without a trainable parameter, because a gradient will be asked for.
+        known_squared_norm: ‖J‖_F² where someone has it already.
+    """
+    return Jacobian(
+        encode,
+        inputs,
+        outputs,
+        memory_budget=memory_budget,
+        gradients=gradients,
+        known_squared_norm=known_squared_norm,
+    )
