@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from caelab.errors import NotApplicable
 from caelab.figures import COLUMN_WIDTH, display_name, look, paper_style
@@ -17,7 +18,10 @@ from caelab.jacobian.service import jacobian
 from caelab.options import Count
 from caelab.runs import Run
 from caelab.streams import Streams
+from caelab_analyses.legends import legend_below
 from caelab_analyses.precision import double_encoder
+
+TICKS = (1, 1.5, 2, 3, 4, 5, 6, 8)  # of a decade, labelled
 
 
 def measure(run: Run, streams: Streams, *, examples: Count = 500) -> pd.DataFrame:
@@ -72,13 +76,24 @@ def draw(table: pd.DataFrame) -> Figure:
     means = table.groupby(["family", "model"], sort=False, as_index=False)[["reconstruction_error", "norm"]].mean()
     for _, rows in means.groupby("family", sort=False):
         join(axes, rows, looks[rows["model"].iloc[-1]].color)
-    for row in means.itertuples():
-        style = looks[str(row.model)]
-        point = {"color": style.color, "marker": style.marker, "label": display_name(str(row.model))}
-        axes.plot(row.reconstruction_error, row.norm, linestyle="none", markersize=5, zorder=3, **point)
+    for model, rows in means.groupby("model", sort=False):
+        style = looks[str(model)]
+        axes.plot(
+            rows["reconstruction_error"],
+            rows["norm"],
+            linestyle="none",
+            color=style.color,
+            marker=style.marker,
+            markersize=5,
+            label=display_name(str(model)),
+        )
     unit = "nats" if (table["error_kind"] == "cross-entropy").all() else "squared error"
     axes.set(xlabel=f"reconstruction error ({unit}, sum over inputs)", ylabel="mean $\\Vert J\\Vert_F$", yscale="log")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    axes.yaxis.set_major_locator(LogLocator(subs=TICKS))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.annotate("↙ better", (0.02, 0.02), xycoords="axes fraction", color="0.4")
+    legend_below(figure, axes, 3)
     return figure
 
 

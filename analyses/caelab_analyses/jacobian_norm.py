@@ -27,12 +27,13 @@ UNKNOWN = "unknown"
 
 # column of the table -> column of the summary, and what the axis says of it
 COLUMNS = {
-    "norm": ("mean norm", "mean $\\Vert J\\Vert_F$"),
-    "squared_norm": ("mean squared norm", "mean $\\Vert J\\Vert_F^2$"),
-    "squared_entry": ("mean squared entry", "mean squared entry of $J$"),
-    "saturated_share": ("saturated share", "saturated share of units"),
-    "reconstruction_error": ("reconstruction error", "reconstruction error"),
+    "norm": ("mean norm", "mean\n$\\Vert J\\Vert_F$"),
+    "squared_norm": ("mean squared norm", "mean\n$\\Vert J\\Vert_F^2$"),
+    "squared_entry": ("mean squared entry", "mean squared\nentry of $J$"),
+    "saturated_share": ("saturated share", "saturated\nshare of units"),
+    "reconstruction_error": ("reconstruction error", "reconstruction error\n(sum over inputs)"),
 }
+SMALL = "squared_entry"  # of the order of 1e-4
 
 
 def measure(run: Run, streams: Streams, *, examples: Count = 500) -> pd.DataFrame:
@@ -95,11 +96,16 @@ def draw(table: pd.DataFrame) -> Figure:
     shown = {name: label for name, (_, label) in COLUMNS.items() if means[name].notna().any()}
     figure = Figure(figsize=(PAGE_WIDTH, 0.6 + 0.16 * means["model"].nunique()), layout="constrained")
     for axes, (name, label) in zip(panels(figure, len(shown)), shown.items(), strict=True):
-        dot_chart(axes, means, name, label)
+        shift = exponent(means[name]) if name == SMALL else 0
+        power = f" ($10^{{{shift}}}$)" if shift else ""
+        dot_chart(axes, means.assign(**{name: means[name] / 10.0**shift}), name, label + power)
         axes.xaxis.set_major_locator(MaxNLocator(3))
-        if name == "squared_entry":
-            axes.ticklabel_format(axis="x", style="sci", scilimits=(0, 0), useMathText=True)
     return figure
+
+
+def exponent(values: pd.Series[float]) -> int:
+    """The power of ten that the largest of the values has in scientific notation; 0 where all are 0."""
+    return int(f"{values.abs().max():e}".partition("e")[2] or 0)
 
 
 def panels(figure: Figure, count: int) -> list[Axes]:

@@ -6,6 +6,8 @@ others are contracted (Rifai et al. 2011, section 5.3).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
@@ -18,10 +20,12 @@ from caelab.jacobian.service import jacobian
 from caelab.options import Count, Positive
 from caelab.runs import Run
 from caelab.streams import Streams
+from caelab_analyses.legends import legend_below
 from caelab_analyses.precision import double_encoder
 
 LOW, HIGH = 0.1, 0.9  # quantiles over examples, the ends of the band
 FLOOR = 1e-6  # of the largest value in the figure: below it nothing is drawn
+MARKERS = 8  # on each line
 
 
 def measure(run: Run, streams: Streams, *, examples: Count = 100, threshold: Positive = 0.01) -> pd.DataFrame:
@@ -65,7 +69,8 @@ def effective_rank(values: Tensor) -> Tensor:
         Shape (batch,); NaN where all values are zero.
     """
     shares = values / values.sum(dim=1, keepdim=True)
-    return torch.special.entr(shares).sum(dim=1).exp()
+    entropy: Tensor = torch.special.entr(shares).sum(dim=1)
+    return entropy.exp()
 
 
 def count_above(values: Tensor, bound: float) -> Tensor:
@@ -86,25 +91,28 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
 def draw(table: pd.DataFrame) -> Figure:
     """Singular values by rank with a band over examples; beside it divided by the first: the shape alone."""
     figure = Figure(figsize=(PAGE_WIDTH, 2.9), layout="constrained")
-    level, shape = figure.subplots(1, 2)
+    panels: Any = figure.subplots(1, 2)
     spectra = table.groupby(["model", "rank"], sort=False, as_index=False)[["mean", "low", "high"]].mean()
-    for model, style in look(table["model"]).items():
-        rows = spectra[spectra["model"] == model]
-        every = max(len(rows) // 8, 1)
-        marks = {**style.line, "markevery": every, "label": display_name(model)}
-        level.plot(rows["rank"], rows["mean"], **marks)
-        level.fill_between(rows["rank"], rows["low"], rows["high"], color=style.color, alpha=0.12, linewidth=0)
-        shape.plot(rows["rank"], rows["mean"] / rows["mean"].iloc[0], **marks)
-    finish(level, "singular value of $J$", "level")
-    finish(shape, "singular value / first", "shape")
-    figure.legend(*level.get_legend_handles_labels(), loc="outside lower center", ncols=7)
+    looks = look(table["model"])
+    for position, (model, rows) in enumerate(spectra.groupby("model", sort=False)):
+        style = looks[str(model)]
+        every = max(len(rows) // MARKERS, 1)
+        first = position * every // len(looks)  # so that the markers of models do not hide each other
+        line = {**style.line, "markevery": (first, every), "label": display_name(str(model))}
+        panels[0].fill_between(rows["rank"], rows["low"], rows["high"], color=style.color, alpha=0.1, linewidth=0)
+        for axes, unit in zip(panels, (1.0, rows["mean"].iloc[0]), strict=True):
+            axes.plot(rows["rank"], rows["mean"] / unit, **line)
+    for axes, label in zip(panels, ("singular value of $J$", "singular value / first"), strict=True):
+        height_axis(axes)
+        axes.set(xlabel="rank", ylabel=label)
+    legend_below(figure, panels[0], 7)
     return figure
 
 
-def finish(axes: Axes, label: str, title: str) -> None:
-    """Logarithmic height down to ``FLOOR`` of the largest value, and names of the axes."""
-    peak = max((float(np.nanmax(np.asarray(line.get_ydata(), dtype=float))) for line in axes.lines), default=1.0)
-    axes.set_yscale("log")
-    if peak > 0:
-        axes.set_ylim(bottom=max(FLOOR * peak, axes.get_ylim()[0]))
-    axes.set(xlabel="rank", ylabel=label, title=title)
+def height_axis(axes: Axes) -> None:
+    """Logarithmic, as far down as the lines go, but not below ``FLOOR`` of the largest value."""
+    heights = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.lines])
+    seen = heights[heights > 0]
+    if len(seen):
+        axes.set_yscale("log")
+        axes.set_ylim(max(seen.min(), FLOOR * seen.max()) / 2, seen.max() * 2)
