@@ -40,6 +40,8 @@ def alignment_figure(table: pd.DataFrame) -> Figure:
     for axes, (quantity, title, rows) in zip(grid[0], panels, strict=True):
         _panel(axes, quantity, rows)
         axes.set_title(title, loc="left")
+    for axes, (quantity, *_) in zip(grid[0], panels, strict=True):  # at last: limits end the automatic scale of all
+        axes.set_xlim(left=1 if quantity == GAP else 0)
     handles = {str(line.get_label()): line for axes in figure.axes for line in axes.lines}
     shown = [name for name in REFERENCES if name in handles]
     figure.legend([handles[name] for name in shown], shown, loc="outside lower right", ncols=len(REFERENCES))
@@ -65,7 +67,6 @@ def _panel(axes: Axes, quantity: str, rows: pd.DataFrame) -> None:
             axes.axvline(values.mean(), label=source, zorder=1, **style)
     if quantity == GAP and per_run["value"].max() > 10 * per_run["value"].min():
         axes.set_xscale("log")
-    axes.set_xlim(left=1 if quantity == GAP else 0)
 
 
 def _heading(table: pd.DataFrame) -> str:
