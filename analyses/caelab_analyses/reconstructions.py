@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from caelab.catalogue import catalogue
+from caelab.errors import NotApplicable
 from caelab.figures import PAGE_WIDTH, display_name, paper_style
 from caelab.options import Count
 from caelab.runs import Run
@@ -33,7 +34,12 @@ def measure(run: Run, streams: Streams, *, examples: Count = 10) -> pd.DataFrame
         One row per image: ``example`` (its position among the validation examples), ``role`` (input, corrupted,
         reconstructed), ``squared_error`` ‖image - input‖² (sum over the input's entries), ``pixels``, ``height``,
         ``width``.
+
+    Raises:
+        NotApplicable: the model cannot decode.
     """
+    if not hasattr(run.model, "decode"):
+        raise NotApplicable(f"reconstructions need a model with decode(code), but {run.label!r} only encodes")
     chosen = images.distinct_examples(run.dataset, examples)
     clean = run.dataset.valid_inputs[chosen]
     corrupted = corrupt(run, clean, streams)
