@@ -149,10 +149,12 @@ def test_too_few_neighbours_are_refused():
         manifold_alignment.measure(autoencoder_on(DIGITS), Streams(0), neighbours=4)
 
 
-@pytest.mark.parametrize(
-    ("dataset", "titles"), [(DIGITS, [*TRANSFORMATIONS]), (SPHERE, None)], ids=["images", "sphere"]
-)
-def test_draws_from_the_stored_table(dataset, titles, tmp_path):
+ON_IMAGES = (DIGITS, [*TRANSFORMATIONS], [DATA, CHANCE])
+ON_SPHERE = (SPHERE, ["principal angle 1", "principal angle 2", "spectrum gap"], [DATA])
+
+
+@pytest.mark.parametrize(("dataset", "titles", "references"), [ON_IMAGES, ON_SPHERE], ids=["images", "sphere"])
+def test_draws_from_the_stored_table(dataset, titles, references, tmp_path):
     runs = {"ae": autoencoder_on(dataset), "cae": autoencoder_on(dataset, hidden=8)}
     tables = {name: manifold_alignment.measure(run, Streams(0), examples=5) for name, run in runs.items()}
     gather(table.assign(model=name, seed=seed) for name, table in tables.items() for seed in (0, 1)).to_parquet(
