@@ -39,9 +39,9 @@ class PairedDifference:
 
 
 def by_seed(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """One row per seed and one column per model, in the order of the models."""
-    models = rows["model"].drop_duplicates()
-    return rows.pivot(index="seed", columns="model", values=column)[models].astype(float)
+    """One row per seed and one column per model, in the order of the models; what is not finite becomes NaN."""
+    numbers = rows.pivot(index="seed", columns="model", values=column)[rows["model"].drop_duplicates()].astype(float)
+    return numbers.where(np.isfinite(numbers))
 
 
 def paired_difference(first: pd.Series | float, second: pd.Series | float) -> PairedDifference:

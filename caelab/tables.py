@@ -14,6 +14,7 @@ from caelab.figures import display_name, mean_and_half_width
 from caelab.statistics import by_seed, holm, paired_difference
 
 SIGNIFICANCE = 0.05
+NEW_LINE, DOUBLE = "\n", r"\\"
 ABOUT = ("model", "seed", "run")
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 PLAIN = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
@@ -42,7 +43,7 @@ class Column:
 
     Attributes:
         name: the column.
-        heading: with its unit.
+        heading: with its unit, in one line or two.
         factor: what the numbers are multiplied with, 100 for a share shown as a percentage.
         mark: whether the smallest is the best, and marked.
     """
@@ -54,21 +55,30 @@ class Column:
 
 
 MAIN = (
-    Column("fine-tuned error", "test error, fine-tuned (%)"),
-    Column("linear-probe error", "test error, linear probe (%)"),
-    Column("mean norm", "mean ‖J‖"),
-    Column("mean squared norm", "mean ‖J‖²"),
-    Column("mean squared entry", "mean squared entry of J"),
-    Column("saturated share", "saturated (%)", 100, mark=False),
-    Column("reconstruction error", "reconstruction"),
+    Column("fine-tuned error", "test error,\nfine-tuned (%)"),
+    Column("mean norm", "mean\n‖J‖"),
+    Column("mean squared norm", "mean\n‖J‖²"),
+    Column("mean squared entry", "mean squared\nentry of J"),
+    Column("saturated share", "saturated\n(%)", 100, mark=False),
+    Column("reconstruction error", "reconstruction\nerror"),
 )
 CONTRACTION = (
-    Column("effective rank", "effective rank of J", mark=False),
-    Column("singular values above threshold", "singular values above threshold", mark=False),
-    Column("bump height", "bump height", mark=False),
-    Column("bump radius", "bump radius", mark=False),
-    Column("nearest-to-random ratio", "toward neighbour / random", mark=False),
-    Column("tangent share", "tangents captured (%)", 100, mark=False),
+    Column("effective rank", "effective\nrank of J", mark=False),
+    Column("singular values above threshold", "large singular\nvalues", mark=False),
+    Column("bump height", "bump\nheight", mark=False),
+    Column("bump radius", "bump\nradius", mark=False),
+    Column("nearest-to-random ratio", "toward neighbour\n/ random", mark=False),
+    Column("tangent share", "tangents\ncaptured (%)", 100, mark=False),
+)
+FURTHER = (
+    Column("linear-probe error", "test error,\nlinear probe (%)"),
+    Column("fine-tuned validation error", "validation error,\nfine-tuned (%)"),
+)
+TERMINAL = (
+    Column("fine-tuned error", "test error %", mark=False),
+    Column("mean norm", "mean ‖J‖", mark=False),
+    Column("saturated share", "saturated %", 100, mark=False),
+    Column("reconstruction error", "reconstruction", mark=False),
 )
 BEST = "Bold: the smallest mean, and all that a paired t test over the seeds (Holm, 5 %) does not tell from it."
 NUMBERS = "Mean over seeds ± half-width of the 95 % t interval."
@@ -95,7 +105,7 @@ class Table:
 def summary_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per model: ``seeds``, and for each numeric column the mean and, under "... ±", its half-width.
 
-    Missing numbers are left out of a mean; a column without any stays NaN.
+    Missing and infinite numbers are left out of a mean; a column without any others stays NaN.
     """
     summaries = [{"model": model, **_summary(of_model)} for model, of_model in rows.groupby("model", sort=False)]
     return pd.DataFrame(summaries)
@@ -114,8 +124,8 @@ def measured(rows: pd.DataFrame) -> list[str]:
 
 
 def spread(values: pd.Series) -> tuple[float, float]:
-    """Mean and half-width of what is there; NaN where nothing is."""
-    present = values.dropna()
+    """Mean and half-width of the finite values; NaN where there are none."""
+    present = values[np.isfinite(values)]
     return mean_and_half_width(present) if len(present) else (float("nan"), float("nan"))
 
 
@@ -129,16 +139,24 @@ def table_2(rows: pd.DataFrame) -> Table | None:
     return table_of(rows, "table2", f"What contraction did. {NUMBERS}", CONTRACTION)
 
 
-def other_columns(rows: pd.DataFrame) -> Table | None:
-    """Whatever other analyses summarise; None where there is nothing more."""
-    known = {column.name for column in (*MAIN, *CONTRACTION)}
+def table_3(rows: pd.DataFrame) -> Table | None:
+    """Further errors, and whatever other analyses summarise; None where there is nothing more."""
+    known = {column.name for column in (*MAIN, *CONTRACTION, *FURTHER)}
     others = [Column(name, name, mark=False) for name in measured(rows) if name not in known]
-    return table_of(rows, "table3", f"Further columns. {NUMBERS}", others)
+    return table_of(rows, "table3", f"Further numbers. {NUMBERS} {BEST}", [*FURTHER, *others])
 
 
 def all_tables(rows: pd.DataFrame) -> list[Table]:
     """Every table that has columns."""
-    return [table for make in (table_1, table_2, other_columns) if (table := make(rows)) is not None]
+    return [table for make in (table_1, table_2, table_3) if (table := make(rows)) is not None]
+
+
+def every_run(rows: pd.DataFrame) -> Table:
+    """One row per run, every number as it was measured, three digits and more."""
+    columns = ["seed", *measured(rows)]
+    texts = [[f"{value:.4g}" if isfinite(value) else "–" for value in rows[column].astype(float)] for column in columns]
+    cells = [tuple(map(Cell, row)) for row in zip(map(display_name, rows["model"]), *texts, strict=True)]
+    return Table("runs", "One row per model and seed.", ("model", *columns), tuple(cells))
 
 
 def table_of(rows: pd.DataFrame, name: str, caption: str, columns: Sequence[Column]) -> Table | None:
@@ -172,11 +190,16 @@ def power_of_ten(values: pd.Series) -> int:
 
 
 def decimals(means: pd.Series, halves: pd.Series) -> int:
-    """Decimals for a whole column: the typical half-width keeps two digits, or the typical mean three."""
-    size, digits = halves.replace(0, np.nan).median(), 2
-    if not isfinite(size):
-        size, digits = means.abs().replace(0, np.nan).median(), 3
-    return min(max(digits - 1 - floor(log10(size)), 0), 4) if isfinite(size) else 0
+    """Decimals for a whole column: two digits of the typical half-width, but no more than four of the typical mean.
+
+    >>> decimals(pd.Series([3.9, 11.0]), pd.Series([0.12, 0.5])), decimals(pd.Series([3.9]), pd.Series([np.nan]))
+    (2, 2)
+    """
+    size, width = (values.abs().replace(0, np.nan).median() for values in (means, halves))
+    wanted = [digits - 1 - floor(log10(each)) for each, digits in ((size, 4), (width, 2)) if isfinite(each)]
+    if len(wanted) == 1:  # one seed: three digits of the mean
+        wanted = [wanted[0] - 1]
+    return max(min(wanted, default=0), 0)
 
 
 def number(mean: float, half: float, places: int) -> str:
@@ -215,19 +238,18 @@ def escaped(text: str) -> str:
 
 def latex_table(table: Table) -> str:
     """The table in LaTeX; it needs the package booktabs."""
-    frame = pd.DataFrame([[escaped(cell.text) for cell in row] for row in table.rows])
-    frame.columns = pd.Index([escaped(heading) for heading in table.headings])
-    bold = pd.DataFrame([["textbf:--rwrap;" if cell.best else "" for cell in row] for row in table.rows])
-    bold.columns = frame.columns
+    headings = [rf"\shortstack[r]{{{escaped(heading).replace(NEW_LINE, DOUBLE)}}}" for heading in table.headings]
+    frame = pd.DataFrame([[escaped(cell.text) for cell in row] for row in table.rows], columns=pd.Index(headings))
+    bold = [["textbf:--rwrap;" if cell.best else "" for cell in row] for row in table.rows]
     text: str = (
         frame.style.hide(axis="index")
-        .apply(lambda _: bold, axis=None)
+        .apply(lambda shown: pd.DataFrame(bold, shown.index, shown.columns), axis=None)
         .to_latex(
             hrules=True,
-            column_format="l" + "r" * (len(table.headings) - 1),
+            column_format="l" + "r" * (len(headings) - 1),
             caption=escaped(table.caption),
             label=f"tab:{table.name}",
             position_float="centering",
         )
     )
-    return text.replace(r"\centering", "\\centering\n\\small")
+    return text.replace(r"\centering", r"\centering\footnotesize")

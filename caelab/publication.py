@@ -1,0 +1,163 @@
+"""What a reader holds of a comparison: CSV and LaTeX tables, figures, one page, and a few lines in the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from caelab.comparison import Comparison, draw_figures, load_comparison
+from caelab.errors import CaelabError
+from caelab.evidence import Numbers
+from caelab.figures import display_name
+from caelab.files import written_aside
+from caelab.findings import Finding, findings
+from caelab.report import Page, model_settings, picture, render, shared_settings
+from caelab.runs import read_record
+from caelab.study import Problem
+from caelab.tables import TERMINAL, Table, all_tables, every_run, latex_table, summary_table, table_of
+
+NAMED = 9  # models in the title
+
+
+def publish_comparison(folder: Path) -> Iterator[str]:
+    """Write tables, figures and report of a comparison from what its folder stores.
+
+    Yields:
+        Lines for the terminal: warnings first, then the table in short, then where everything is.
+
+    Raises:
+        CaelabError: the folder holds no finished comparison.
+    """
+    comparison = load_comparison(folder)
+    figures, undrawn = draw_figures(comparison, folder)
+    problems = [*comparison.problems, *undrawn]
+    tables = all_tables(comparison.rows)
+    found = findings(numbers_of(comparison))
+    yield from warnings(problems)
+    write_tables(comparison.rows, tables, folder)
+    write_report(page_of(comparison, tables, found, figures, problems, folder), folder / "report.html")
+    yield from in_short(comparison.rows)
+    if found:
+        yield f"findings: {tally(found)}"
+    yield f"tables:   {folder / 'summary.csv'}, {folder / 'runs.csv'}, {folder / 'tables'}"
+    yield f"figures:  {folder / 'figures'} ({len(figures)}, as PDF and PNG)"
+    yield f"report:   {folder / 'report.html'}"
+
+
+def numbers_of(comparison: Comparison) -> Numbers:
+    """What the claims are checked against."""
+    tests, distance = None, None
+    if "classification" in comparison.tables:
+        table = comparison.tables["classification"]
+        tests = int(table.loc[table["split"] == "test", "examples"].min())
+    if "contraction_curve" in comparison.tables:
+        distance = float(comparison.tables["contraction_curve"]["mean distance"].mean())
+    return Numbers(comparison.rows, dataset_name(comparison), tests, distance)
+
+
+def dataset_name(comparison: Comparison) -> str:
+    """The data sets of the models; mostly one."""
+    return ", ".join(dict.fromkeys(config["dataset"]["kind"] for config in comparison.configs))
+
+
+def warnings(problems: Sequence[Problem]) -> Iterator[str]:
+    """One line for each analysis that failed, and one for each that has no meaning here, over all models."""
+    models = Counter((problem.analysis, problem.message, problem.applies) for problem in problems)
+    for analysis, message, applies in models:
+        whose = [p.model for p in problems if (p.analysis, p.message) == (analysis, message)]
+        yield f"{'warning' if applies else 'note'}: {analysis} ({', '.join(dict.fromkeys(whose))}): {message}"
+
+
+def write_tables(rows: pd.DataFrame, tables: Sequence[Table], folder: Path) -> None:
+    """``runs.csv``, ``summary.csv`` and ``tables/*.tex``."""
+    for name, frame in (("runs", rows), ("summary", summary_table(rows))):
+        with written_aside(folder / f"{name}.csv") as partial:
+            frame.to_csv(partial, index=False)
+    for table in tables:
+        with written_aside(folder / "tables" / f"{table.name}.tex") as partial:
+            partial.write_text(latex_table(table), encoding="utf-8")
+    for stale in {*(folder / "tables").glob("*.tex")} - {folder / "tables" / f"{table.name}.tex" for table in tables}:
+        stale.unlink()
+
+
+def write_report(page: Page, target: Path) -> None:
+    """The page, complete or not at all."""
+    with written_aside(target) as partial:
+        partial.write_text(render(page), encoding="utf-8")
+
+
+def page_of(
+    comparison: Comparison,
+    tables: Sequence[Table],
+    found: Sequence[Finding],
+    figures: Mapping[str, Any],
+    problems: Sequence[Problem],
+    folder: Path,
+) -> Page:
+    """Everything the report shows."""
+    return Page(
+        title=title_of(comparison),
+        facts=facts_of(comparison, folder),
+        models=model_settings(comparison.configs),
+        shared=shared_settings(comparison.configs),
+        tables=tables,
+        findings=found,
+        pictures=[picture(name, figure) for name, figure in figures.items()],
+        failed=[problem for problem in problems if problem.applies],
+        meaningless=[problem for problem in problems if not problem.applies],
+        runs=every_run(comparison.rows),
+        versions=comparison.versions,
+    )
+
+
+def title_of(comparison: Comparison) -> str:
+    """The models and the data; of many models only how many."""
+    names = [display_name(config["label"]) for config in comparison.configs]
+    models = ", ".join(names) if len(names) <= NAMED else f"{len(names)} models"
+    return f"{models} on {dataset_name(comparison)}"
+
+
+def facts_of(comparison: Comparison, folder: Path) -> dict[str, str]:
+    """What was run, in a few words."""
+    splits = comparison.configs[0]["dataset"].get("splits") if comparison.configs else None
+    sizes = f", {splits[0]} examples to train, {splits[1]} to validate, {splits[2]} to test" if splits else ""
+    seconds = training_seconds(comparison.rows, folder)
+    return {
+        "command": comparison.command,
+        "data": f"{dataset_name(comparison)}{sizes}",
+        "seeds": f"{len(comparison.seeds)} per model ({', '.join(map(str, comparison.seeds))}); "
+        "models of one seed share splits and initial weights",
+        **({"training": f"{sum(seconds):.0f} s in {len(seconds)} runs"} if seconds else {}),
+    }
+
+
+def training_seconds(rows: pd.DataFrame, folder: Path) -> list[float]:
+    """How long each run trained, as far as the runs are still there."""
+    found = []
+    for name in rows.get("run", ()):
+        try:
+            found.append(float(read_record(folder / "runs" / name)[1]["seconds"]))
+        except (CaelabError, KeyError):
+            continue
+    return found
+
+
+def in_short(rows: pd.DataFrame) -> Iterator[str]:
+    """The table's main columns, aligned for a terminal."""
+    table = table_of(rows, "short", "", TERMINAL)
+    if table is None:
+        return
+    lines = [table.headings, *([cell.text for cell in row] for row in table.rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for first, *rest in lines:
+        yield "  ".join([first.ljust(widths[0]), *(text.rjust(w) for text, w in zip(rest, widths[1:], strict=True))])
+
+
+def tally(found: Sequence[Finding]) -> str:
+    """How many claims have which verdict."""
+    counts = Counter(finding.verdict for finding in found)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("borne out", "contradicted", "cannot tell"))
