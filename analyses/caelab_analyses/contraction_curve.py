@@ -195,7 +195,7 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
     near = NEAR in random.index
     return {
         "bump height": height,
-        "bump radius": random.index[random["relative to zero"].argmax()] if height >= BUMP else np.nan,
+        "bump radius": float(random.index[int(random["relative to zero"].argmax())]) if height >= BUMP else np.nan,
         "nearest-to-random ratio": nearest["ratio"][NEAR] / random["ratio"][NEAR] if near else np.nan,
     }
 

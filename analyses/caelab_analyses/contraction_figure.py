@@ -93,4 +93,5 @@ def mark(axes: Axes, table: pd.DataFrame, distance: str) -> None:
         verticalalignment="bottom",
         fontsize=5.5,
         color="0.3",
+        bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5},
     )
