@@ -50,13 +50,24 @@ def publish_comparison(folder: Path) -> Iterator[str]:
 
 def numbers_of(comparison: Comparison) -> Numbers:
     """What the claims are checked against."""
-    tests, distance = None, None
-    if "classification" in comparison.tables:
-        table = comparison.tables["classification"]
-        tests = int(table.loc[table["split"] == "test", "examples"].min())
-    if "contraction_curve" in comparison.tables:
-        distance = float(comparison.tables["contraction_curve"]["mean distance"].mean())
-    return Numbers(comparison.rows, dataset_name(comparison), tests, distance)
+    tests = only(comparison, "classification", "examples", split="test")
+    distances = only(comparison, "contraction_curve", "mean distance")
+    return Numbers(
+        comparison.rows,
+        dataset_name(comparison),
+        None if tests.empty else int(tests.min()),
+        None if distances.empty else float(distances.mean()),
+    )
+
+
+def only(comparison: Comparison, analysis: str, column: str, **where: str) -> pd.Series:
+    """A column of an analysis's table, in the rows that fit; empty where there is none."""
+    table = comparison.tables.get(analysis, pd.DataFrame())
+    if not {column, *where} <= {*table.columns}:
+        return pd.Series(dtype=float)
+    for name, value in where.items():
+        table = table[table[name] == value]
+    return table[column].dropna()
 
 
 def dataset_name(comparison: Comparison) -> str:
