@@ -61,8 +61,8 @@ class Autodiff:
         """J v, shape (batch, [count,] *input) to (batch, [count,] code); forward mode, differentiable."""
         if vectors.ndim > self.inputs.ndim:
             return torch.stack([self.jvp(vectors[:, n]) for n in range(vectors.shape[1])], dim=1)
-        _, found = torch.func.jvp(lambda x: self.encode(x).flatten(1), (self.inputs,), (vectors,))
-        return cast(Tensor, found)
+        found = torch.func.jvp(lambda x: self.encode(x).flatten(1), (self.inputs,), (vectors,))
+        return cast(Tensor, found[1])
 
     def vjp(self, covectors: Tensor) -> Tensor:
         """Jᵀ u, shape (batch, [count,] code) to (batch, [count,] input)."""
@@ -102,7 +102,7 @@ def bytes_per_row(encode: Encode, example: Tensor, recorded: bool) -> int:
 
     def count(tensor: Tensor) -> Tensor:
         nonlocal saved
-        if not isinstance(tensor, nn.Parameter):
+        if not isinstance(tensor, nn.Parameter) and not isinstance(tensor._base, nn.Parameter):
             saved += tensor.numel() * tensor.element_size()
         return tensor
 

@@ -76,8 +76,8 @@ class Chain:
         return torch.cat([(run if torch.is_grad_enabled() else part)(piece) for piece in parts])
 
     def _bytes_each(self, split: int) -> int:
-        """Bytes per example: the products, thrice over where autograd keeps them."""
-        kept = 3 * len(self.layers) if torch.is_grad_enabled() else 3
+        """Bytes per example: the products, with what autograd keeps of them and their gradients."""
+        kept = 5 * len(self.layers) if torch.is_grad_enabled() else 3
         return kept * self.widths[split] * max(self.widths) * self.inputs.element_size()
 
     def dense(self, budget: int) -> Tensor:
@@ -116,7 +116,7 @@ def cheapest_split(widths: Sequence[int]) -> int:
 
     >>> cheapest_split([784, 1000, 500, 30])
     3
-    >>> cheapest_split([2, 100, 100])
+    >>> cheapest_split([2, 100, 100, 90])
     0
     >>> cheapest_split([784, 300, 784])
     1

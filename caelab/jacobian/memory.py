@@ -40,8 +40,8 @@ def pieces(what: str, count: int, bytes_each: int, budget: int) -> int:
     """
     if bytes_each > budget:
         raise CaelabError(
-            f"{what} needs about {bytes_each / MEBIBYTE:.0f} MiB, but the memory budget is "
-            f"{budget / MEBIBYTE:.0f} MiB; give fewer examples at once, ask for an estimate with samples=1, "
+            f"{what} needs about {bytes_each / MEBIBYTE:.3g} MiB, but the memory budget is "
+            f"{budget / MEBIBYTE:.3g} MiB; give fewer examples at once, ask for an estimate with samples=1, "
             "or raise memory_budget"
         )
     most = max(1, min(count, budget // max(bytes_each, 1)))

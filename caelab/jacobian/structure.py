@@ -88,7 +88,7 @@ def step_of(module: nn.Module) -> Step | None:
         return None
     if type(module).forward is nn.Linear.forward:
         return Affine(module.weight, module.bias)  # type: ignore[arg-type]
-    if isinstance(module, AffineLayer):
+    if isinstance(module, AffineLayer) and callable(module.affine):  # a batch norm has a flag of that name
         return Affine(*module.affine())
     return elementwise_of(module)
 

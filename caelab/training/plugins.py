@@ -35,8 +35,8 @@ class TrainingPlugins:
     def __init__(self, instances: Mapping[str, object]) -> None:
         self.manager = pluggy.PluginManager("caelab")
         self.manager.add_hookspecs(TrainingHooks)
-        for label in sorted(instances, reverse=True):  # pluggy calls the last registered first
-            self._register(label, instances[label])
+        for label in sorted(instances, key=lambda label: _rank(label, instances[label]), reverse=True):
+            self._register(label, instances[label])  # pluggy calls the last registered first
         self._refuse_second_corrupter()
         self.wanted = self._arguments_named("penalty_terms")
         self.hook = self.manager.hook
@@ -93,6 +93,11 @@ class TrainingPlugins:
                 return str(owners[trace.tb_frame.f_code])
             trace = trace.tb_next
         return "unknown"
+
+
+def _rank(label: str, instance: object) -> tuple[str, str]:
+    """By class, then by label: gradients are added up in the order of the calls, and a new label must not change it."""
+    return type(instance).__qualname__, label
 
 
 def merged_terms(answers: list[Mapping[str, Any]], hook: str) -> dict[str, Any]:

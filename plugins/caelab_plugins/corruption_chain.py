@@ -55,7 +55,7 @@ Steps = Annotated[list[dict[str, Any]], AfterValidator(checked_steps)]
 
 @dataclass(eq=False)
 class CorruptionChain:
-    """Applies corruptions in turn, each to what the one before returned (steps: Vincent et al. 2010, JMLR 11).
+    """Applies corruptions in turn, x̃ = c_K(... c_2(c_1(x))) (of the steps: Vincent et al. 2010, JMLR 11).
 
     Any registered corruption may be a step, a third party's too. Steps of one kind draw from one random stream in
     turn, so their noises are independent.

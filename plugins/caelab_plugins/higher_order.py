@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from caelab import CaelabError, hookimpl, jacobian
-from caelab.jacobian.structure import Affine, Elementwise, Step, chain_of
+from caelab.jacobian.elementwise import Elementwise
+from caelab.jacobian.structure import Affine, Step, chain_of
 from caelab.options import Count, Positive, Weight
 from caelab.streams import Streams
 
@@ -132,7 +134,7 @@ class HigherOrderContractive:
         refuse_piecewise_linear(model.encode)
 
     @hookimpl
-    def penalty_terms(self, model: nn.Module, clean: Tensor, streams: Streams) -> dict[str, Tensor]:
+    def penalty_terms(self, model: Any, clean: Tensor, streams: Streams) -> dict[str, Tensor]:
         """The weighted penalty; see ``stochastic_hessian_penalty``."""
         noise = streams["higher-order noise"]
         penalty = stochastic_hessian_penalty(model.encode, clean, self.sigma, self.samples, noise)

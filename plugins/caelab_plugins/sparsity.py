@@ -60,7 +60,8 @@ def refuse_unbounded_activation(model: nn.Module) -> None:
     Raises:
         CaelabError: names the last layer.
     """
-    last = model.encode[-1] if isinstance(getattr(model, "encode", None), nn.Sequential) else None
+    encode = getattr(model, "encode", None)
+    last = encode[-1] if isinstance(encode, nn.Sequential) else None
     if isinstance(last, (nn.Linear, *ACTIVATIONS.values())) and not isinstance(last, nn.Sigmoid):
         raise CaelabError(
             f"sparse-kl expects codes in [0, 1], but the encoder ends in {type(last).__name__}; "

@@ -51,7 +51,7 @@ def test_any_two_train_together_in_either_order(pair, small):
     assert all(torch.isfinite(value).all() for value in there.values())
 
 
-@pytest.mark.parametrize("pair", combinations(CORRUPTIONS, 2), ids="+".join)
+@pytest.mark.parametrize("pair", [*combinations(CORRUPTIONS, 2)], ids="+".join)
 def test_two_corruptions_are_refused_by_name(pair, small):
     with pytest.raises(CaelabError, match="only one plugin may corrupt") as refusal:
         train(small(mixed(pair)))
@@ -110,7 +110,7 @@ def test_one_step_of_descent_goes_the_sum_of_the_ways(names, small):
         assert not torch.equal(value, untrained[key])
 
 
-@pytest.mark.parametrize("names", combinations(PENALTIES, 2), ids="+".join)
+@pytest.mark.parametrize("names", [*combinations(PENALTIES, 2)], ids="+".join)
 def test_terms_do_not_see_each_other(names, clean, terms_of):
     from caelab.models.autoencoder import autoencoder
 

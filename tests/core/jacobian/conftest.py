@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 import torch
@@ -52,7 +53,7 @@ def make_case(shape, activation):
     torch.manual_seed(7)
     widths = [INPUTS, *SHAPES[shape]]
     steps = []
-    for narrow, wide in zip(widths, widths[1:], strict=False):
+    for narrow, wide in pairwise(widths):
         steps += [nn.Linear(narrow, wide), ACTIVATIONS[activation]()]
     encode = nn.Sequential(*steps).double()
     inputs = torch.rand(EXAMPLES, INPUTS, dtype=torch.float64)

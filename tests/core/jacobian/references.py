@@ -1,4 +1,4 @@
-"""Slow and obvious: one entry of the Jacobian after the other, by central differences with Richardson's extrapolation."""
+"""Slow and obvious: one row of the Jacobian after the other, or differences of values."""
 
 import torch
 

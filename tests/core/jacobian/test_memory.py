@@ -1,0 +1,104 @@
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from caelab import CaelabError
+from caelab.jacobian.memory import pieces
+from caelab.jacobian.service import jacobian
+
+MEASURE = r"""
+import re, sys, torch
+from pathlib import Path
+from torch import nn
+from caelab.jacobian.service import jacobian
+torch.manual_seed(0); torch.set_num_threads(1)
+mebibytes, kind, recorded = int(sys.argv[1]), sys.argv[2], sys.argv[3] == "recorded"
+encoders = {
+    "conv": (nn.Sequential(nn.Conv2d(1, 8, 4, stride=2, padding=1), nn.Sigmoid(), nn.Flatten(), nn.Linear(1568, 200)),
+             torch.rand(64, 1, 28, 28)),
+    "chain": (nn.Sequential(nn.Linear(784, 500), nn.Sigmoid(), nn.Linear(500, 200), nn.Sigmoid()),
+              torch.rand(200, 784)),
+}
+encode, inputs = encoders[kind]
+def compute(inputs, budget):
+    with torch.set_grad_enabled(recorded):
+        norms = jacobian(encode, inputs, memory_budget=budget).squared_norm()
+        if recorded:
+            norms.sum().backward()
+def peak():
+    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+compute(inputs[:4], 2**24)  # what torch itself takes at first use
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is in use now
+before = peak()
+compute(inputs, mebibytes * 2**20)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
+@pytest.mark.parametrize("kind", ["conv", "chain"])
+@pytest.mark.parametrize("recorded", ["values", "recorded"])
+def test_memory_stays_under_the_budget(kind, recorded):
+    """Peak memory of a process of its own; unbounded, these take 600 MiB and more."""
+    command = [sys.executable, "-c", MEASURE, "100", kind, recorded]
+    exact = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}  # what is freed is given back
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=exact)
+    assert float(result.stdout) < 100
+
+
+def conv():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Sigmoid(), nn.Flatten(), nn.Linear(18, 7)).double()
+
+
+@pytest.mark.parametrize("budget", [30_000, 100_000, 10**9])
+def test_the_answer_does_not_depend_on_the_budget(budget):
+    encode, images = conv(), torch.rand(9, 1, 5, 5, dtype=torch.float64)
+    j = jacobian(encode, images, memory_budget=budget)
+    exact = jacobian(encode, images)
+    assert_close(j.squared_norm(), exact.squared_norm(), rtol=1e-12, atol=0)
+    parameters = list(encode.parameters())
+    found, expected = (
+        torch.autograd.grad(each.squared_norm().sum(), parameters, materialize_grads=True) for each in (j, exact)
+    )
+    for mine, theirs in zip(found, expected, strict=True):
+        assert_close(mine, theirs, rtol=1e-10, atol=1e-14)
+
+
+def test_a_chain_in_pieces_has_the_same_gradient():
+    torch.manual_seed(0)
+    encode = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 8), nn.Sigmoid()).double()
+    inputs = torch.rand(20, 6, dtype=torch.float64)
+    parameters = list(encode.parameters())
+    found = [
+        torch.autograd.grad(jacobian(encode, inputs, memory_budget=budget).squared_norm().sum(), parameters)
+        for budget in (20_000, None)
+    ]
+    for mine, theirs in zip(*found, strict=True):
+        assert_close(mine, theirs, rtol=1e-11, atol=1e-14)
+
+
+def test_an_impossible_request_is_refused_before_it_starts():
+    calls = []
+
+    def encode(inputs):
+        calls.append(len(inputs))
+        return inputs.flatten(1) * 2
+
+    images = torch.rand(4, 3, 500, 500)
+    with pytest.raises(CaelabError, match=r"the dense Jacobian needs about .* MiB, but the memory budget is 1 MiB"):
+        jacobian(encode, images, memory_budget=2**20).dense()
+    assert max(calls) <= 2
+    with pytest.raises(CaelabError, match="one row of one example's Jacobian needs about"):
+        jacobian(encode, images, memory_budget=2**20).squared_norm()
+    with pytest.raises(CaelabError, match="memory budget above 0 bytes, but -5 came"):
+        jacobian(encode, images, memory_budget=-5).squared_norm()
+
+
+def test_pieces_are_even():
+    assert [pieces("rows", count, 10, 40) for count in (3, 4, 5, 8, 9)] == [3, 4, 3, 4, 3]
