@@ -34,18 +34,18 @@ TITLES = {
     "classification": "Classification",
 }
 CAPTIONS = {
-    "jacobian_norm": "Each small dot is one seed, the marker their mean, the bar its 95 % interval. Further left is "
-    "more contraction; read it together with the reconstruction error, which contraction costs.",
+    "jacobian_norm": "Each small dot is one seed, the marker their mean, the bar its 95 % interval. A norm further "
+    "left is more contraction; read it together with the reconstruction error, which contraction costs.",
     "jacobian_spectrum": "Singular values of the encoder's Jacobian in decreasing order, averaged over validation "
-    "examples; the band holds most examples. A curve that drops early leaves few directions of variation: all "
+    "examples. A curve that drops early leaves few directions of variation: all "
     "others are contracted.",
     "contraction_curve": "How far apart two codes are for inputs at distance r, divided by r. At r → 0 it is the "
     "Jacobian. Shape: against the curve's own start; one that rises first contracts more near the data than between "
     "them. Level: against the ratio between examples; below 1 that direction is contracted more than the way to "
     "other data.",
     "tangents": "An example, and the directions in which its code changes most (leading right singular vectors). "
-    "Directions that look like small deformations of the digit follow the data's manifold; noise does not. The walk "
-    "moves along the first of them.",
+    "Directions that look like small deformations of the example follow the data's manifold; noise does not. The walk "
+    "moves the example along one of them.",
     "filters": "What each unit of the first layer looks for: red adds to its activation, blue subtracts. Local strokes "
     "and edges are features; a filter of noise has learnt nothing.",
     "reconstructions": "Inputs and what each model makes of them. Strong regularization shows as blur.",
@@ -138,7 +138,7 @@ def embedded_svg(svg: str, name: str, title: str) -> Markup:
     scoped = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
     quiet = re.sub(r"<metadata>.*?</metadata>", "", scoped, flags=re.DOTALL)
     width = re.search(r'<svg[^>]*?\swidth="([\d.]+)pt"', quiet)
-    size = f"min-width:{float(width[1]):.0f}px;max-width:{2 * float(width[1]):.0f}px" if width else ""
+    size = _size(float(width[1])) if width else ""
     return Markup(quiet.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" style="{size}" ', 1))
 
 
@@ -148,9 +148,13 @@ def embedded_png(figure: Figure, title: str) -> Markup:
     with paper_style():
         figure.savefig(pixels, format="png", dpi=PIXELS_PER_INCH)
     data = b64encode(pixels.getvalue()).decode()
-    points = 72 * figure.get_figwidth()
-    size = f"min-width:{points:.0f}px;max-width:{2 * points:.0f}px"
+    size = _size(72 * figure.get_figwidth())
     return Markup(f'<img alt="{escape(title)}" style="{size}" src="data:image/png;base64,{data}">')
+
+
+def _size(points: float) -> str:
+    """As wide as its box, within bounds in which its text can be read: 9 pixels to 14."""
+    return f"min-width:{points * 96 / 72:.0f}px;max-width:{2 * points:.0f}px"
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
