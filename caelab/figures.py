@@ -144,7 +144,8 @@ def _shade(base: Look, position: int, count: int) -> Look:
     if count == 1:
         return base
     white = 0.65 * (count - 1 - position) / (count - 1)
-    color = to_hex([white + (1 - white) * part for part in to_rgb(base.color)])
+    red, green, blue = (white + (1 - white) * part for part in to_rgb(base.color))
+    color = to_hex((red, green, blue))
     markers = [base.marker, *(marker for marker in OTHER_MARKERS if marker != base.marker)]
     return replace(base, color=color, marker=markers[position % len(markers)], linestyle=DASHES[position % len(DASHES)])
 

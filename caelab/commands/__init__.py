@@ -1,0 +1,12 @@
+"""The commands, each in a module of its own that imports nothing heavy at its top."""
+
+COMMANDS = {
+    "analyse": "caelab.commands.analyse:analyse",
+    "compare": "caelab.commands.compare:compare",
+    "data": "caelab.commands.listing:data",
+    "figures": "caelab.commands.redraw:figures",
+    "plugins": "caelab.commands.listing:plugins",
+    "report": "caelab.commands.redraw:report",
+    "train": "caelab.commands.train:train",
+}
+"""Where each command lives, as ``module:attribute``."""

@@ -1,0 +1,29 @@
+"""``caelab plugins`` and ``caelab data``: what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from caelab.commands.shared import plugin_options, use_plugins
+
+
+@click.command()
+@plugin_options
+def plugins(plugins: tuple[Path, ...]) -> None:
+    """List everything installed: kind, name, options with types, provider, what it is."""
+    use_plugins(plugins)
+    from caelab.listing import plugin_rows, print_table
+
+    print_table("plugins", ["kind", "name", "options", "provider", "what it is"], plugin_rows())
+
+
+@click.command()
+def data() -> None:
+    """List the data sets: size, shape, and where they come from."""
+    from caelab.data import describe
+    from caelab.listing import print_table
+
+    rows = describe()
+    print_table("data sets", list(rows[0]), [list(row.values()) for row in rows])

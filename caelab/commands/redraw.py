@@ -1,0 +1,32 @@
+"""``caelab figures`` and ``caelab report``: once more, from what is stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from caelab.commands.shared import plugin_options, published, use_plugins
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@plugin_options
+def figures(folder: Path, plugins: tuple[Path, ...]) -> None:
+    """Redraw the figures of a comparison in FOLDER from its tables alone."""
+    use_plugins(plugins)
+    from caelab.comparison import draw_figures, load_comparison
+
+    drawn, problems = draw_figures(load_comparison(folder), folder)
+    for problem in problems:
+        click.echo(f"warning: {problem.analysis} {problem.message}", err=True)
+    click.echo(f"{len(drawn)} figures: {folder / 'figures'}")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@plugin_options
+def report(folder: Path, plugins: tuple[Path, ...]) -> None:
+    """Write tables, figures and report of a comparison in FOLDER again, from what is stored."""
+    use_plugins(plugins)
+    published(folder)
