@@ -6,6 +6,7 @@ gradient are written out, and everything that reaches W goes through one matrix 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caelab.models.layers import TiedLinear
+from caelab.models.reconstruction import cross_entropy
 
 
 class TiedObjective(torch.autograd.Function):
@@ -28,8 +30,8 @@ class TiedObjective(torch.autograd.Function):
         da = e (y - x) + dy y (1 - y)      dz = s' (da Wᵀ + dh) + 2 g s'² (1 - 2h) n
         dW = hᵀ da + dzᵀ x + 2 diag(Σ_b g_b s'_b²) W      db = Σ dz      dc = Σ da
 
-    Rifai et al. (2011), equations 1, 4 and 5. First derivatives of the parameters only: double backward is refused,
-    and the data get no gradient.
+    Rifai et al. (2011), equations 1, 4 and 5. Where a gradient of the gradient is asked for, or one by the data, the
+    same is composed from autograd's own steps.
     """
 
     @staticmethod
@@ -50,16 +52,16 @@ class TiedObjective(torch.autograd.Function):
         y = logits.sigmoid_()
         squared_rows = torch.linalg.vecdot(weight, weight)  # (code,)
         squared_slope = (h * (1 - h)).square_()
-        ctx.save_for_backward(x, weight, h, y, squared_rows, squared_slope)
+        ctx.save_for_backward(x, weight, bias, visible_bias, h, y, squared_rows, squared_slope)
         return error, squared_slope @ squared_rows, h, y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(
-        ctx: Any, e: Tensor | None, g: Tensor | None, dh: Tensor | None, dy: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
-        """The gradients of W, b and c."""
-        x, weight, h, y, squared_rows, squared_slope = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        """The gradients of W, b and c (and of x where it wants one)."""
+        x, weight, bias, visible_bias, h, y, squared_rows, squared_slope = ctx.saved_tensors
+        if torch.is_grad_enabled() or ctx.needs_input_grad[0]:
+            return composed_gradients((x, weight, bias, visible_bias), grads)
+        e, g, dh, dy = grads
         da = torch.zeros_like(x) if e is None else (y - x).mul_(e[:, None])
         if dy is not None:
             da.add_(dy * y * (1 - y))
@@ -73,6 +75,28 @@ class TiedObjective(torch.autograd.Function):
         left, right = torch.cat([h, dz]), torch.cat([da, x])  # (2 batch, code), (2 batch, input)
         dw = left.T @ right if dw is None else dw.addmm_(left.T, right)
         return None, dw, dz.sum(dim=0), da.sum(dim=0)
+
+
+def composed(x: Tensor, weight: Tensor, bias: Tensor, visible_bias: Tensor) -> tuple[Tensor, ...]:
+    """What ``TiedObjective`` returns, from steps that autograd knows."""
+    h = torch.sigmoid(x @ weight.T + bias)
+    logits = h @ weight + visible_bias
+    norm = (h * (1 - h)).square() @ weight.square().sum(dim=1)
+    return cross_entropy(logits, x), norm, h, torch.sigmoid(logits)
+
+
+def composed_gradients(inputs: Sequence[Tensor], grads: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    """The gradients by every input that wants one, differentiable where autograd records."""
+    recorded = torch.is_grad_enabled()
+    wanted = [tensor for tensor in inputs if tensor.requires_grad]
+    with torch.enable_grad():
+        outputs = composed(*inputs)
+    pairs = [(output, grad) for output, grad in zip(outputs, grads, strict=True) if grad is not None]
+    if not pairs:
+        return (None,) * len(inputs)
+    asked, given = zip(*pairs, strict=True)
+    found = iter(torch.autograd.grad(asked, wanted, given, create_graph=recorded, materialize_grads=True))
+    return tuple(next(found) if tensor.requires_grad else None for tensor in inputs)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from caelab.errors import CaelabError
 from caelab.jacobian.service import jacobian
 from caelab.models.reconstruction import reconstruction_error
 from caelab.streams import Streams
+from caelab.training.fused import Pass, TiedLayer, tied_layer
 from caelab.training.plugins import TrainingPlugins, merged_terms
 
 
@@ -25,8 +27,21 @@ class Objective:
         self.corrupts = plugins.implements("corrupt_input")
         self.reconstruct = reconstruction_map(model)
 
+    @cached_property
+    def tied(self) -> TiedLayer | None:
+        """The one-layer model that loss and gradient are written out for; looked for at the first batch."""
+        return None if self.corrupts else tied_layer(self.model, self.kind)
+
     def terms(self, clean: Tensor, epoch: int) -> dict[str, Tensor]:
-        """``{name: weighted scalar}``; the first is the model's own, the penalties follow, sorted by name."""
+        """``{name: weighted scalar}``; the first is the model's own, the penalties follow, sorted by name.
+
+        Which path is taken depends on the model and on whether someone corrupts, never on what plugins ask for: a
+        plugin that only watches changes no bit of the result.
+        """
+        if self.tied:
+            found = self.tied(clean)
+            own = {"reconstruction": found.error.mean()}
+            return own | self.penalties(clean, clean, found.code, epoch, found)
         corrupted = self.corrupt(clean, epoch)
         code = self.model.encode(corrupted)
         return self.own_term(clean, corrupted, code) | self.penalties(clean, corrupted, code, epoch)
@@ -44,9 +59,10 @@ class Objective:
             return {"training_loss": self.model.training_loss(corrupted, self.streams)}
         return {"reconstruction": reconstruction_error(self.kind, self.model, code, clean).mean()}
 
-    def penalties(self, clean: Tensor, corrupted: Tensor, code: Tensor, epoch: int) -> dict[str, Tensor]:
-        """What the plugins add."""
-        wanted = self.plugins.wanted
+    def penalties(
+        self, clean: Tensor, corrupted: Tensor, code: Tensor, epoch: int, found: Pass | None = None
+    ) -> dict[str, Tensor]:
+        """What the plugins add; ``found`` holds what is known already."""
         answers = self.plugins.call(
             "penalty_terms",
             epoch,
@@ -54,9 +70,15 @@ class Objective:
             clean=clean,
             corrupted=corrupted,
             code=code,
-            reconstruction=self.model.decode(code) if "reconstruction" in wanted else None,
-            encoder_jacobian=jacobian(self.model.encode, clean, outputs=code if corrupted is clean else None),
-            reconstruction_jacobian=jacobian(self.reconstruct, clean),
+            reconstruction=self.reconstruction(code, found),
+            encoder_jacobian=jacobian(
+                self.model.encode,
+                clean,
+                outputs=code if corrupted is clean else None,
+                gradients=True,
+                known_squared_norm=found.squared_norm if found else None,
+            ),
+            reconstruction_jacobian=jacobian(self.reconstruct, clean, gradients=True),
             streams=self.streams,
         )
         terms = merged_terms(answers, "penalty_terms")
@@ -65,6 +87,13 @@ class Objective:
                 "a plugin calls its penalty 'reconstruction' or 'training_loss'; those are taken, rename it"
             )
         return terms
+
+    def reconstruction(self, code: Tensor, found: Pass | None) -> Tensor | None:
+        """The reconstruction from the code, if some plugin wants it."""
+        if "reconstruction" not in self.plugins.wanted:
+            return None
+        reconstruction: Tensor = found.reconstruction if found else self.model.decode(code)
+        return reconstruction
 
 
 def reconstruction_map(model: Any) -> Callable[[Tensor], Tensor]:
