@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
@@ -72,9 +74,17 @@ def load_analysis(name: str) -> Any:
 
 
 def _table_name(name: str, options: Mapping[str, Any], analysis: Any) -> str:
-    source = inspect.getsource(inspect.getmodule(analysis.measure) or analysis)
-    digest = hashlib.sha256(json.dumps([options, source], sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps([options, _source(analysis)], sort_keys=True, default=str).encode())
     return f"{name}-{digest.hexdigest()[:8]}"
+
+
+def _source(analysis: Any) -> list[str]:
+    """The text of the analysis's module and of its neighbours in the package, so that a change measures anew."""
+    module = inspect.getmodule(analysis.measure) or analysis
+    package = sys.modules.get(getattr(module, "__package__", None) or "")
+    if package is None or module.__name__ == "__main__":
+        return [inspect.getsource(module)]
+    return [path.read_text() for folder in package.__path__ for path in sorted(Path(folder).glob("*.py"))]
 
 
 def _measured(run: Run, name: str, analysis: Any, options: Mapping[str, Any]) -> pd.DataFrame:

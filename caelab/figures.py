@@ -129,7 +129,7 @@ def look(models: Iterable[str]) -> dict[str, Look]:
         if label in RECIPE_LOOKS:
             looks[label] = RECIPE_LOOKS[label]
         elif family in RECIPE_LOOKS:
-            looks[label] = _shade(RECIPE_LOOKS[family], seen[family], grids[family])
+            looks[label] = _shade(RECIPE_LOOKS[family], seen[family], grids[family], beside=family in labels)
             seen[family] += 1
         else:
             looks[label] = Look(*next(others))
@@ -140,14 +140,16 @@ def _family(label: str) -> str:
     return label.partition(" ")[0]
 
 
-def _shade(base: Look, position: int, count: int) -> Look:
-    if count == 1:
+def _shade(base: Look, position: int, count: int, *, beside: bool) -> Look:
+    """The look of one model of a grid; ``beside`` the plain recipe, which keeps the darkest colour for itself."""
+    total, place = count + beside, position + beside
+    if total == 1:
         return base
-    white = 0.65 * (count - 1 - position) / (count - 1)
+    white = 0.65 * (count - 1 - position + beside) / (total - 1)
     red, green, blue = (white + (1 - white) * part for part in to_rgb(base.color))
     color = to_hex((red, green, blue))
     markers = [base.marker, *(marker for marker in OTHER_MARKERS if marker != base.marker)]
-    return replace(base, color=color, marker=markers[position % len(markers)], linestyle=DASHES[position % len(DASHES)])
+    return replace(base, color=color, marker=markers[place % len(markers)], linestyle=DASHES[place % len(DASHES)])
 
 
 def display_name(label: str) -> str:

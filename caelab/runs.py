@@ -22,7 +22,7 @@ from caelab.config import RunConfig, make_config
 from caelab.data import Dataset, load_dataset
 from caelab.errors import CaelabError
 from caelab.models.reconstruction import reconstruction_error
-from caelab.streams import stream_seed
+from caelab.streams import seeded
 
 CONVENTIONS = {
     "reconstruction": "sum over inputs, mean over examples",
@@ -101,8 +101,7 @@ def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
         CaelabError: an unknown model, or one without ``encode`` and ``decode``.
     """
     factory = catalogue().get("model", config.model.kind)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed(config.seed, "initial weights"))
+    with seeded(config.seed, "initial weights"):
         model = factory(dataset.inputs.shape[1], dataset.image_shape, **config.model.options)
     return checked_model(model)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -15,6 +17,18 @@ def stream_seed(seed: int, name: str) -> int:
     """
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+@contextmanager
+def seeded(seed: int, name: str, device: str | torch.device = "cpu") -> Iterator[None]:
+    """Within the block torch's global generators run from that seed and name; behind it they are as they were.
+
+    For what draws from them without asking: initial weights, and the dropout of a user's own modules.
+    """
+    device = torch.device(device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(stream_seed(seed, name))
+        yield
 
 
 class Streams:

@@ -18,7 +18,7 @@ from caelab.config import Training as TrainingConfig
 from caelab.denormals import flushed_denormals
 from caelab.errors import CaelabError
 from caelab.models.reconstruction import reconstruction_error
-from caelab.streams import Streams
+from caelab.streams import Streams, seeded
 from caelab.training.checkpoints import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
 from caelab.training.objective import Objective
 from caelab.training.plugins import TrainingPlugins, merged_terms
@@ -70,7 +70,8 @@ class Trainer:
         for epoch in range(len(self.history) + 1, self.config.training.epochs + 1):
             if self.out_of_patience():
                 break
-            self.history.append(self.run_epoch(epoch))
+            with seeded(self.config.seed, f"modules in epoch {epoch}", self.config.training.device):
+                self.history.append(self.run_epoch(epoch))
             self.keep_best()
             self.save()
         if self.best:

@@ -1,6 +1,6 @@
 import torch
 
-from caelab.streams import Streams
+from caelab.streams import Streams, seeded
 
 
 def test_streams_do_not_disturb_each_other():
@@ -28,3 +28,16 @@ def test_a_restored_stream_continues():
 def test_seeds_and_names_give_different_numbers():
     draws = {float(torch.rand((), generator=Streams(seed)[name])) for seed in range(5) for name in ("a", "b", "c")}
     assert len(draws) == 15
+
+
+def test_the_global_generator_is_seeded_within_the_block_and_left_as_it_was():
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    with seeded(0, "weights"):
+        first = torch.rand(2)
+    assert torch.equal(torch.rand(2), expected)
+    with seeded(0, "weights"):
+        assert torch.equal(torch.rand(2), first)
+    with seeded(0, "other weights"):
+        assert not torch.equal(torch.rand(2), first)

@@ -233,3 +233,26 @@ def test_free_energy_sums_the_hidden_units_out(small):
     weight, b, c = model.encode[0].weight, model.encode[0].bias, model.decode[0].bias
     energy = -(v @ c)[:, None] - (states @ b)[None] - v @ weight.T @ states.T
     torch.testing.assert_close(model.free_energy(v), -torch.logsumexp(-energy, dim=1), rtol=1e-12, atol=0)
+
+
+class Dropping(torch.nn.Module):
+    """A user's model whose dropout draws from torch's global generator."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.encode = torch.nn.Sequential(torch.nn.Linear(20, 8), torch.nn.Dropout(0.5), torch.nn.Sigmoid())
+        self.decode = torch.nn.Sequential(torch.nn.Linear(8, 20), torch.nn.Sigmoid())
+
+    def logits(self, code):
+        return self.decode[0](code)
+
+
+def test_a_models_own_dropout_is_reproducible_and_leaves_the_global_generator_alone(small):
+    first = weights(train(small("ae"), model=Dropping()))
+    torch.manual_seed(123)
+    state = torch.get_rng_state()
+    model = Dropping()
+    torch.set_rng_state(state)
+    assert_bit_equal(first, weights(train(small("ae"), model=model)))
+    assert torch.equal(torch.get_rng_state(), state)
