@@ -15,6 +15,7 @@ ANALYSES = (
     "frontier",
     "manifold_alignment",
     "classification",
+    "noise_expansion",
 )
 
 
