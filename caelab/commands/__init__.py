@@ -5,6 +5,7 @@ COMMANDS = {
     "compare": "caelab.commands.compare:compare",
     "data": "caelab.commands.listing:data",
     "figures": "caelab.commands.redraw:figures",
+    "new": "caelab.commands.new:new",
     "plugins": "caelab.commands.listing:plugins",
     "report": "caelab.commands.redraw:report",
     "train": "caelab.commands.train:train",

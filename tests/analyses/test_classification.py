@@ -4,9 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from caelab_analyses import classification
-from caelab_analyses.classification import PROBE, TUNED
-from caelab_analyses.classifiers import Descent, Labelled, fine_tuned, linear_probe
 from numpy.testing import assert_allclose
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -22,6 +19,9 @@ from caelab.models.autoencoder import autoencoder
 from caelab.recipes import recipe_config
 from caelab.runs import Run
 from caelab.streams import Streams
+from caelab_analyses import classification
+from caelab_analyses.classification import PROBE, TUNED
+from caelab_analyses.classifiers import Descent, Labelled, fine_tuned, linear_probe
 
 QUICK = {"labels": 200, "epochs": 8, "patience": 3}
 

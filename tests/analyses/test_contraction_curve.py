@@ -2,13 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from caelab_analyses import contraction_curve
-from caelab_analyses.contraction_curve import NEAREST, ORTHOGONAL, OTHERS, RANDOM, TANGENTS
 from numpy.testing import assert_allclose
 
 from caelab.errors import CaelabError
 from caelab.schema import checked_options
 from caelab.streams import Streams
+from caelab_analyses import contraction_curve
+from caelab_analyses.contraction_curve import NEAREST, ORTHOGONAL, OTHERS, RANDOM, TANGENTS
 
 RADII = (0.5, 2.0, 7.0)
 COUNT = 5

@@ -2,7 +2,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from caelab_analyses import filters
 from numpy.testing import assert_allclose
 from torch import nn
 
@@ -15,6 +14,7 @@ from caelab.models.convolutional import convolutional
 from caelab.recipes import recipe_config
 from caelab.runs import Run
 from caelab.streams import Streams
+from caelab_analyses import filters
 
 DATA = load_dataset("digits", splits=(300, 60, 100))
 

@@ -1,13 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from caelab_analyses import frontier
 from numpy.testing import assert_allclose
 
 import caelab
 from caelab.errors import NotApplicable
 from caelab.recipes import recipe_config
 from caelab.streams import Streams
+from caelab_analyses import frontier
 
 
 def row(model, norm, error, seed=0):

@@ -2,13 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from caelab_analyses import jacobian_norm
 from numpy.testing import assert_allclose
 from torch import nn
 
 import caelab
 from caelab.recipes import recipe_config
 from caelab.streams import Streams
+from caelab_analyses import jacobian_norm
 
 COUNT = 6
 

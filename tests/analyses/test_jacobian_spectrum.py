@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from caelab_analyses import jacobian_spectrum
 from numpy.testing import assert_allclose
 
 from caelab.streams import Streams
+from caelab_analyses import jacobian_spectrum
 
 COUNT = 6
 

@@ -2,9 +2,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from caelab_analyses import manifold_alignment
-from caelab_analyses.alignment_figure import ANGLE, CHANCE, DATA, GAP, MODEL, SHARE
-from caelab_analyses.image_tangents import TRANSFORMATIONS, image_tangents
 from numpy.testing import assert_allclose
 from scipy.linalg import subspace_angles
 
@@ -18,6 +15,9 @@ from caelab.models.autoencoder import autoencoder
 from caelab.recipes import recipe_config
 from caelab.runs import Run
 from caelab.streams import Streams
+from caelab_analyses import manifold_alignment
+from caelab_analyses.alignment_figure import ANGLE, CHANCE, DATA, GAP, MODEL, SHARE
+from caelab_analyses.image_tangents import TRANSFORMATIONS, image_tangents
 
 DIGITS = load_dataset("digits", splits=(300, 60, 100))
 SPHERE = load_dataset("sphere", splits=(300, 60, 100), samples=500, ambient=10)

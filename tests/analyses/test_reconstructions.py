@@ -2,7 +2,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from caelab_analyses import reconstructions
 from numpy.testing import assert_allclose
 
 from caelab import train
@@ -12,6 +11,7 @@ from caelab.errors import NotApplicable
 from caelab.recipes import recipe_config
 from caelab.runs import Run
 from caelab.streams import Streams
+from caelab_analyses import reconstructions
 
 
 @pytest.fixture(scope="module")

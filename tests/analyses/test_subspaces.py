@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from caelab_analyses.subspaces import captured_share, local_pca, orthonormal, principal_angles
 from numpy.testing import assert_allclose
 from scipy.linalg import subspace_angles
+
+from caelab_analyses.subspaces import captured_share, local_pca, orthonormal, principal_angles
 
 
 @pytest.fixture

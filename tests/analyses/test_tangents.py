@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from caelab_analyses import tangents
 from numpy.testing import assert_allclose
 
 from caelab.analysing import gather
@@ -14,6 +13,7 @@ from caelab.models.autoencoder import autoencoder
 from caelab.recipes import recipe_config
 from caelab.runs import Run
 from caelab.streams import Streams
+from caelab_analyses import tangents
 
 DATA = load_dataset("digits", splits=(300, 60, 100))
 
