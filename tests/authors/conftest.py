@@ -1,0 +1,45 @@
+"""Packages of plugin authors, installed from outside the tree into a folder of their own, without a network."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+
+
+def call(words, folder, packages=None):
+    """Run a command in a folder, with further packages installed; return its output, or fail with its errors."""
+    found = {"PYTHONPATH": str(packages)} if packages else {}
+    environment = {**os.environ, **found, "PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def install(folders, target):
+    """What ``pip install`` does for a user, into a folder that only those who name it see."""
+    quiet = ["--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", "--no-build-isolation"]
+    words = [sys.executable, "-m", "pip", "install", *quiet, "--target", str(target), *map(str, folders)]
+    call(words, target.parent)
+
+
+@pytest.fixture(scope="session")
+def caelab_command():
+    """``caelab_command(words, folder, packages)`` runs the command line as a user does."""
+    return lambda words, folder, packages=None: call([str(BIN / "caelab"), *words.split()], folder, packages)
+
+
+@pytest.fixture(scope="session")
+def own_tests():
+    """``own_tests(folder, packages)`` runs a package's own tests against its installed form."""
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "tests"]
+    return lambda folder, packages: call(words, folder, packages)
+
+
+@pytest.fixture(scope="session")
+def installed():
+    """``installed(folders, target)``."""
+    return install

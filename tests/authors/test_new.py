@@ -1,0 +1,103 @@
+import subprocess
+import sys
+
+import pytest
+
+from caelab import CaelabError
+from caelab.catalogue import catalogue
+from caelab.cli import main
+from caelab.commands.new import KINDS, NAME, Package, nearest_valid, refuse_names, rendered
+
+NAMES = {kind: f"my-{kind}" for kind in KINDS}
+
+
+def new(capsys, *words):
+    with pytest.raises(SystemExit) as stopped:
+        main(["new", *words])
+    captured = capsys.readouterr()
+    return stopped.value.code, captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory, caelab_command, installed):
+    """One new package of each kind, and the folder they are all installed in."""
+    folder = tmp_path_factory.mktemp("author")
+    for kind, name in NAMES.items():
+        caelab_command(f"new {kind} {name}", folder)
+    installed([folder / f"caelab-{name}" for name in NAMES.values()], folder / "installed")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_package_passes_its_own_tests_as_it_is(kind, packages, own_tests):
+    said = own_tests(packages / f"caelab-{NAMES[kind]}", packages / "installed")
+    assert " passed" in said
+
+
+@pytest.mark.slow
+def test_caelab_sees_every_new_package(packages, caelab_command):
+    rows = caelab_command("plugins", packages, packages / "installed").splitlines()
+    for kind, name in NAMES.items():
+        (row,) = [row.split("\t") for row in rows if row.startswith(f"{kind}\t{name}\t")]
+        assert row[3] == f"caelab-{name}/{name}"
+        assert "broken" not in row[4]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_code_is_clean(kind, tmp_path):
+    for path, text in rendered(Package(kind, "one-two")).items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    for check in (["check", "--select", "E,F,W,UP,B,PT,RUF"], ["format", "--check"]):
+        words = [sys.executable, "-m", "ruff", *check, "--isolated", "--line-length", "120", "."]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+
+
+def test_an_existing_folder_is_left_as_it_is(capsys, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    status, _, err = new(capsys, "regularizer", "mine", "--out", str(tmp_path))
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "exists already and is left as it is" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "sentence"),
+    [
+        ("regularizr", "mine", "unknown kind of plugin 'regularizr'; did you mean 'regularizer'?"),
+        ("regularizer", "My Penalty", "'My Penalty' came; 'my-penalty' would do"),
+        ("regularizer", "../mine", "'../mine' came; 'mine' would do"),
+        ("analysis", "", "'' came; 'mine' would do"),
+        ("analysis", "2nd--try", "'nd-try' would do"),
+        ("regularizer", "contractive", "offered by 'caelab/regularizers'; 'my-contractive' would do"),
+        ("regularizer", "cae", "the recipe 'cae' is there already"),
+        ("analysis", "jacobian_norm", "the analysis 'jacobian_norm' is there already"),
+        ("dataset", "mnist5k", "the dataset 'mnist5k' is there already"),
+        ("model", "rbm", "the model 'rbm' is there already"),
+        ("regularizer", "training", "'training' already means a part of a run"),
+        ("regularizer", "reconstruction", "'my-reconstruction' would do"),
+        ("regularizer", "plugins", "a package caelab_plugins is installed already"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused_with_one_that_can(kind, name, sentence, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = new(capsys, kind, name)
+    assert status == 2
+    assert sentence in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["My Penalty", "--", "9to5", "a__b", "é-à", "λ", "-_x_-", "a.b/c"])
+def test_the_name_that_is_offered_is_valid(name):
+    assert NAME.fullmatch(nearest_valid(name))
+
+
+def test_one_name_may_serve_two_kinds_but_not_twice_for_one():
+    refuse_names(Package("analysis", "contractive"))
+    with pytest.raises(CaelabError, match="is there already"):
+        refuse_names(Package("regularizer", "contractive"))
+    assert "contractive" in catalogue().names("regularizer")
