@@ -151,11 +151,11 @@ def derivatives_along(function: Map, inputs: Tensor, directions: Tensor) -> tupl
 
     x, v = inputs.contiguous(), directions.contiguous()  # forward mode refuses expanded tensors
 
-    def along(x: Tensor) -> tuple[Tensor, Tensor]:
-        value, slope = jvp(function, (x,), (v,))
-        return value, slope
+    def along(x: Tensor) -> Any:
+        return jvp(function, (x,), (v,))
 
-    (value, first), (_, second) = jvp(along, (x,), (v,))
+    pushed: Any = jvp(along, (x,), (v,))
+    (value, first), (_, second) = pushed
     return value, first, second
 
 
@@ -207,8 +207,9 @@ def _of_one_example(
     reached, first, second = derivatives_along(outputs, x, draws)
     gauss_newton = (loss.curvature(reached, x) * first.square()).sum(dim=1) / 2
     full = gauss_newton + (loss.slope(reached, x) * second).sum(dim=1) / 2
-    pairs = [sum(loss.value(outputs(x + step * draws), x) for step in (sigma, -sigma)) / 2 for sigma in sigmas]
-    return torch.stack(pairs) - loss.value(reached, x), gauss_newton, full
+    ways = torch.stack([loss.value(outputs(x + s * draws), x) for sigma in sigmas for s in (sigma, -sigma)])
+    pairs = ways.unflatten(0, (len(sigmas), 2)).mean(dim=1)
+    return pairs - loss.value(reached, x), gauss_newton, full
 
 
 def encoder_term(model: Any, inputs: Tensor) -> Tensor:

@@ -28,9 +28,7 @@ from caelab_analyses.expansions import Draws, encoder_term, expansion, monte_car
 from caelab_analyses.noise_expansion_figure import expansion_figure
 
 FULL, GAUSS_NEWTON, ENCODER = "full expansion", "Gauss-Newton", "encoder only"
-AS_TRAINED = "as trained"
-
-SMALL = 0.1  # relative error up to which the next order is what is left; beyond, the orders after it count too
+FITTED = 3  # noise levels, the smallest: at larger ones the orders after the next count too
 SEEN = 3.0  # standard errors that a difference has to exceed, to be fitted
 ROUNDING = 1e-9  # of the increment
 
@@ -54,7 +52,7 @@ def measure(
     sigmas: Sigmas = DEFAULT_SIGMAS,
     examples: Count = 20,
     samples: Annotated[Count, AfterValidator(lambda count: max(count, 2))] = 200,
-    loss: Literal["as trained", "squared-error", "cross-entropy"] = AS_TRAINED,
+    loss: Literal["as trained", "squared-error", "cross-entropy"] = "as trained",
 ) -> pd.DataFrame:
     """E L(x, r(x + ε)) - L(x, r(x)), mean over validation examples x, against its predictions; in float64.
 
@@ -70,9 +68,10 @@ def measure(
         One row per ``sigma`` and ``term`` (full expansion, Gauss-Newton, encoder only): the ``increment`` with its
         standard error over the draws, ``increment error``; the ``prediction``; their ``difference`` with its standard
         error, ``noise``; ``relative error`` and ``relative noise``, both over the increment; ``remainder order`` and
-        ``relative order``, the log-log slopes in σ of difference and relative error (see ``order``); ``method``, exact
-        or estimated. The quadratic form of each draw is the increment's control variate (see ``monte_carlo``). Where
-        the coefficients are estimated, because the input is too wide, they come from the same draws (Hutchinson 1989).
+        ``relative order``, the log-log slopes in σ of difference and relative error at the three smallest σ where these
+        stand out of the noise; ``loss``; ``method``, exact or estimated. The quadratic form of each draw is the
+        increment's control variate (see ``monte_carlo``). Where the coefficients are estimated, because the input is
+        too wide, they come from the same draws (Hutchinson 1989).
 
     Raises:
         NotApplicable: an encoder without a decoder.
@@ -80,7 +79,7 @@ def measure(
     """
     if not hasattr(run.model, "decode"):
         raise NotApplicable("a noise expansion needs a reconstruction, but the model can only encode")
-    kind = run.config.training.reconstruction if loss == AS_TRAINED else loss
+    kind = run.config.training.reconstruction if loss == "as trained" else loss
     inputs = run.dataset.valid_inputs[:examples].double()
     check_objective(kind, run.model, inputs)
     model = deepcopy(run.model).double().eval()
@@ -99,13 +98,12 @@ def _table(model: Any, kind: str, inputs: Tensor, sigmas: Sequence[float], draws
         ENCODER: encoder_term(model, inputs),
     }
     controls = dict.fromkeys(forms, draws.full) if exact else forms
-    increments = _increments(draws, sigmas, known[FULL])
-    errors = _increments(draws, sigmas, known[FULL])[1] if exact else standard_errors(draws.increments)
+    increments, errors = _increments(draws, sigmas, known[FULL], exact is not None)
     parts = []
     for term, coefficients in known.items():
         prediction = np.square(sigmas) * float(coefficients.mean())
         rest = draws.increments - squares(sigmas) * controls[term]
-        part = {"sigma": sigmas, "term": term, "increment": increments[0], "increment error": errors}
+        part = {"sigma": sigmas, "term": term, "increment": increments, "increment error": errors}
         parts.append(compared(pd.DataFrame(part).assign(prediction=prediction, noise=standard_errors(rest))))
     return pd.concat(parts, ignore_index=True).assign(loss=kind, method="exact" if exact else "estimated")
 
@@ -115,9 +113,9 @@ def squares(sigmas: Sequence[float]) -> Tensor:
     return torch.tensor(sigmas, dtype=torch.float64).square()[:, None, None]
 
 
-def _increments(draws: Draws, sigmas: Sequence[float], known: Tensor) -> tuple[Numbers, Numbers]:
-    """Mean increments and their standard errors, the quadratic form of each draw as control variate."""
-    rest = draws.increments - squares(sigmas) * (draws.full - known[:, None])
+def _increments(draws: Draws, sigmas: Sequence[float], mean: Tensor, controlled: bool) -> tuple[Numbers, Numbers]:
+    """Mean increments and their standard errors, with each draw's quadratic form, if its mean is known, as control."""
+    rest = draws.increments - controlled * squares(sigmas) * (draws.full - mean[:, None])
     return rest.mean(dim=(1, 2)).numpy(), standard_errors(rest)
 
 
@@ -131,16 +129,16 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of one term with its differences, relative errors and orders."""
     difference = table["increment"] - table["prediction"]
     relative, noise = (column.abs() / table["increment"].abs() for column in (difference, table["noise"]))
-    small = (relative > SEEN * noise) & (relative > ROUNDING) & (relative < SMALL)
-    return table.assign(
-        **{
-            "difference": difference,
-            "relative error": relative,
-            "relative noise": noise,
-            "remainder order": order(table["sigma"][small], difference[small].abs()),
-            "relative order": order(table["sigma"][small], relative[small]),
-        }
-    )
+    seen = table["sigma"][(relative > SEEN * noise) & (relative > ROUNDING)]
+    fitted = seen.nsmallest(FITTED)
+    columns: dict[str, Any] = {
+        "difference": difference,
+        "relative error": relative,
+        "relative noise": noise,
+        "remainder order": order(fitted, difference[fitted.index].abs()),
+        "relative order": order(fitted, relative[fitted.index]),
+    }
+    return table.assign(**columns)
 
 
 def order(sigmas: Any, errors: Any) -> float:

@@ -15,6 +15,7 @@ REGULARIZERS = {
     "salt-and-pepper": "caelab_plugins.corruption:SaltAndPepper",
     "sparse-kl": "caelab_plugins.sparsity:SparseKL",
     "sparse-l1": "caelab_plugins.sparsity:SparseL1",
+    "twin": "caelab_plugins.twin:Twin",
     "weight-decay": "caelab_plugins.weight_decay:WeightDecay",
 }
 

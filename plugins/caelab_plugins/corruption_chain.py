@@ -25,10 +25,15 @@ def checked_steps(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     if not steps:
         raise CaelabError("corruption-chain.steps is empty; give at least one, as in [{kind: gaussian, sigma: 0.1}]")
-    return [_checked_step(step, f"corruption-chain.steps.{place}") for place, step in enumerate(steps)]
+    return [checked_step(step, f"corruption-chain.steps.{place}") for place, step in enumerate(steps)]
 
 
-def _checked_step(step: Mapping[str, Any], where: str) -> dict[str, Any]:
+def checked_step(step: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """One corruption ``{kind: NAME, option: value, ...}`` with the defaults of its options filled in.
+
+    Raises:
+        CaelabError: it has no kind, is not a corruption, or has a wrong option; ``where`` says which it is.
+    """
     options = dict(step)
     kind = options.pop("kind", None)
     if not isinstance(kind, str):
@@ -39,7 +44,7 @@ def _checked_step(step: Mapping[str, Any], where: str) -> dict[str, Any]:
     if not hasattr(make_step(kind, **options), "corrupt_input"):
         raise CaelabError(
             f"{where} expects a corruption, but {kind!r} does not corrupt the input; "
-            "give it as a regularizer of its own, beside the chain"
+            "give it as a regularizer of its own"
         )
     return {"kind": kind, **options}
 
@@ -79,6 +84,11 @@ class CorruptionChain:
             clean = corruption.corrupt_input(clean=clean, **{k: v for k, v in given.items() if k in wanted})
         return clean
 
+    @property
+    def declares_moments(self) -> bool:
+        """Whether every step declares its own, so that ``moments`` can put them together."""
+        return not any(map(_missing_moments, self.corruptions))
+
     def mean(self, clean: Tensor) -> Tensor:
         """E[x~ | x], shape (batch, *input); see ``moments``."""
         return self.moments(clean)[0]
@@ -108,8 +118,12 @@ class CorruptionChain:
         return mean, variance
 
 
+def _missing_moments(corruption: Any) -> list[str]:
+    return [name for name in ("mean", "covariance_diagonal") if not hasattr(corruption, name)]
+
+
 def _refuse_without_moments(kind: str, corruption: Any) -> None:
-    missing = [name for name in ("mean", "covariance_diagonal") if not hasattr(corruption, name)]
+    missing = _missing_moments(corruption)
     if missing:
         raise CaelabError(
             f"the moments of a corruption-chain need those of every step, but {kind!r} declares no "

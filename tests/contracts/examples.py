@@ -18,6 +18,7 @@ OPTIONS = {
     "salt-and-pepper": {"p": 0.2},
     "sparse-kl": {"weight": 0.5, "target": 0.1},
     "sparse-l1": {"weight": 0.5},
+    "twin": {"weight": 1.0, "of": {"kind": "masking", "p": 0.3}},
     "weight-decay": {"weight": 0.01},
 }
 
