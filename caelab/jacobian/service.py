@@ -13,6 +13,7 @@ from caelab.errors import CaelabError
 from caelab.jacobian import refusals, spectra
 from caelab.jacobian.autodiff import Autodiff
 from caelab.jacobian.chains import Chain
+from caelab.jacobian.elementwise import IDENTITY
 from caelab.jacobian.estimates import projected_squared_norm
 from caelab.jacobian.memory import budget_in_bytes
 from caelab.jacobian.structure import find_layers
@@ -77,6 +78,14 @@ class Jacobian:
         way = self.way
         code = way.widths[-1] if isinstance(way, Chain) else way.code_width()
         return code, self.inputs[0].numel()
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether J is seen to be the same at every input: the map is a chain of affine steps alone."""
+        if self.known_squared_norm is not None:  # no need to look
+            return False
+        way = self.way
+        return isinstance(way, Chain) and all(layer.activation is IDENTITY for layer in way.layers)
 
     def squared_norm(self, samples: int | None = None, generator: torch.Generator | None = None) -> Tensor:
         """‖J‖_F² = Σ_j Σ_i (∂f_j/∂x_i)², the sum over all code·input entries, one number per example.

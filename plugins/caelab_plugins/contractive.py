@@ -14,7 +14,8 @@ def mean_squared_norm(jacobian: Jacobian) -> Tensor:
     """Mean over the examples x of ‖J(x)‖_F² = Σ_j Σ_i (∂f_j/∂x_i)²; the sum runs over all code·input entries.
 
     No factor ½ and no division by the number of entries. For one sigmoid layer h = s(W x + b) it is
-    Σ_j (h_j (1 - h_j))² Σ_i W_ji²; for a linear encoder ‖W‖_F².
+    Σ_j (h_j (1 - h_j))² Σ_i W_ji²; for a linear encoder ‖W‖_F², which one example tells: a mean of equal numbers
+    would round its gradient, and a linear encoder train to other last bits than with weight decay.
 
     Rifai, Vincent, Muller, Glorot and Bengio (2011), ICML.
 
@@ -24,7 +25,8 @@ def mean_squared_norm(jacobian: Jacobian) -> Tensor:
     Returns:
         Scalar, shape (); differentiable with respect to the map's parameters.
     """
-    return jacobian.squared_norm().mean()
+    norms = jacobian.squared_norm()
+    return norms[0] if jacobian.is_constant else norms.mean()
 
 
 @dataclass(eq=False)
