@@ -16,6 +16,7 @@ ANALYSES = (
     "manifold_alignment",
     "classification",
     "noise_expansion",
+    "deterministic_twin",
 )
 
 

@@ -208,7 +208,7 @@ def _of_one_example(
     gauss_newton = (loss.curvature(reached, x) * first.square()).sum(dim=1) / 2
     full = gauss_newton + (loss.slope(reached, x) * second).sum(dim=1) / 2
     ways = torch.stack([loss.value(outputs(x + s * draws), x) for sigma in sigmas for s in (sigma, -sigma)])
-    pairs = ways.unflatten(0, (len(sigmas), 2)).mean(dim=1)
+    pairs = ways.reshape(len(sigmas), 2, -1).mean(dim=1)
     return pairs - loss.value(reached, x), gauss_newton, full
 
 

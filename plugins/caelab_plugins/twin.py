@@ -132,8 +132,8 @@ class Twin:
     """Adds λ · mean over examples of [L(x, r(μ)) - L(x, r(x)) + ½ Σ_k L''_k (J C Jᵀ)_kk], J at μ.
 
     μ(x) and C(x) are mean and covariance of a corruption given x; the sum is over the outputs that L looks at. With
-    λ = 1 the objective is that of denoising to second order (Gauss-Newton), without drawing anything: Gaussian noise and
-    squared error give σ² ‖J_r‖_F², the reconstruction-contractive penalty; masking gives L at (1 - p) x and
+    λ = 1 the objective is that of denoising to second order (Gauss-Newton), without drawing anything: Gaussian noise
+    and squared error give σ² ‖J_r‖_F², the reconstruction-contractive penalty; masking gives L at (1 - p) x and
     C = p (1 - p) diag(x²). Bishop (1995), Neural Computation 7(1). A corruption that declares no moments is drawn from.
 
     Attributes:

@@ -1,0 +1,177 @@
+"""Denoising against its deterministic twin: E L(x, r(x̃)) over a corruption, and what its mean and covariance predict.
+
+To second order (Bishop 1995; Gauss-Newton) the mean error at x̃ is L(x, r(μ)) + ½ Σ_k L''_k (J C Jᵀ)_kk with J at the mean
+μ(x) and C(x) the covariance. The prediction is that of the regularizer ``twin``, the noise that of the corruption plugins.
+The first part needs no expansion; so the second is compared by itself, with E L(x, r(x̃)) - L(x, r(μ)), the ``spread``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from inspect import signature
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
+from torch import Tensor
+
+from caelab.catalogue import catalogue
+from caelab.errors import NotApplicable
+from caelab.models.reconstruction import check_objective, reconstruction_error
+from caelab.options import Count
+from caelab.runs import Run
+from caelab.streams import Streams, stream_seed
+from caelab_analyses.twin_figure import twin_figure
+
+CLIPPED = "gaussian, clipped"
+HOLDS = 0.2  # relative error of the second order up to which a twin is said to hold
+
+
+def _increasing(strengths: Sequence[float]) -> Sequence[float]:
+    if not strengths or not all(0 < low < high for low, high in zip((1e-300, *strengths), strengths, strict=False)):
+        raise PydanticCustomError("strengths", "expected at least one strength, above 0 and in increasing order")
+    return strengths
+
+
+def _probabilities(strengths: Sequence[float]) -> Sequence[float]:
+    if _increasing(strengths)[-1] > 1:
+        raise PydanticCustomError("probabilities", "expected probabilities, at most 1")
+    return strengths
+
+
+Strengths = Annotated[tuple[float, ...], AfterValidator(_increasing)]
+Probabilities = Annotated[tuple[float, ...], AfterValidator(_probabilities)]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One corruption at one strength, perhaps clipped to [0, 1] against what its moments say."""
+
+    corruption: str
+    options: dict[str, Any]
+    strength: float
+    clipped: bool = False
+
+
+def measure(
+    run: Run,
+    streams: Streams,
+    *,
+    sigmas: Strengths = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0),
+    probabilities: Probabilities = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9),
+    examples: Count = 20,
+    samples: Annotated[Count, AfterValidator(lambda count: max(count, 2))] = 200,
+) -> pd.DataFrame:
+    """E L(x, r(x̃)) - L(x, r(x)), mean over validation examples, against the twin's prediction, in float64.
+
+    Corruptions: Gaussian noise; the same clipped to [0, 1], whose moments are no longer those that the twin is given;
+    masking; salt-and-pepper.
+
+    Args:
+        run: the trained model and its data.
+        streams: draws the corruptions, the same numbers at every strength.
+        sigmas: σ of the Gaussian noise, in units of the input.
+        probabilities: p of masking and of salt-and-pepper.
+        examples: how many validation examples, the first ones.
+        samples: corrupted copies of each example; at least 2.
+
+    Returns:
+        One row per ``corruption`` and ``strength``: the ``increment`` by Monte Carlo with its standard error,
+        ``increment error``; its ``prediction``, the sum of ``mean shift`` L(x, r(μ)) - L(x, r(x)) and ``second order``;
+        the ``spread``, increment less mean shift; ``relative error`` |prediction - increment| / |increment|;
+        ``second-order error``, the same difference over |spread|, with its standard error, ``relative noise``;
+        ``loss``.
+
+    Raises:
+        NotApplicable: an encoder without a decoder.
+    """
+    if not hasattr(run.model, "decode"):
+        raise NotApplicable("a deterministic twin needs a reconstruction, but the model can only encode")
+    kind = run.config.training.reconstruction
+    inputs = run.dataset.valid_inputs[:examples].double()
+    check_objective(kind, run.model, inputs)
+    model = deepcopy(run.model).double().eval()
+    seed = stream_seed(streams.seed, "deterministic twin")
+    with torch.no_grad():
+        rows = [_row(case, model, kind, inputs, samples, seed) for case in cases(sigmas, probabilities)]
+    return pd.DataFrame(rows).assign(loss=kind)
+
+
+def cases(sigmas: Sequence[float], probabilities: Sequence[float]) -> Iterator[Case]:
+    """Every corruption at every strength."""
+    for corruption in ("gaussian", CLIPPED):
+        for sigma in sigmas:
+            options = {"kind": "gaussian", "sigma": sigma}
+            yield Case(corruption, options, sigma, clipped=corruption == CLIPPED)
+    for corruption in ("masking", "salt-and-pepper"):
+        for p in probabilities:
+            yield Case(corruption, {"kind": corruption, "p": p}, p)
+
+
+def _row(case: Case, model: Any, kind: str, inputs: Tensor, samples: int, seed: int) -> dict[str, Any]:
+    twin = catalogue().get("regularizer", "twin")(weight=1.0, of=case.options)
+    shift, spread = twin.parts(model, kind, inputs, 1, Streams(seed))
+    drawn = increments(case, twin.corruption, model, kind, inputs, samples, Streams(seed))
+    increment, error = float(drawn.mean()), standard_error(drawn)
+    mean_shift, second_order = float(shift.mean()), float(spread.mean())
+    off = abs(mean_shift + second_order - increment)
+    return {
+        "corruption": case.corruption,
+        "strength": case.strength,
+        "increment": increment,
+        "increment error": error,
+        "mean shift": mean_shift,
+        "second order": second_order,
+        "prediction": mean_shift + second_order,
+        "spread": increment - mean_shift,
+        "relative error": off / abs(increment),
+        "second-order error": off / abs(increment - mean_shift),
+        "relative noise": error / abs(increment - mean_shift),
+    }
+
+
+def increments(
+    case: Case, corruption: Any, model: Any, kind: str, inputs: Tensor, samples: int, streams: Streams
+) -> Tensor:
+    """L(x, r(x̃)) - L(x, r(x)) of every example and corrupted copy, shape (examples, samples)."""
+    wanted = signature(corruption.corrupt_input).parameters
+    given = {name: value for name, value in {"epoch": 1, "streams": streams}.items() if name in wanted}
+    clean = reconstruction_error(kind, model, model.encode(inputs), inputs)
+    found = []
+    for x in inputs:
+        many = x.repeat(samples, 1)
+        corrupted = corruption.corrupt_input(clean=many, **given)
+        corrupted = corrupted.clamp(0, 1) if case.clipped else corrupted
+        found.append(reconstruction_error(kind, model, model.encode(corrupted), many))
+    return torch.stack(found) - clean[:, None]
+
+
+def standard_error(drawn: Tensor) -> float:
+    """Of the mean over fixed examples and random copies, values (examples, samples)."""
+    return float((drawn.var(dim=1) / drawn.shape[1]).sum().sqrt() / len(drawn))
+
+
+def summarise(table: pd.DataFrame) -> dict[str, float]:
+    """Of each corruption, the largest strength up to which the second order is within a fifth of the spread.
+
+    NaN where it is further off at the smallest strength already. An error within three standard errors of the Monte
+    Carlo counts as none.
+    """
+    return {f"{name} twin holds to": _holds_to(rows) for name, rows in table.groupby("corruption", sort=False)}
+
+
+def _holds_to(rows: pd.DataFrame) -> float:
+    within = rows["second-order error"] <= np.maximum(HOLDS, 3 * rows["relative noise"])
+    held = rows["strength"][within.cummin()]
+    return float(held.max()) if len(held) else np.nan
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Increment and prediction of every corruption against its strength, and the error of the second order beneath."""
+    return twin_figure(table)
