@@ -62,11 +62,19 @@ def _import(target: str, offer: Offer | None = None) -> Any:
 
 @dataclass
 class Catalogue:
-    """The table of offers. The core owns it, so that a clash can name both providers."""
+    """The table of offers. The core owns it, so that a clash can name both providers.
+
+    Attributes:
+        offers: by kind and name.
+        failures: why a plugin could not be imported, by its provider.
+        files: the plugins that are not installed.
+        answers: by hook, the providers that answer it, in the order in which they were asked.
+    """
 
     offers: dict[tuple[str, str], Offer] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
+    answers: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, provider: str, plugin: object) -> None:
         """Ask one plugin (a module, or any object with catalogue hooks) what it offers.
@@ -83,6 +91,7 @@ class Catalogue:
             raise CaelabError(f"plugin {provider!r} does not fit the hooks: {error}") from error
         for kind, hook in HOOKS.items():
             for implementation in getattr(manager.hook, hook).get_hookimpls():
+                self.answers.setdefault(hook, []).append(provider)
                 implementation.function(partial(self._register, kind, provider))
 
     def add_file(self, path: Path) -> None:

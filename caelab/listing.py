@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from typing import Any, get_args, get_origin
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args, get_origin, get_type_hints
 
 import click
 
-from caelab.catalogue import Offer, catalogue
+from caelab.catalogue import HOOKS, Offer, catalogue
 from caelab.config import GIVEN_BY_CORE
 from caelab.errors import CaelabError
+from caelab.hookspecs import TrainingHooks
 from caelab.recipes import Recipe
 from caelab.schema import option_fields
+
+log = logging.getLogger(__name__)
 
 SKIPPED = {"analysis": ("run", "streams"), "executor": ("workers",), **GIVEN_BY_CORE}
 
@@ -22,6 +26,59 @@ def plugin_rows() -> list[list[str]]:
     rows = [_row(offer) for offer in catalogue()]
     broken = [["(broken)", provider, "", provider, why] for provider, why in catalogue().failures.items()]
     return rows + broken
+
+
+def hook_rows() -> list[list[str]]:
+    """Hook, place in the order of the calls, who answers it, what it asks for; every hook, answered or not.
+
+    For the training hooks these are all regularizers that are offered: a run calls those of its config, in this
+    order whatever their labels are, as long as no two are of one class.
+    """
+    return [*_catalogue_rows(), *_training_rows()]
+
+
+def _catalogue_rows() -> list[list[str]]:
+    answers = catalogue().answers
+    return _numbered(
+        {hook: [(provider, "register", provider) for provider in answers.get(hook, [])] for hook in HOOKS.values()}
+    )
+
+
+def _training_rows() -> list[list[str]]:
+    from caelab.training.plugins import ordered_manager
+
+    offers = {offer.name: offer for offer in catalogue() if offer.kind == "regularizer"}
+    manager = ordered_manager({name: thing for name, offer in offers.items() if (thing := _class_of(offer))})
+    hooks = [name for name in vars(TrainingHooks) if not name.startswith("_")]
+    called = {hook: reversed(getattr(manager.hook, hook).get_hookimpls()) for hook in hooks}
+    return _numbered(
+        {
+            hook: [(each.plugin_name, ", ".join(each.argnames), offers[each.plugin_name].provider) for each in answers]
+            for hook, answers in called.items()
+        }
+    )
+
+
+def _class_of(offer: Offer) -> Any:
+    """The class whose instances answer the hooks; None where a function makes them, or the plugin is broken."""
+    from caelab.training.plugins import ordered_manager
+
+    try:
+        factory = offer.load()
+        made = factory if inspect.isclass(factory) else get_type_hints(factory).get("return")
+        ordered_manager({offer.name: made} if inspect.isclass(made) else {})
+    except (CaelabError, NameError, TypeError) as error:
+        log.warning("the regularizer %r of plugin %r is left out: %s", offer.name, offer.provider, error)
+        return None
+    return made if inspect.isclass(made) else None
+
+
+def _numbered(answers: Mapping[str, Sequence[tuple[str, str, str]]]) -> list[list[str]]:
+    rows = []
+    for hook, those in answers.items():
+        numbered = [[hook, str(place), *answer] for place, answer in enumerate(those, start=1)]
+        rows += numbered or [[hook, "", "nobody", "", ""]]
+    return rows
 
 
 def _row(offer: Offer) -> list[str]:

@@ -10,12 +10,16 @@ from caelab.commands.shared import plugin_options, use_plugins
 
 
 @click.command()
+@click.option("--hooks", is_flag=True, help="List instead which plugin answers which hook, in the order of the calls.")
 @plugin_options
-def plugins(plugins: tuple[Path, ...]) -> None:
+def plugins(hooks: bool, plugins: tuple[Path, ...]) -> None:
     """List everything installed: kind, name, options with types, provider, what it is."""
     use_plugins(plugins)
-    from caelab.listing import plugin_rows, print_table
+    from caelab.listing import hook_rows, plugin_rows, print_table
 
+    if hooks:
+        print_table("hooks", ["hook", "order", "plugin", "asks for", "provider"], hook_rows())
+        return
     print_table("plugins", ["kind", "name", "options", "provider", "what it is"], plugin_rows())
 
 

@@ -33,6 +33,9 @@ from caelab.errors import CaelabError
 @click.option("--device", help="cpu or cuda.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of runs.")
 @click.option("--print-config", is_flag=True, help="Print the config as YAML and stop.")
+@click.option(
+    "--trace-hooks", is_flag=True, help="Print each kind of call of a hook, with the shapes of its arguments."
+)
 @plugin_options
 def train(
     recipe: str | None,
@@ -44,6 +47,7 @@ def train(
     device: str | None,
     out: Path,
     print_config: bool,
+    trace_hooks: bool,
     plugins: tuple[Path, ...],
 ) -> None:
     """Train one run: a RECIPE, or a config file.
@@ -61,7 +65,7 @@ def train(
     from caelab.training import train as train_run
 
     with EpochProgress(config) as progress:
-        run = train_run(config, out=out, observers={"progress": progress})
+        run = train_run(config, out=out, observers={"progress": progress}, trace=click.echo if trace_hooks else None)
     last = run.history[-1] if run.history else {}
     click.echo("  ".join(f"{name} {value:.4g}" for name, value in last.items()))
     click.echo(f"run: {run.path}")

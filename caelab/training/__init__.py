@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from caelab.runs import Run, build_model, checked_model, dataset_of, load_run, v
 from caelab.streams import Streams
 from caelab.training.loop import Trainer
 from caelab.training.plugins import TrainingPlugins, make_regularizers
+from caelab.training.tracing import HookTrace
 
 __all__ = ["run_folder", "train"]
 
@@ -32,6 +33,7 @@ def train(
     model: nn.Module | None = None,
     dataset: Dataset | None = None,
     observers: Mapping[str, object] | None = None,
+    trace: Callable[[str], None] | None = None,
 ) -> Run:
     """Train one run, or read it back if ``out`` already holds it.
 
@@ -41,6 +43,7 @@ def train(
         model: a module with ``encode`` and ``decode`` to train instead of the config's.
         dataset: data to use instead of the config's.
         observers: further plugin instances by name, for instance a progress display.
+        trace: is told each call of a hook, once per kind of call: who answers, the arguments' shapes, the answer.
 
     Returns:
         The run, its model in evaluation mode.
@@ -52,9 +55,11 @@ def train(
     dataset = dataset or dataset_of(config)
     folder = run_folder(Path(out), config, dataset, model) if out else None
     if folder and folder.is_dir():
+        if trace:
+            trace(f"no hook is called: {folder} holds this run already; give another folder with --out")
         return load_run(folder, model=model, dataset=dataset)
     partial = aside(folder) if folder else None
-    run = _trained(config, dataset, model, observers or {}, partial)
+    run = _trained(config, dataset, model, observers or {}, partial, trace)
     return _saved(run, partial, folder) if partial and folder else run
 
 
@@ -84,17 +89,20 @@ def _trained(
     model: nn.Module | None,
     observers: Mapping[str, object],
     partial: Path | None,
+    trace: Callable[[str], None] | None,
 ) -> Run:
     model = checked_model(model) if model else build_model(config, dataset)
     check_objective(config.training.reconstruction, model, dataset.inputs)
     device = checked_device(config.training.device)
-    instances = {**make_regularizers(config, catalogue()), **observers}
+    plugins = TrainingPlugins({**make_regularizers(config, catalogue()), **observers})
+    if trace:
+        HookTrace(trace).attach(plugins.manager)
     if partial:
         partial.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(
         model=model.to(device),
         config=config,
-        plugins=TrainingPlugins(instances),
+        plugins=plugins,
         train_inputs=dataset.train_inputs.to(device),
         valid_inputs=dataset.valid_inputs.to(device),
         streams=Streams(config.seed, device),

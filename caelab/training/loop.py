@@ -104,9 +104,9 @@ class Trainer:
         refuse_nonfinite(values, epoch, step)
         self.optimizer.zero_grad()
         sum_of(terms).backward()  # type: ignore[no-untyped-call]
-        self.plugins.hook.before_update(model=self.model, epoch=epoch, step=step)
+        self.plugins.call("before_update", epoch, model=self.model, step=step)
         self.optimizer.step()
-        self.plugins.hook.after_batch(model=self.model, epoch=epoch, step=step, terms=values)
+        self.plugins.call("after_batch", epoch, model=self.model, step=step, terms=values)
         return values
 
     @torch.no_grad()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
+from traceback import walk_tb
 from typing import Any
 
 import pluggy
@@ -29,24 +31,31 @@ def _make(label: str, kind: str, options: Mapping[str, Any], offers: Catalogue) 
         raise CaelabError(f"regularizer {label!r}: {error}") from error
 
 
+def ordered_manager(plugins: Mapping[str, object]) -> pluggy.PluginManager:
+    """A manager of the training hooks that calls these plugins, instances or their classes, in a run's order.
+
+    Raises:
+        CaelabError: a plugin that does not fit the hooks.
+    """
+    manager = pluggy.PluginManager("caelab")
+    manager.add_hookspecs(TrainingHooks)
+    for label in sorted(plugins, key=lambda label: _rank(label, plugins[label]), reverse=True):
+        try:
+            manager.register(plugins[label], name=label)  # pluggy calls the last registered first
+            manager.check_pending()
+        except (pluggy.PluginValidationError, ValueError) as error:
+            raise CaelabError(f"plugin {label!r} does not fit the training hooks: {error}") from error
+    return manager
+
+
 class TrainingPlugins:
     """The training manager of one run."""
 
     def __init__(self, instances: Mapping[str, object]) -> None:
-        self.manager = pluggy.PluginManager("caelab")
-        self.manager.add_hookspecs(TrainingHooks)
-        for label in sorted(instances, key=lambda label: _rank(label, instances[label]), reverse=True):
-            self._register(label, instances[label])  # pluggy calls the last registered first
+        self.manager = ordered_manager(instances)
         self._refuse_second_corrupter()
         self.wanted = self._arguments_named("penalty_terms")
         self.hook = self.manager.hook
-
-    def _register(self, label: str, instance: object) -> None:
-        try:
-            self.manager.register(instance, name=label)
-            self.manager.check_pending()
-        except (pluggy.PluginValidationError, ValueError) as error:
-            raise CaelabError(f"plugin {label!r} does not fit the training hooks: {error}") from error
 
     def _refuse_second_corrupter(self) -> None:
         corrupters = [impl.plugin_name for impl in self.manager.hook.corrupt_input.get_hookimpls()]
@@ -86,18 +95,20 @@ class TrainingPlugins:
         )
 
     def _culprit(self, hook: str, error: Exception) -> str:
-        owners = {impl.function.__code__: impl.plugin_name for impl in getattr(self.hook, hook).get_hookimpls()}
-        trace = error.__traceback__
-        while trace:
-            if trace.tb_frame.f_code in owners:
-                return str(owners[trace.tb_frame.f_code])
-            trace = trace.tb_next
-        return "unknown"
+        """The plugin whose function the error came through; two instances of one class are told apart by ``self``."""
+        implementations = getattr(self.hook, hook).get_hookimpls()
+        for frame, _ in walk_tb(error.__traceback__):
+            for each in implementations:
+                mine = frame.f_code is getattr(each.function, "__code__", None)
+                if mine and frame.f_locals.get("self", each.plugin) is each.plugin:
+                    return str(each.plugin_name)
+        return str(implementations[0].plugin_name) if len(implementations) == 1 else "unknown"
 
 
-def _rank(label: str, instance: object) -> tuple[str, str]:
+def _rank(label: str, instance: Any) -> tuple[str, str]:
     """By class, then by label: gradients are added up in the order of the calls, and a new label must not change it."""
-    return type(instance).__qualname__, label
+    kind = instance if inspect.isclass(instance) else type(instance)
+    return kind.__qualname__, label
 
 
 def merged_terms(answers: list[Mapping[str, Any]], hook: str) -> dict[str, Any]:
