@@ -207,15 +207,23 @@ def unknown_setting(first: str, rest: Sequence[str], known: Collection[str]) -> 
 def with_setting(raw: Mapping[str, Any], path: str, value: Any, offers: Catalogue | None = None) -> dict[str, Any]:
     """The raw config with one key set; a path may start at a regularizer, present or new.
 
+    >>> with_setting({}, "contractive", {"weight": 1.0}) == with_setting({}, "contractive.weight", 1.0)
+    True
+
     Raises:
-        CaelabError: the path starts at nothing known.
+        CaelabError: the path starts at nothing known, or names a regularizer without an option of it.
     """
     first, *rest = path.split(".")
     if first not in RunConfig.model_fields:
         regularizers = {**(raw.get("regularizers") or {})}
         known = {*regularizers, *(offers or catalogue()).names("regularizer")}
-        if first not in known or not rest:
+        if first not in known:
             raise unknown_setting(first, rest, {*RunConfig.model_fields, *known})
+        if not rest and not isinstance(value, Mapping):
+            raise CaelabError(
+                f"expected an option, as {first}.OPTION=VALUE, or all of them, as '{first}={{}}' where none is needed, "
+                f"but {first}={value} came"
+            )
         rest, first = [first, *rest], "regularizers"
     nested: Any = value
     for key in reversed(rest):

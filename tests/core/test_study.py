@@ -1,0 +1,161 @@
+"""Many runs: what is paired, what is reused, and what happens when an analysis or a run fails."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from caelab import CaelabError, Study, hookimpl, recipe_config
+from caelab.catalogue import Catalogue, catalogue
+from caelab.comparison import collect, load_comparison, save
+from caelab.errors import NotApplicable
+from caelab.publication import publish_comparison
+from caelab.study import run_rows
+
+SMALL = ["training.epochs=1", "model.hidden=[6]"]
+DATA = {"kind": "digits", "splits": [100, 30, 30]}
+
+
+def small(recipe, *settings):
+    return recipe_config(recipe, [*SMALL, *settings], dataset=DATA)
+
+
+def analysis(measure):
+    def draw(table):
+        from matplotlib.figure import Figure
+
+        figure = Figure()
+        figure.subplots().plot(table["value"])
+        return figure
+
+    return SimpleNamespace(measure=measure, draw=draw, summarise=lambda table: {"code mean": table["value"].mean()})
+
+
+measured = []
+
+
+def works(run, streams):
+    measured.append(run.label)
+    return pd.DataFrame({"value": run.encode(run.dataset.valid_inputs).mean(dim=0).numpy()})
+
+
+def raises(run, streams):
+    raise KeyError("lost")
+
+
+def raises_for_cae(run, streams):
+    if run.label == "cae":
+        raise ZeroDivisionError("no such")
+    return works(run, streams)
+
+
+def has_no_meaning(run, streams):
+    raise NotApplicable("it asks for colour images, but these are grey")
+
+
+class FailingPenalty:
+    @hookimpl
+    def penalty_terms(self, epoch):
+        raise ArithmeticError("wrong sign")
+
+
+class Offering:
+    @hookimpl
+    def register_analyses(self, register):
+        for measure in (works, raises, raises_for_cae, has_no_meaning):
+            register(measure.__name__, analysis(measure))
+
+    @hookimpl
+    def register_regularizers(self, register):
+        register("failing", FailingPenalty)
+
+
+@pytest.fixture(autouse=True)
+def offers(monkeypatch):
+    """The analyses above, in a catalogue that no other test sees."""
+    more = Catalogue()
+    more.add("test", Offering())
+    monkeypatch.setattr(catalogue(), "offers", {**catalogue().offers, **more.offers})
+
+
+def result_of(tmp_path, recipes, analyses, seeds=(0,)):
+    study = Study([small(recipe) for recipe in recipes], seeds, {name: {} for name in analyses}, tmp_path / "runs")
+    return study, study.run(executor="serial")
+
+
+def test_an_analysis_that_raises_is_reported_and_the_others_go_on(tmp_path):
+    _, result = result_of(tmp_path, ["ae", "cae"], ["raises", "works", "raises_for_cae", "has_no_meaning"])
+    assert [(p.model, p.analysis, p.message, p.applies) for p in result.problems] == [
+        ("ae", "raises", "the analysis 'raises' failed on 'ae': KeyError: 'lost'", True),
+        ("ae", "has_no_meaning", "it asks for colour images, but these are grey", False),
+        ("cae", "raises", "the analysis 'raises' failed on 'cae': KeyError: 'lost'", True),
+        ("cae", "raises_for_cae", "the analysis 'raises_for_cae' failed on 'cae': ZeroDivisionError: no such", True),
+        ("cae", "has_no_meaning", "it asks for colour images, but these are grey", False),
+    ]  # fmt: skip
+    tables = result.tables()
+    assert set(tables) == {"works", "raises_for_cae"}
+    assert list(tables["works"]["model"].unique()) == ["ae", "cae"]
+    assert list(tables["raises_for_cae"]["model"].unique()) == ["ae"]
+
+
+def test_the_published_comparison_tells_of_it_and_draws_the_rest(tmp_path):
+    study, result = result_of(tmp_path, ["ae"], ["raises", "works"])
+    save(collect("caelab compare ae", study.configs, study.seeds, result), tmp_path)
+    said = "\n".join(publish_comparison(tmp_path))
+    assert "the analysis 'raises' failed on 'ae': KeyError: 'lost'" in said + (tmp_path / "report.html").read_text()
+    assert (tmp_path / "figures" / "works.png").is_file()
+    assert not (tmp_path / "figures" / "raises.png").exists()
+    assert load_comparison(tmp_path).problems == result.problems
+
+
+def test_a_regularizer_that_raises_stops_the_study_with_its_name(tmp_path):
+    study = Study([small("ae", "failing={}")], [0], {"works": {}}, tmp_path / "runs")
+    sentence = "plugin 'failing' failed in penalty_terms at epoch 1: ArithmeticError: wrong sign"
+    with pytest.raises(CaelabError, match=sentence):
+        study.run(executor="serial")
+    assert not list(tmp_path.glob("runs/ae-*"))
+
+
+def test_models_of_one_seed_see_the_same_splits(tmp_path):
+    _, result = result_of(tmp_path, ["ae", "cae"], ["works"], seeds=(0, 1))
+    from caelab import load_run
+
+    splits = {}
+    for outcome in result.outcomes:
+        splits[outcome.config.label, outcome.config.seed] = load_run(outcome.path).dataset.valid_inputs.numpy()
+    for seed in (0, 1):
+        np.testing.assert_array_equal(splits["ae", seed], splits["cae", seed])
+    assert (splits["ae", 0] != splits["ae", 1]).any()
+
+
+def test_there_is_a_row_per_run_with_what_the_analyses_summarise(tmp_path):
+    _, result = result_of(tmp_path, ["ae", "cae"], ["works"], seeds=(0, 1))
+    rows = run_rows(result)
+    assert list(zip(rows["model"], rows["seed"], strict=True)) == [("ae", 0), ("ae", 1), ("cae", 0), ("cae", 1)]
+    for row, outcome in zip(rows.to_dict("records"), result.outcomes, strict=True):
+        assert row["code mean"] == pytest.approx(outcome.tables["works"]["value"].mean())
+
+
+def test_what_is_finished_is_not_done_again(tmp_path, monkeypatch):
+    measured.clear()
+    result_of(tmp_path, ["ae"], ["works"])
+    monkeypatch.setattr("caelab.training.Trainer.fit", lambda self: pytest.fail("trained again"))
+    _, again = result_of(tmp_path, ["ae"], ["works"])
+    assert measured == ["ae"]
+    assert len(again.tables()["works"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("configs", "analyses", "sentence"),
+    [
+        (["ae", "ae"], {}, "two models are called 'ae'"),
+        (["ae"], {"wroks": {}}, "unknown analysis 'wroks'; did you mean 'works'"),
+        (["ae"], {"jacobian_norm": {"exmaples": 3}}, "did you mean 'examples'"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_written(configs, analyses, sentence, tmp_path):
+    study = Study([small(recipe) for recipe in configs], [0], analyses, tmp_path / "runs")
+    with pytest.raises(CaelabError, match=sentence):
+        study.check()
+    assert list(tmp_path.iterdir()) == []
