@@ -9,15 +9,22 @@ from caelab.models.autoencoder import autoencoder
 from caelab.models.convolutional import convolutional
 
 OPTIONS = {
+    "code-orthogonality": {"weight": 0.05},
     "contractive": {"weight": 0.5},
     "corruption-chain": {"steps": [{"kind": "masking", "p": 0.2}, {"kind": "gaussian", "sigma": 0.1}]},
+    "decoder-jacobian": {"weight": 0.5},
+    "finite-contraction": {"weight": 0.5, "radius": 1.0, "samples": 2},
     "gaussian": {"sigma": 0.3},
+    "group-sparsity": {"weight": 0.5, "size": 2},
     "higher-order-contractive": {"weight": 0.5, "sigma": 0.1, "samples": 2},
     "masking": {"p": 0.3},
     "reconstruction-contractive": {"weight": 0.5},
     "salt-and-pepper": {"p": 0.2},
+    "saturating": {"weight": 0.5},
     "sparse-kl": {"weight": 0.5, "target": 0.1},
     "sparse-l1": {"weight": 0.5},
+    "tangent-propagation": {"weight": 0.5, "tangents": "caelab_plugins.tangent_propagation:shifts"},
+    "top-k": {"weight": 0.5, "k": 3},
     "twin": {"weight": 1.0, "of": {"kind": "masking", "p": 0.3}},
     "weight-decay": {"weight": 0.01},
 }
