@@ -59,10 +59,14 @@ class Autodiff:
 
     def jvp(self, vectors: Tensor) -> Tensor:
         """J v, shape (batch, [count,] *input) to (batch, [count,] code); forward mode, differentiable."""
+
+        def product(each: Tensor) -> Tensor:
+            found = torch.func.jvp(lambda x: self.encode(x).flatten(1), (self.inputs,), (each,))
+            return cast(Tensor, found[1])
+
         if vectors.ndim > self.inputs.ndim:
-            return torch.stack([self.jvp(vectors[:, n]) for n in range(vectors.shape[1])], dim=1)
-        found = torch.func.jvp(lambda x: self.encode(x).flatten(1), (self.inputs,), (vectors,))
-        return cast(Tensor, found[1])
+            return torch.func.vmap(product, in_dims=1, out_dims=1)(vectors)
+        return product(vectors)
 
     def vjp(self, covectors: Tensor) -> Tensor:
         """Jᵀ u, shape (batch, [count,] code) to (batch, [count,] input)."""

@@ -113,7 +113,7 @@ class Jacobian:
         return estimate
 
     def jvp(self, vectors: Tensor) -> Tensor:
-        """J v, for one vector per example, shape (batch, *input), or many, (batch, count, *input).
+        """J v, for one vector per example, shape ``(batch, *input)``, or many, ``(batch, count, *input)``.
 
         Returns:
             Shape (batch, code), or (batch, count, code).
@@ -127,7 +127,7 @@ class Jacobian:
         """Jᵀ u, for one covector per example, shape (batch, code), or many, (batch, count, code).
 
         Returns:
-            Shape (batch, *input), or (batch, count, *input).
+            Shape ``(batch, *input)``, or ``(batch, count, *input)``.
         """
         many = self._are_many(covectors, torch.Size([len(self.inputs), self.shape[0]]), "covectors")
         found = self.way.vjp(covectors)
@@ -185,7 +185,7 @@ class Jacobian:
                 to 1e-4, subspace to a sine of 2e-2), which do not form J. Other encoders are computed exactly.
 
         Returns:
-            Values (batch, k), descending, and directions (batch, k, *input), orthonormal.
+            Values (batch, k), descending, and directions ``(batch, k, *input)``, orthonormal.
         """
         count = spectra.checked_count(count, *self.shape)
         spectra.checked_mode(mode)
@@ -224,8 +224,8 @@ def jacobian(
     ('closed form (sigmoid)', torch.Size([5]), torch.Size([5, 2]))
 
     Args:
-        encode: an ``nn.Module`` or function from (batch, *input) to (batch, *code), example by example.
-        inputs: x, shape (batch, *input), floating-point.
+        encode: an ``nn.Module`` or function from ``(batch, *input)`` to ``(batch, *code)``, example by example.
+        inputs: x, shape ``(batch, *input)``, floating-point.
         outputs: encode(x), where it is known: the closed form takes the slopes from it.
         memory_budget: bytes that a computation may take; a quarter of the free memory by default.
         gradients: refuse an encoder without a trainable parameter, because a gradient will be asked for.
