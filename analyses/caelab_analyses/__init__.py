@@ -17,6 +17,10 @@ ANALYSES = (
     "classification",
     "noise_expansion",
     "deterministic_twin",
+    "score_field",
+    "linear_limit",
+    "intrinsic_dimension",
+    "higher_order",
 )
 
 

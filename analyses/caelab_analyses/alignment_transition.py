@@ -1,0 +1,142 @@
+"""When the leading directions of J_f become the tangents: a study over the penalty's weight and the input's scale.
+
+Two numbers are needed together. The principal angles say whether the k leading right singular vectors of J_f(x) span
+the tangent space; the gap s_k / s_{k+1} says whether the spectrum itself tells them from the others. Beside the models
+stands local PCA, which sees the data alone.
+
+``python -m caelab_analyses.alignment_transition FOLDER`` runs the study of docs/theory/alignment.md into FOLDER.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from caelab.config import RunConfig
+from caelab.figures import save_figure
+from caelab.recipes import recipe_config
+from caelab.study import Study
+from caelab_analyses.alignment_figure import ANGLE, DATA, GAP, MODEL
+from caelab_analyses.transition_figure import transition_figure
+
+NOISE = 0.03  # in units of the scale
+STRENGTHS = {"cae": "contractive.weight", "dae-g": "gaussian.sigma", "ae-wd": "weight-decay.weight"}
+WEIGHTS: Mapping[str, Sequence[float]] = {
+    "cae": (0.03, 0.1, 0.3, 1.0, 3.0),
+    "dae-g": (0.1, 0.2, 0.4, 0.8),
+    "ae-wd": (0.001, 0.01, 0.1),
+}
+SCALES = (1.0, 2.0, 4.0)
+DATASETS = ("circle", "sphere", "torus", "swiss-roll", "curve")
+SETTINGS = (
+    "model.hidden=[100]",
+    "model.output=identity",
+    "training.reconstruction=squared-error",
+    "training.learning_rate=0.01",
+    "training.batch_size=250",
+    "training.epochs=200",
+)
+SPLITS = (1500, 100, 100)
+COLUMNS = ["dataset", "scale", "recipe", "strength", "seed", "dimensions", "angle", "gap", "error"]
+
+
+def alignment_transition(
+    dataset: str,
+    weights: Mapping[str, Sequence[float]] = WEIGHTS,
+    scales: Sequence[float] = SCALES,
+    *,
+    out: Path,
+    seeds: Sequence[int] = (0,),
+    settings: Sequence[str] = SETTINGS,
+    splits: tuple[int, int, int] = SPLITS,
+    noise: float = NOISE,
+    workers: int = 1,
+) -> pd.DataFrame:
+    """Angles to the true tangent space and gap in the spectrum, for each model, strength, scale and seed.
+
+    Args:
+        dataset: a synthetic manifold.
+        weights: strengths by recipe: λ of cae and ae-wd, σ of dae-g. The plain AE is always there, with strength 0.
+        scales: of the manifold; its noise grows with it.
+        out: folder of the runs; what is there already is not trained again.
+        seeds: of weights, batches and splits.
+        settings: what all models share.
+        splits: examples to train, validate and test.
+        noise: standard deviation of the data's noise in each direction, over the scale.
+        workers: runs at once.
+
+    Returns:
+        One row per number: ``dataset``, ``recipe`` (or "local PCA"), ``strength``, ``scale``, ``seed``, ``dimensions``;
+        ``angle``, the largest principal angle in degrees, mean over validation examples; ``gap``, s_k / s_{k+1}, its
+        median over them; ``error``, the reconstruction error over scale² (both NaN for local PCA).
+    """
+    parts = []
+    for scale in scales:
+        data = {"kind": dataset, "splits": list(splits), "samples": sum(splits), "scale": scale, "noise": noise * scale}
+        points = _points(weights)
+        configs = [_config(*point, settings, data) for point in points]
+        study = Study(configs, seeds, {"manifold_alignment": {}, "jacobian_norm": {}}, out)
+        study.check()
+        found = study.run(executor="processes" if workers > 1 else "serial", workers=workers).tables()
+        named = dict(zip((config.label for config in configs), points, strict=True))
+        rows = [_of_model(rows, *named[str(m)]) | {"seed": s} for (m, s), rows in _by_run(found["manifold_alignment"])]
+        errors = [rows["reconstruction_error"].mean() / scale**2 for _, rows in _by_run(found["jacobian_norm"])]
+        of_data = [_of_data(rows) | {"seed": seed} for seed, rows in found["manifold_alignment"].groupby("seed")]
+        parts.append(pd.DataFrame(rows).assign(error=errors, scale=scale))
+        parts.append(pd.DataFrame(of_data).assign(scale=scale))
+    table = pd.concat(parts, ignore_index=True).assign(dataset=dataset)
+    return table[COLUMNS].sort_values(COLUMNS[:5], ignore_index=True)
+
+
+def _points(weights: Mapping[str, Sequence[float]]) -> list[tuple[str, float]]:
+    return [("ae", 0.0), *((recipe, strength) for recipe, values in weights.items() for strength in values)]
+
+
+def _config(recipe: str, strength: float, settings: Sequence[str], data: Mapping[str, Any]) -> RunConfig:
+    own = [f"{STRENGTHS[recipe]}={strength:g}"] if recipe in STRENGTHS else []
+    return recipe_config(recipe, [*settings, *own], dataset=data, label=" ".join([recipe, *own]))
+
+
+def _by_run(table: pd.DataFrame) -> Any:
+    return table.groupby(["model", "seed"], sort=False)
+
+
+def _of_model(table: pd.DataFrame, recipe: str, strength: float) -> dict[str, Any]:
+    angle, gap = (
+        table[(table["source"] == MODEL) & (table["quantity"] == quantity)].groupby("example")["value"].max()
+        for quantity in (ANGLE, GAP)
+    )
+    point = {"recipe": recipe, "strength": strength, "dimensions": table["dimensions"].iloc[0]}
+    return {**point, "angle": angle.mean(), "gap": gap.median()}
+
+
+def _of_data(table: pd.DataFrame) -> dict[str, Any]:
+    """Local PCA is the same beside every model of a seed."""
+    angles = table[(table["source"] == DATA) & (table["model"] == table["model"].iloc[0])]
+    largest = angles.groupby("example")["value"].max().mean()
+    return {"recipe": DATA, "strength": 0.0, "dimensions": table["dimensions"].iloc[0], "angle": largest}
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """A row of panels per scale, the angle's and the gap's, against the strength; a column per data set."""
+    return transition_figure(table)
+
+
+def main(folder: Path, workers: int = 2) -> None:
+    """The whole study: every data set once, the sphere from three seeds."""
+    tables = [
+        alignment_transition(name, out=folder / "runs", seeds=range(3 if name == "sphere" else 1), workers=workers)
+        for name in DATASETS
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    table.to_csv(folder / "alignment-transition.csv", index=False, float_format="%.4g")
+    save_figure(draw(table), folder / "alignment-transition")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

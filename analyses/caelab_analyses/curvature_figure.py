@@ -1,0 +1,58 @@
+"""How curvature along and across tangents is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from caelab.figures import PAGE_WIDTH, Look, display_name, look, paper_style
+from caelab_analyses.contraction_figure import over_seeds, radius_axis
+from caelab_analyses.legends import legend_below
+
+ALONG, ACROSS = "along tangents", "across tangents"
+CURVATURE = "$\\Vert J(x{+}ru) - J(x{-}ru)\\Vert_F\\,/\\,2r\\Vert J(x)\\Vert_F$"
+NORM = "$\\Vert J(x{\\pm}ru)\\Vert_F\\,/\\,\\Vert J(x)\\Vert_F$"
+
+
+@paper_style()
+def curvature_figure(table: pd.DataFrame) -> Figure:
+    """Curvature along, across and by rank above; the norm of J along and across below."""
+    figure = Figure(figsize=(PAGE_WIDTH, 3.9), layout="constrained")
+    top = figure.add_gridspec(2, 3)
+    looks = look(table["model"])
+    shared: dict[str, Axes] = {}
+    for column, kind in enumerate((ALONG, ACROSS)):
+        rows = table[table["kind"] == kind]
+        for line, (value, label) in enumerate((("relative_curvature", CURVATURE), ("relative_norm", NORM))):
+            axes = figure.add_subplot(top[line, column], sharey=shared.get(value))
+            shared.setdefault(value, axes)
+            _against_radius(axes, rows, value, looks)
+            axes.set(title=f"{kind}", xlabel="radius $r$ (input units)", ylabel="" if column else label)
+    axes = figure.add_subplot(top[0, 2])
+    _by_rank(axes, table[(table["kind"] == ALONG) & (table["radius"] == 0)], looks)
+    axes.set(title="$r \\to 0$, by tangent", xlabel="rank of the tangent")
+    legend_below(figure, shared["relative_curvature"], 7)
+    return figure
+
+
+def _against_radius(axes: Axes, table: pd.DataFrame, value: str, looks: Mapping[str, Look]) -> None:
+    for model, rows in table.groupby("model", sort=False):
+        style = looks[str(model)]
+        radii, means, halves = over_seeds(rows.groupby(["seed", "radius"], as_index=False)[value].mean(), value)
+        axes.plot(radii, means, **style.line, markevery=2, markersize=3, label=display_name(str(model)))
+        if np.isfinite(halves).any():
+            axes.fill_between(radii, means - halves, means + halves, color=style.color, alpha=0.12, linewidth=0)
+    radius_axis(axes, table["radius"])
+
+
+def _by_rank(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:
+    for model, rows in table.groupby("model", sort=False):
+        means = rows.groupby("direction")["relative_curvature"].mean()
+        axes.plot(means.index, means, **looks[str(model)].line, markersize=3)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylim(bottom=0)
