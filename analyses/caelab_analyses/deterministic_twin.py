@@ -1,8 +1,9 @@
 """Denoising against its deterministic twin: E L(x, r(x̃)) over a corruption, and what its mean and covariance predict.
 
-To second order (Bishop 1995; Gauss-Newton) the mean error at x̃ is L(x, r(μ)) + ½ Σ_k L''_k (J C Jᵀ)_kk with J at the mean
-μ(x) and C(x) the covariance. The prediction is that of the regularizer ``twin``, the noise that of the corruption plugins.
-The first part needs no expansion; so the second is compared by itself, with E L(x, r(x̃)) - L(x, r(μ)), the ``spread``.
+To second order (Bishop 1995; Gauss-Newton) the mean error at x̃ is L(x, r(μ)) + ½ Σ_k L''_k (J C Jᵀ)_kk, with J at the
+mean μ(x) and C(x) the covariance. The prediction is that of the regularizer ``twin``, the noise that of the corruption
+plugins. The first part needs no expansion; so the second is compared by itself, with the spread about the mean,
+E L(x, r(x̃)) - L(x, r(μ)).
 """
 
 from __future__ import annotations
