@@ -224,6 +224,6 @@ def test_checksums_are_whole(remote):
 def test_fetch_joins_addresses_with_one_slash(served, tmp_path):
     folder, address, asked = served
     (folder / "a").write_bytes(b"a")
-    for mirror in (address, f"{address}/"):
-        fetch(Remote("any", mirror, {"a": sha256(b"a").hexdigest()}), folder=str(tmp_path / mirror[-1]))
+    for place, mirror in (("without", address), ("with", f"{address}/")):
+        fetch(Remote("any", mirror, {"a": sha256(b"a").hexdigest()}), folder=str(tmp_path / place))
     assert asked == ["/a", "/a"]
