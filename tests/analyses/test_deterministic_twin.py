@@ -148,5 +148,5 @@ def test_figure_shows_increments_over_predictions_and_errors_beneath(table, gath
     for top, bottom in zip(above, below, strict=True):
         rows = table[table["corruption"] == top.get_title()]
         assert_allclose(top.lines[0].get_ydata(), rows["prediction"])
-        assert_allclose(top.lines[1].get_ydata(), rows["increment"])
+        assert_allclose(top.lines[1].get_ydata().astype(float), rows["increment"])
         assert_allclose(bottom.lines[0].get_ydata(), rows["second-order error"])
