@@ -1,8 +1,8 @@
 """Types for the options of plugins; a run's config is checked against them before anything starts."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """The weight of a penalty: a finite number, at least 0."""
@@ -15,3 +15,18 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 Count = Annotated[int, Field(ge=1)]
 """A whole number, at least 1."""
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, int | float) else value
+
+
+def _only_one(value: Any) -> Any:
+    return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+
+
+Widths = Annotated[list[Count], BeforeValidator(_as_list), Field(min_length=1)]
+"""Widths of layers, at least one; a number stands for a single layer."""
+
+Width = Annotated[int, BeforeValidator(_only_one), Field(ge=1)]
+"""The width of the only layer; a list of one number stands for it."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import cast
 
-from pydantic import Field
 from torch import Tensor, nn
 
 from caelab.models.layers import (
@@ -15,7 +14,7 @@ from caelab.models.layers import (
     glorot_linear,
     interleaved,
 )
-from caelab.options import Count
+from caelab.options import Widths
 
 
 class Autoencoder(nn.Module):
@@ -42,7 +41,7 @@ def autoencoder(
     inputs: int,
     image_shape: tuple[int, ...] | None = None,
     *,
-    hidden: Annotated[list[Count], Field(min_length=1)],
+    hidden: Widths,
     activation: Activation = "sigmoid",
     tied: bool = True,
     output: Activation = "sigmoid",

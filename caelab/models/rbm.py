@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from caelab.models.autoencoder import Autoencoder
 from caelab.models.layers import TiedLinear, glorot_linear, interleaved
-from caelab.options import Count
+from caelab.options import Count, Width
 from caelab.streams import Streams
 
 
@@ -49,7 +49,7 @@ class RBM(Autoencoder):
         return visible
 
 
-def rbm(inputs: int, image_shape: tuple[int, ...] | None = None, *, hidden: Count, steps: Count = 1) -> RBM:
+def rbm(inputs: int, image_shape: tuple[int, ...] | None = None, *, hidden: Width, steps: Count = 1) -> RBM:
     """A binary-binary RBM trained by CD-k.
 
     Args:

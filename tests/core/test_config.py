@@ -113,3 +113,11 @@ def test_yaml_output_is_plain():
         "kind": "contractive",
         "weight": 2.0,
     }
+
+
+def test_one_setting_of_the_width_suits_every_model():
+    for value in ("500", "[500]"):
+        assert recipe_config("rbm", [f"model.hidden={value}"]).model.options["hidden"] == 500
+        assert recipe_config("ae", [f"model.hidden={value}"]).model.options["hidden"] == [500]
+    with pytest.raises(CaelabError, match="hidden"):
+        recipe_config("rbm", ["model.hidden=[500, 30]"])
