@@ -1,0 +1,103 @@
+"""Where numbers are large, small or coarse; and what scaling the code costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from caelab.errors import CaelabError
+from caelab.testing.outcome import Check, judged
+from caelab.testing.settings import Setting, first_layer
+from caelab.testing.subjects import Subject, Trial, is_refusal
+
+SINGLE = 1e-4  # float32 against float64: rounding of 6e-8, times some hundred operations
+SHRINK = 0.1
+FREE = ("identity", "relu")  # s(ε z) = ε s(z): scaling the encoder can be undone by the decoder
+
+
+def check_numerics(subject: Subject) -> Iterator[Check]:
+    """Finite at the extremes, in single precision as in double; the scale exploit."""
+    for name, weights, inputs in (
+        ("finite at saturation", 1e4, 1.0),
+        ("finite at zero weights", 0.0, 1.0),
+        ("finite at huge inputs", 1.0, 1e6),
+    ):
+        yield _finite(name, subject, weights, inputs)
+    yield _precision(subject)
+    yield _scale_exploit(subject)
+
+
+def single(trial: Trial) -> Tensor:
+    """Bring a trial's model and batch to float32; return the batch."""
+    trial.model.float()
+    trial.clean = trial.clean.float()
+    return trial.clean
+
+
+def _finite(name: str, subject: Subject, weights: float, inputs: float) -> Check:
+    trial = Trial(subject, subject.home)
+    trial.clean = single(trial) * inputs
+    with torch.no_grad():
+        for parameter in trial.model.parameters():
+            parameter *= weights
+    value, gradient = trial.number(), trial.gradient()
+    passed = bool(torch.isfinite(gradient).all()) and abs(value) < float("inf")
+    found = f"value {value:.4g}, {int((~torch.isfinite(gradient)).sum())} entries of the gradient not finite"
+    remedy = (
+        "look for a square root or logarithm at 0, a division by a norm, an exponential; use clamp, hypot or logits"
+    )
+    return judged(name, passed, "finite value and gradient in float32", found, remedy)
+
+
+def _precision(subject: Subject) -> Check:
+    name, expected = "float32 against float64", f"equal to {SINGLE:g}, in the batch's own precision"
+    double = Trial(subject, subject.home)
+    coarse = Trial(subject, subject.home)
+    single(coarse)
+    if double.is_random:
+        terms = coarse.value(), double.value()
+        passed = terms[0].dtype == torch.float32 and terms[1].dtype == torch.float64
+        found = f"random values, of {terms[0].dtype} and {terms[1].dtype}"
+        return judged(name, passed, "the batch's own precision", found, "make new tensors with dtype=clean.dtype")
+    fine, rough = double.value(), coarse.value()
+    off = abs(coarse.number() - double.number()) / (abs(double.number()) or 1.0)
+    passed = off <= SINGLE and fine.dtype == torch.float64 and rough.dtype == torch.float32
+    found = f"off by {off:.2g}, {rough.dtype} and {fine.dtype}"
+    remedy = "look for a difference of large numbers, or .float() and .half(); make new tensors with dtype=clean.dtype"
+    return judged(name, passed, expected, found, remedy)
+
+
+def _scale_exploit(subject: Subject) -> Check:
+    """Encoder · ε and decoder / ε, where the activation lets the reconstruction stay what it is."""
+    name, expected = "scale exploit", f"known: the encoder times {SHRINK:g}, an untied decoder divided by it"
+    for activation in FREE:
+        try:
+            found, remedy = _exploited(subject, replace(subject.home, activation=activation, tied=False))
+        except CaelabError as error:
+            if is_refusal(error):
+                continue
+            raise
+        return Check(name, "reported", expected, found, remedy)
+    return Check(name, "skipped", expected, f"it refuses the activations {' and '.join(FREE)}, where scaling is free")
+
+
+def _exploited(subject: Subject, setting: Setting) -> tuple[str, str]:
+    trial = Trial(subject, setting)
+    before, error = trial.number(), _reconstruction(trial)
+    with torch.no_grad():
+        for parameter in first_layer(trial.model):
+            parameter.mul_(SHRINK)
+        trial.model.decode[0].weight /= SHRINK
+    assert abs(_reconstruction(trial) - error) <= 1e-9 * error
+    ratio = trial.number() / before if before else 1.0
+    shrinks = abs(ratio) < 0.9
+    found = f"{ratio:.3g} times the penalty at the same reconstruction"
+    return found, "it can shrink at no cost: tie the weights, model.tied=true" if shrinks else ""
+
+
+@torch.no_grad()
+def _reconstruction(trial: Trial) -> float:
+    return float((trial.model(trial.clean) - trial.clean).square().sum())

@@ -1,0 +1,87 @@
+"""Options to try a plugin with: those of a recipe, of this table, or plausible ones for the types."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import TypeAdapter, ValidationError
+
+from caelab.catalogue import catalogue
+from caelab.errors import CaelabError
+from caelab.recipes import Recipe
+from caelab.schema import checked_options, option_fields
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "corruption-chain": {"steps": [{"kind": "masking", "p": 0.2}, {"kind": "gaussian", "sigma": 0.1}]},
+    "higher-order-contractive": {"weight": 1.0, "sigma": 0.1, "samples": 32},
+    "tangent-propagation": {"weight": 1.0, "tangents": "caelab_plugins.tangent_propagation:shifts"},
+    "twin": {"weight": 1.0, "of": {"kind": "masking", "p": 0.3}},
+}
+"""Where the types do not say enough, or another choice makes a sharper test."""
+
+CANDIDATES: tuple[Any, ...] = (1.0, 2, 1, True, [2], [0.5])
+"""Values for a type without constraints of its own, the first that fits."""
+
+
+def trial_options(
+    name: str, factory: Callable[..., Any], given: Mapping[str, Any] | None = None, skip: Collection[str] = ()
+) -> dict[str, Any]:
+    """A working set of options: the given ones, those of the class, of the table, of a recipe, of the types.
+
+    A class that no recipe uses and whose types do not say enough gives a set in its attribute ``trial_options``.
+
+    >>> def factory(weight: float, samples: int, tied: bool = True): ...
+    >>> trial_options("mine", factory, {"samples": 3})
+    {'weight': 1.0, 'samples': 3, 'tied': True}
+
+    Raises:
+        CaelabError: an option's type says nothing, or the given ones do not fit.
+    """
+    given, fields = dict(given or {}), option_fields(factory, skip)
+    known = {**recipe_options(name), **OPTIONS.get(name, {}), **getattr(factory, "trial_options", {})}
+    options = {key: value for key, value in known.items() if key in fields} | given
+    if "weight" in fields and "weight" not in given:
+        options["weight"] = 1.0
+    for field in fields.values():
+        if field.name not in options and field.default is inspect.Parameter.empty:
+            options[field.name] = plausible(name, field)
+    return checked_options(factory, options, name, skip)
+
+
+def recipe_options(name: str) -> dict[str, Any]:
+    """The options that the first recipe with this regularizer gives it."""
+    for recipe in (catalogue().get("recipe", known) for known in catalogue().names("recipe")):
+        regularizers = recipe.config.get("regularizers", {}) if isinstance(recipe, Recipe) else {}
+        for label, block in regularizers.items():
+            if block.get("kind", label) == name:
+                return {key: value for key, value in block.items() if key != "kind"}
+    return {}
+
+
+def plausible(name: str, field: inspect.Parameter) -> Any:
+    """A value that an option's type accepts.
+
+    Raises:
+        CaelabError: none of the candidates fits.
+    """
+    if get_origin(field.annotation) is Literal:
+        return get_args(field.annotation)[0]
+    adapter: TypeAdapter[Any] = TypeAdapter(field.annotation)
+    for candidate in _candidates(field.annotation):
+        try:
+            adapter.validate_python(candidate, strict=not isinstance(candidate, float))
+        except ValidationError:
+            continue
+        return candidate
+    raise CaelabError(
+        f"no value for {name}.{field.name} follows from its type; give it with --set {field.name}=VALUE, or as "
+        f"trial_options in the class"
+    )
+
+
+def _candidates(annotation: Any) -> tuple[Any, ...]:
+    """Whole numbers first for int; for a bounded float what lies inside, so 0.3 before 1."""
+    base = get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
+    return (2, 1, 0) if base is int else (0.3, *CANDIDATES)
