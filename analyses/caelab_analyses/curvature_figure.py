@@ -15,7 +15,8 @@ from caelab_analyses.contraction_figure import over_seeds, radius_axis
 from caelab_analyses.legends import legend_below
 
 ALONG, ACROSS = "along tangents", "across tangents"
-CURVATURE = "$\\Vert J(x{+}ru) - J(x{-}ru)\\Vert_F\\,/\\,2r\\Vert J(x)\\Vert_F$"
+CURVATURE = "relative curvature (1 / input unit)"
+NAMES = {"relative_curvature": "curvature", "relative_norm": "norm"}
 NORM = "$\\Vert J(x{\\pm}ru)\\Vert_F\\,/\\,\\Vert J(x)\\Vert_F$"
 
 
@@ -32,10 +33,10 @@ def curvature_figure(table: pd.DataFrame) -> Figure:
             axes = figure.add_subplot(top[line, column], sharey=shared.get(value))
             shared.setdefault(value, axes)
             _against_radius(axes, rows, value, looks)
-            axes.set(title=f"{kind}", xlabel="radius $r$ (input units)", ylabel="" if column else label)
+            axes.set(title=f"{NAMES[value]} {kind}", xlabel="radius $r$ (input units)", ylabel="" if column else label)
     axes = figure.add_subplot(top[0, 2])
     _by_rank(axes, table[(table["kind"] == ALONG) & (table["radius"] == 0)], looks)
-    axes.set(title="$r \\to 0$, by tangent", xlabel="rank of the tangent")
+    axes.set(title="curvature at $r \\to 0$", xlabel="rank of the tangent")
     legend_below(figure, shared["relative_curvature"], 7)
     return figure
 
@@ -43,7 +44,8 @@ def curvature_figure(table: pd.DataFrame) -> Figure:
 def _against_radius(axes: Axes, table: pd.DataFrame, value: str, looks: Mapping[str, Look]) -> None:
     for model, rows in table.groupby("model", sort=False):
         style = looks[str(model)]
-        radii, means, halves = over_seeds(rows.groupby(["seed", "radius"], as_index=False)[value].mean(), value)
+        per_run = rows.groupby(["seed", "radius"])[[value]].mean().reset_index()
+        radii, means, halves = over_seeds(per_run, value)
         axes.plot(radii, means, **style.line, markevery=2, markersize=3, label=display_name(str(model)))
         if np.isfinite(halves).any():
             axes.fill_between(radii, means - halves, means + halves, color=style.color, alpha=0.12, linewidth=0)

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
 from caelab.data import Tangents
@@ -123,7 +124,9 @@ def draw(table: pd.DataFrame) -> Figure:
         axes.set_title(name, loc="left")
         _reference_lines(axes, table)
     panels[0].set_xscale("log")
+    panels[0].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panels[0].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    panels[0].xaxis.set_minor_locator(NullLocator())
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure

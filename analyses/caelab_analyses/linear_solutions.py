@@ -106,7 +106,8 @@ def trained_linear(
         corrupted = (clean[:, None] + noise).flatten(0, 1)
         errors = (model(corrupted) - clean.repeat_interleave(len(noise), dim=0)).square().sum(dim=1)
         encoder: Any = model.encode[0]
-        return errors.mean() + weight * encoder.weight.square().sum()
+        total: Tensor = errors.mean() + weight * encoder.weight.square().sum()
+        return total
 
     _minimise(loss, list(model.parameters()))
     return model.eval()

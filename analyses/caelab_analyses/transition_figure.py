@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from caelab.figures import PAGE_WIDTH, display_name, look, paper_style
 from caelab_analyses.alignment_figure import DATA
 
-VALUES = {"angle": "largest angle (degrees)", "gap": "gap $s_k / s_{k+1}$"}
+VALUES = {"angle": "angle (deg)", "gap": "gap"}
 
 
 @paper_style()
@@ -40,7 +40,7 @@ def _panel(axes: Axes, table: pd.DataFrame, value: str) -> None:
     for recipe, rows in table.groupby("recipe", sort=False):
         means = rows.groupby("strength")[value].mean().dropna()
         if recipe == DATA or recipe == "ae":  # without a strength: a level to hold the others against
-            dotted = {"color": "0.35", "linestyle": "--"} if recipe == DATA else {"color": "0", "linestyle": ":"}
+            dotted: dict[str, Any] = {"color": "0.35", "linestyle": "--"} if recipe == DATA else {"color": "0", "linestyle": ":"}
             for level in means:
                 axes.axhline(level, linewidth=0.9, label=DATA if recipe == DATA else display_name("ae"), **dotted)
         else:
