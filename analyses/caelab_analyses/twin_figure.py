@@ -1,64 +1,66 @@
-"""How deterministic twins are drawn against the corruptions they stand for."""
+"""How twins are drawn: distances and cosines against σ, gradients along training, spectra and curves of one σ."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from caelab.figures import PAGE_WIDTH, Look, display_name, look, paper_style
+from caelab.figures import PAGE_WIDTH, Look, look, paper_style
 from caelab_analyses.legends import legend_below
+from caelab_analyses.twin_comparison import CAE, DAE, MATCHED, RCAE
 
-MEASURED = ["increment", "increment error", "prediction", "second-order error", "relative noise"]
-WITHIN = 0.2
+NAMES = {DAE: "DAE(σ)", RCAE: "RCAE(σ²)", CAE: "CAE(σ²)", MATCHED: "CAE, ‖J‖ of the DAE"}
+
+
+def looks() -> dict[str, Look]:
+    """The looks of the recipes; the matched CAE is a paler one with a line and marker of its own."""
+    found = look(["dae-g", "rcae", "cae 1", "cae 2"])
+    return dict(zip((DAE, RCAE, MATCHED, CAE), (found[k] for k in ("dae-g", "rcae", "cae 1", "cae 2")), strict=True))
 
 
 @paper_style()
 def twin_figure(table: pd.DataFrame) -> Figure:
-    """A column per corruption: increments over the twin's prediction, second-order errors beneath; means over seeds."""
-    means = table.groupby(["model", "corruption", "strength"], sort=False, as_index=False)[MEASURED].mean()
-    corruptions = list(dict.fromkeys(means["corruption"]))
-    figure = Figure(figsize=(PAGE_WIDTH, 3.4), layout="constrained")
-    grid: Any = figure.subplots(2, len(corruptions), sharex="col", sharey="row", squeeze=False)
-    looks = look(means["model"])
-    for (above, below), corruption in zip(grid.T, corruptions, strict=True):
-        rows = means[means["corruption"] == corruption]
-        increments(above, rows, looks)
-        second_order_errors(below, rows, looks)
-        above.set_title(corruption)
-        below.set_xlabel("noise $\\sigma$ (input units)" if corruption.startswith("gaussian") else "probability $p$")
-    grid[0, 0].set_ylabel("increment of the error")
-    grid[1, 0].set_ylabel("error of the second order\n/ spread about the mean")
-    legend_below(figure, grid[0, 0], 7)
+    """Six panels; the lower spectra, curves and gradients are of the middle σ of the table. One data set."""
+    sigmas = sorted(table["sigma"].unique())
+    middle = sigmas[len(sigmas) // 2]
+    one = table[table["sigma"] == middle]
+    figure = Figure(figsize=(PAGE_WIDTH, 4.3), layout="constrained")
+    grid: Any = figure.subplots(2, 3)
+    against_sigma(grid[0, 0], table, "distance of r(x) - x", "$\\Vert F - F_{DAE} \\Vert / \\Vert F_{DAE} \\Vert$")
+    against_sigma(grid[0, 1], table, "cosine of r(x) - x", "cosine of $F$ and $F_{DAE}$")
+    lines(grid[0, 2], one, "gradient cosine (penalty)", "step", "cosine with the DAE's")
+    lines(grid[1, 0], one, "singular value of J_r", "rank", "mean singular value of $J_r$")
+    lines(grid[1, 1], one, "singular value of J_f", "rank", "mean singular value of $J_f$")
+    lines(grid[1, 2], one, "contraction of r", "radius $r$ (input units)", "contraction ratio of $r$")
+    titles = ("$F = r(x) - x$: distance", "$F$: cosine", "penalty gradients", "", "", "")
+    for axes, title in zip(grid.flat, titles, strict=True):
+        axes.set_title(title if not title.startswith("penalty") else f"{title}, σ = {middle:g}")
+    for axes in grid[1]:
+        axes.set_title(f"σ = {middle:g}")
+    legend_below(figure, grid[1, 0], 4)
     return figure
 
 
-def increments(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:
-    """Monte Carlo as markers with error bars, the twin's prediction as lines; linear near 0, where signs change."""
-    for model, rows in table.groupby("model", sort=False):
-        style = looks[str(model)]
-        axes.plot(rows["strength"], rows["prediction"], color=style.color, linestyle=style.linestyle, linewidth=0.9)
-        axes.errorbar(
-            rows["strength"],
-            rows["increment"],
-            yerr=rows["increment error"],
-            color=style.color,
-            marker=style.marker,
-            linestyle="none",
-            label=display_name(str(model)),
-        )
-    axes.set_yscale("symlog", linthresh=1, linscale=0.5)
-    axes.axhline(0, color="0.6", linewidth=0.6, zorder=1)
+def against_sigma(axes: Axes, table: pd.DataFrame, quantity: str, label: str) -> None:
+    """One number per σ, a line per twin."""
+    _lines(axes, table[table["quantity"] == quantity], "sigma")
+    axes.set(xscale="log", xlabel="noise level σ (input units)", ylabel=label)
+    sigmas = sorted(table["sigma"].unique())
+    axes.set_xticks(sigmas, [f"{sigma:g}" for sigma in sigmas])
+    axes.minorticks_off()
 
 
-def second_order_errors(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:
-    """The second-order error, its Monte-Carlo noise as a thin dotted line, and a grey line at a fifth."""
-    for model, rows in table.groupby("model", sort=False):
-        style = looks[str(model)]
-        axes.plot(rows["strength"], rows["second-order error"], **style.line)
-        axes.plot(rows["strength"], rows["relative noise"], color=style.color, linewidth=0.5, linestyle=":")
-    axes.axhline(WITHIN, color="0.6", linewidth=0.6, zorder=1)
-    axes.set(yscale="log", xlim=(0, None))
+def lines(axes: Axes, table: pd.DataFrame, quantity: str, xlabel: str, ylabel: str) -> None:
+    """What depends on a step, a rank or a radius, a line per twin."""
+    _lines(axes, table[table["quantity"] == quantity], "at")
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+
+
+def _lines(axes: Axes, rows: pd.DataFrame, x: str) -> None:
+    styles = looks()
+    for twin, of_twin in rows.groupby("twin", sort=False):
+        every = max(1, len(of_twin) // 8)
+        axes.plot(of_twin[x], of_twin["value"], **styles[str(twin)].line, markevery=every, label=NAMES[str(twin)])

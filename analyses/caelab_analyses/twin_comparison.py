@@ -1,0 +1,95 @@
+"""How far apart functions lie that were trained side by side; distances are to the denoising auto-encoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from caelab.jacobian.curves import contraction_ratios
+from caelab.jacobian.service import jacobian
+from caelab.runs import Run
+from caelab.training.objective import reconstruction_map
+from caelab_analyses import twins
+from caelab_analyses.fields import double_model
+from caelab_analyses.subspaces import principal_angles
+
+DAE, RCAE, CAE, MATCHED = "dae", "rcae", "cae", "cae matched"
+DIRECTIONS = 50
+RANKS = 20
+TANGENTS = 5
+
+Rows = list[dict[str, Any]]
+
+
+def compared(runs: Mapping[str, Run], examples: int, radii: Sequence[float], stream: torch.Generator) -> Rows:
+    """Rows ``twin``, ``quantity``, ``at``, ``value`` of all runs, the DAE among them, in float64."""
+    inputs = runs[DAE].dataset.valid_inputs[:examples].double()
+    directions = torch.nn.functional.normalize(
+        torch.randn((DIRECTIONS, inputs.shape[1]), generator=stream, dtype=torch.float64), dim=1
+    )
+    models = {name: double_model(run) for name, run in runs.items()}
+    rows: Rows = []
+    for name, model in models.items():
+        found = own_numbers(model, inputs, directions, radii)
+        if name != DAE:
+            found += distances(model, models[DAE], inputs)
+        rows += [{"twin": name, "quantity": quantity, "at": at, "value": value} for quantity, at, value in found]
+    return rows
+
+
+Number = tuple[str, float, float]  # quantity, rank or radius, value
+
+
+def own_numbers(model: Any, inputs: Tensor, directions: Tensor, radii: Sequence[float]) -> list[Number]:
+    """Error, norms, and of f and of r the mean spectrum and the contraction curve."""
+    single = {
+        "reconstruction error": twins.plain_error(model, inputs),
+        "mean squared norm of J_f": twins.encoder_norm(model, inputs),
+        "mean squared norm of J_r": twins.reconstruction_norm(model, inputs),
+    }
+    found: list[Number] = [(name, math.nan, float(value.detach())) for name, value in single.items()]
+    for letter, function in (("f", model.encode), ("r", reconstruction_map(model))):
+        values = jacobian(function, inputs).singular_values().mean(dim=0)[:RANKS].tolist()
+        found += [(f"singular value of J_{letter}", rank, value) for rank, value in enumerate(values, start=1)]
+        curve = contraction_ratios(function, inputs, directions, list(radii)).mean(dim=(1, 2))
+        found += [
+            (f"contraction of {letter}", radius, value) for radius, value in zip(radii, curve.tolist(), strict=True)
+        ]
+    return found
+
+
+def distances(model: Any, reference: Any, inputs: Tensor) -> list[Number]:
+    """How far r(x) - x, J_r, J_f and the code lie from the reference's, and the angles between leading directions."""
+    with torch.no_grad():
+        codes = [net.encode(inputs) for net in (model, reference)]
+        fields = [net.decode(code) - inputs for net, code in zip((model, reference), codes, strict=True)]
+    indices, signs = twins.matching(*codes)
+    whole = [jacobian(reconstruction_map(net), inputs) for net in (model, reference)]
+    encoders = [jacobian(net.encode, inputs) for net in (model, reference)]
+    dense = [j.dense().detach() for j in encoders]
+    found: list[Number] = [
+        ("distance of r(x) - x", math.nan, twins.relative_distance(*fields)),
+        ("cosine of r(x) - x", math.nan, twins.cosine(*fields)),
+        ("distance of J_r", math.nan, twins.relative_distance(*(j.dense().detach() for j in whole))),
+        ("distance of J_f", math.nan, twins.relative_distance(dense[0][:, indices] * signs[:, None], dense[1])),
+        ("distance of codes", math.nan, twins.code_distance(*codes)),
+    ]
+    for letter, pair in (("f", encoders), ("r", whole)):
+        found += [
+            (f"tangent angle of {letter}", rank, angle) for rank, angle in enumerate(tangent_angles(*pair), start=1)
+        ]
+    return found
+
+
+def tangent_angles(found: Any, reference: Any) -> list[float]:
+    """Median over examples of the principal angles, in degrees, between the spans of the leading directions.
+
+    As many directions as half the inputs, and at most ``TANGENTS``: all directions of a plane span the plane.
+    """
+    count = max(1, min(TANGENTS, min(found.shape) // 2))
+    angles = principal_angles(found.tangents(count)[1], reference.tangents(count)[1])
+    return angles.median(dim=0).values.tolist()

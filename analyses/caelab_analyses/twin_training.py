@@ -1,0 +1,234 @@
+"""Denoising, its deterministic twin and the encoder-only penalty, trained side by side.
+
+DAE(σ), RCAE(σ²), the CAE with the same weight, and the CAE held to the DAE's mean ‖J_f‖_F²: from the same initial
+weights, on the same batches. Then: how far apart are the functions that they have learned?
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from caelab import hookimpl
+from caelab.config import Block, RunConfig
+from caelab.errors import CaelabError
+from caelab.recipes import recipe_config
+from caelab.runs import Run, dataset_of
+from caelab.streams import Streams
+from caelab.training import train
+from caelab_analyses import twins
+from caelab_analyses.twin_comparison import CAE, DAE, MATCHED, RCAE, Rows, compared
+from caelab_analyses.twin_figure import twin_figure
+
+STAGES = ((1.0, 0.5), (0.3, 0.25), (0.1, 0.25))  # of the learning rate, of the epochs
+BATCH = 500  # examples on which gradients are compared
+HOLD = 0.1  # of the data's variance: strong enough to hold the norm within a few percent of its target
+
+SETTINGS: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "gaussian-mixture": (
+        ["model.hidden=[100]", "model.tied=false", "training.learning_rate=0.01", "training.epochs=200"],
+        {"kind": "gaussian-mixture"},
+    ),
+    "mnist5k": (
+        ["model.hidden=[100]", "training.learning_rate=0.002", "training.epochs=40"],
+        {"kind": "mnist5k", "splits": [1000, 200, 200]},
+    ),
+    "digits": (
+        ["model.hidden=[100]", "training.learning_rate=0.003", "training.epochs=100"],
+        {"kind": "digits", "splits": [1000, 200, 200]},
+    ),
+}
+
+
+def twin_config(dataset: str, settings: Sequence[str] = ()) -> RunConfig:
+    """The run whose regularizer the twins exchange: tanh code, linear output, squared error, on one of ``SETTINGS``.
+
+    Raises:
+        CaelabError: another data set, or settings that do not fit.
+    """
+    if dataset not in SETTINGS:
+        raise CaelabError(f"expected one of {', '.join(SETTINGS)}, but {dataset!r} came; give train_twins a config")
+    own, block = SETTINGS[dataset]
+    common = ["training.reconstruction=squared-error", "model.output=identity", "model.activation=tanh"]
+    return recipe_config("ae", [*common, *own, *settings], dataset=block)
+
+
+@dataclass(eq=False)
+class Denoising:
+    """Adds what denoising adds to the plain error, by antithetic draws; see ``twins.denoising_penalty``."""
+
+    sigma: float
+    draws: int
+
+    @hookimpl
+    def penalty_terms(self, model: Any, clean: Tensor, streams: Streams) -> dict[str, Tensor]:
+        """The penalty of one batch."""
+        noise = torch.randn((self.draws, *clean.shape), generator=streams["twin noise"], dtype=clean.dtype)
+        return {"denoising": twins.denoising_penalty(model, clean, self.sigma * noise)}
+
+
+@dataclass(eq=False)
+class HeldNorm:
+    """Adds μ (log n - log target)², n the mean of ‖J_f‖_F²: a contractive penalty whose weight finds itself.
+
+    Its gradient is that of λ n with λ = 2 μ log(n / target) / n: positive where the network without it would contract
+    less than the target, negative where it would contract more.
+    """
+
+    strength: float
+    target: float
+    weight: float = math.nan
+
+    @hookimpl
+    def penalty_terms(self, encoder_jacobian: Any) -> dict[str, Tensor]:
+        """The penalty of one batch; ``weight`` is its λ."""
+        norm: Tensor = encoder_jacobian.squared_norm().mean()
+        apart = norm.log() - math.log(self.target)
+        self.weight = float(2 * self.strength * apart.detach() / norm.detach())
+        return {"held norm": self.strength * apart.square()}
+
+
+@dataclass(eq=False)
+class GradientWatch:
+    """Along a training: the cosines of the gradients that other objectives have at the same weights.
+
+    ``objective`` is the whole gradient, ``penalty`` that of what each adds to the plain error.
+    """
+
+    clean: Tensor
+    sigma: float
+    draws: int
+    stream: torch.Generator
+    every: int
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    steps: int = 0
+
+    @hookimpl
+    def before_update(self, model: Any) -> None:
+        """Every so many steps, three gradients on one fixed batch; those of training stay as they are."""
+        if self.steps % self.every == 0:
+            self.rows += [{"at": float(self.steps), **row} for row in self.cosines(model)]
+        self.steps += 1
+
+    def cosines(self, model: Any) -> list[dict[str, Any]]:
+        """RCAE's and CAE's gradient against the DAE's, whole and without the plain error's part."""
+        noise = torch.randn((self.draws, *self.clean.shape), generator=self.stream, dtype=self.clean.dtype)
+        weight = self.sigma**2
+        plain = twins.parameter_gradient(model, twins.plain_error(model, self.clean))
+        denoising = twins.parameter_gradient(model, twins.denoising_penalty(model, self.clean, self.sigma * noise))
+        rows = []
+        for name, norm in ((RCAE, twins.reconstruction_norm), (CAE, twins.encoder_norm)):
+            penalty = twins.parameter_gradient(model, weight * norm(model, self.clean))
+            pairs = {"penalty": (penalty, denoising), "objective": (plain + penalty, plain + denoising)}
+            rows += [
+                {"twin": name, "quantity": f"gradient cosine ({part})", "value": twins.cosine(a, b)}
+                for part, (a, b) in pairs.items()
+            ]
+        return rows
+
+
+def train_twins(
+    base: RunConfig,
+    sigmas: Iterable[float],
+    *,
+    draws: int = 4,
+    watched: int = 20,
+    examples: int = 200,
+    radii: Sequence[float] = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
+) -> pd.DataFrame:
+    """Train DAE(σ), RCAE(σ²), CAE(σ²) and the CAE matched to the DAE's mean ‖J_f‖², for every σ, and compare them.
+
+    Every twin starts from the same weights and sees the same batches. The learning rate falls in ``STAGES``, so that
+    what is compared are minima and not the noise of the last steps.
+
+    Args:
+        base: a run without regularizers, under squared error; see ``twin_config``.
+        sigmas: σ of every comparison.
+        draws: antithetic pairs of noise per example and step, of the DAE.
+        watched: how many times along the DAE's training gradients are compared.
+        examples: validation examples that functions are compared on, in float64.
+        radii: of the contraction curves, in units of the input.
+
+    Returns:
+        One row per ``sigma``, ``twin``, ``quantity`` and ``at`` (a step, a rank or a radius; NaN for single numbers),
+        with the ``value``. Distances and cosines are to the DAE of the same σ.
+
+    Raises:
+        CaelabError: a base with regularizers or under cross-entropy, or a σ that is not positive.
+    """
+    check(base, sigmas := list(sigmas))
+    parts = []
+    for sigma in sigmas:
+        trained, rows = trained_twins(base, sigma, draws, watched)
+        streams = Streams(base.seed)
+        rows += compared(trained, examples, radii, streams["twin directions"])
+        parts.append(pd.DataFrame(rows).assign(sigma=sigma))
+    table = pd.concat(parts, ignore_index=True).assign(dataset=base.dataset.kind)
+    return table[["dataset", "sigma", "twin", "quantity", "at", "value"]]
+
+
+def check(base: RunConfig, sigmas: Sequence[float]) -> None:
+    """Refuse what cannot be compared.
+
+    Raises:
+        CaelabError: as ``train_twins`` says.
+    """
+    if base.regularizers:
+        raise CaelabError(
+            f"the twins bring their own penalties, but the base has {sorted(base.regularizers)}; drop them"
+        )
+    if base.training.reconstruction != "squared-error":
+        raise CaelabError("twins are equal under squared-error, but cross-entropy came; set training.reconstruction")
+    if not sigmas or min(sigmas) <= 0:
+        raise CaelabError(f"expected noise levels above 0, but {sigmas} came")
+
+
+def trained_twins(
+    base: RunConfig, sigma: float, draws: int, watched: int
+) -> tuple[dict[str, Run], list[dict[str, Any]]]:
+    """The four runs of one σ by name, and the rows of the gradients along the DAE's training."""
+    clean = dataset_of(base).train_inputs[:BATCH]
+    steps = base.training.epochs * -(-len(dataset_of(base).train) // base.training.batch_size)
+    watch = GradientWatch(clean, sigma, 2 * draws, Streams(base.seed)["watched noise"], max(1, steps // watched))
+    dae = staged(base, {}, {"denoising": Denoising(sigma, draws), "watch": watch})
+    target = float(twins.encoder_norm(dae.model, dae.dataset.train_inputs).detach())
+    held = HeldNorm(HOLD * float(dae.dataset.train_inputs.var(dim=0).sum()), target)
+    runs = {
+        DAE: dae,
+        RCAE: staged(base, {"reconstruction-contractive": {"weight": sigma**2}}),
+        CAE: staged(base, {"contractive": {"weight": sigma**2}}),
+        MATCHED: staged(base, {}, {"held": held}),
+    }
+    weight = {"twin": MATCHED, "quantity": "weight", "at": math.nan, "value": held.weight}
+    return runs, [*watch.rows, weight]
+
+
+def staged(
+    base: RunConfig, regularizers: dict[str, dict[str, float]], observers: dict[str, object] | None = None
+) -> Run:
+    """One training from the base's initial weights, its learning rate falling in stages."""
+    run: Run | None = None
+    blocks = {name: Block(kind=name, **options) for name, options in regularizers.items()}
+    for rate, share in STAGES:
+        training = base.training.model_copy(
+            update={
+                "learning_rate": rate * base.training.learning_rate,
+                "epochs": round(share * base.training.epochs),
+            }
+        )
+        config = base.model_copy(update={"regularizers": blocks, "training": training})
+        run = train(config, model=run.model if run else None, observers=observers)
+    assert run is not None
+    return run
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Distances and cosines against σ, gradients along training, and the spectra and curves of one σ."""
+    return twin_figure(table)
