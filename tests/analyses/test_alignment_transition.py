@@ -1,0 +1,66 @@
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from scipy.linalg import subspace_angles
+
+from caelab.data import load_dataset
+from caelab.runs import load_run
+from caelab_analyses import alignment_transition as study
+
+SHORT = [*study.SETTINGS, "training.epochs=2", "model.hidden=[8]"]
+SPLITS = (200, 20, 20)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    options = {"settings": SHORT, "splits": SPLITS, "out": out}
+    return study.alignment_transition("sphere", {"cae": (0.1, 1.0), "ae-wd": (0.01,)}, (1.0, 2.0), **options), out
+
+
+def test_one_row_for_every_point_and_one_for_the_data(found):
+    table, _ = found
+    points = {("ae", 0.0), ("cae", 0.1), ("cae", 1.0), ("ae-wd", 0.01), ("local PCA", 0.0)}
+    for _, rows in table.groupby("scale"):
+        assert set(zip(rows["recipe"], rows["strength"], strict=True)) == points
+        assert len(rows) == len(points)
+    assert set(table["dimensions"]) == {2}
+    assert table.loc[table["recipe"] == "local PCA", ["gap", "error"]].isna().all(axis=None)
+
+
+def test_numbers_come_from_the_runs(found):
+    table, out = found
+    data = load_dataset("sphere", splits=SPLITS, samples=240, scale=2.0, noise=0.06)
+    folders = [load_run(path) for path in out.iterdir()]
+    (run,) = [r for r in folders if r.label == "cae contractive.weight=1" and r.config.dataset.options["scale"] == 2]
+    weight, bias = (p.detach().double().numpy() for p in run.model.encode[0].parameters())
+    angles, gaps = [], []
+    for index in data.valid:
+        h = 1 / (1 + np.exp(-(weight @ data.inputs[index].double().numpy() + bias)))
+        _, values, right = np.linalg.svd((h * (1 - h))[:, None] * weight)
+        angles.append(np.rad2deg(subspace_angles(right[:2].T, data.truth.basis[index].numpy().T).max()))
+        gaps.append(values[1] / values[2])
+    row = table[(table["recipe"] == "cae") & (table["strength"] == 1) & (table["scale"] == 2)].iloc[0]
+    assert_allclose([row["angle"], row["gap"]], [np.mean(angles), np.median(gaps)], rtol=1e-5)
+    assert row["error"] == pytest.approx(float(run.reconstruction_error(data.valid_inputs).mean()) / 4, rel=1e-5)
+
+
+def test_what_is_there_is_not_trained_again(found, monkeypatch):
+    table, out = found
+    monkeypatch.setattr("caelab.training._trained", None)
+    again = study.alignment_transition("sphere", {"cae": (0.1,)}, (1.0,), settings=SHORT, splits=SPLITS, out=out)
+    before = table[(table["recipe"] == "cae") & (table["strength"] == 0.1) & (table["scale"] == 1)]
+    assert again[again["recipe"] == "cae"]["angle"].tolist() == before["angle"].tolist()
+
+
+def test_draws_from_the_stored_table(found, tmp_path):
+    table, _ = found
+    table.to_csv(tmp_path / "t.csv", index=False)
+    figure = study.draw(pd.read_csv(tmp_path / "t.csv"))
+    assert len(figure.axes) == 4  # angle and gap at two scales
+    assert figure.axes[0].get_title(loc="left") == "sphere, $k = 2$"
+    shown = {line.get_label(): line for line in figure.axes[0].lines}
+    expected = table[(table["recipe"] == "cae") & (table["scale"] == 1)]["angle"]
+    assert_allclose(shown["CAE"].get_ydata(), expected)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["AE", "AE+wd", "CAE", "local PCA"]
