@@ -37,6 +37,8 @@ class Contractive:
         weight: λ.
     """
 
+    claims = "squared norm of the encoder's Jacobian"
+
     weight: Weight
 
     @hookimpl

@@ -124,6 +124,8 @@ class HigherOrderContractive:
         samples: noisy copies of every example that stand for the expectation.
     """
 
+    claims = "stochastic Hessian norm"
+
     weight: Weight
     sigma: Positive
     samples: Count

@@ -23,6 +23,8 @@ class ReconstructionContractive:
         weight: λ.
     """
 
+    claims = "squared norm of the reconstruction's Jacobian"
+
     weight: Weight
 
     @hookimpl

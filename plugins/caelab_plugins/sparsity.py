@@ -94,6 +94,9 @@ class SparseKL:
         target: ρ, the wanted mean activation.
     """
 
+    claims = "divergence of the mean activation"
+    over_batch = True
+
     weight: Weight
     target: Target
 
@@ -117,6 +120,8 @@ class SparseL1:
     Attributes:
         weight: λ.
     """
+
+    claims = "L1 norm of the code"
 
     weight: Weight
 

@@ -52,6 +52,8 @@ class WeightDecay:
         weight: λ.
     """
 
+    claims = "weight decay"
+
     weight: Weight
 
     @hookimpl
