@@ -24,6 +24,8 @@ class DecoderJacobian:
         weight: λ.
     """
 
+    claims = "squared norm of the decoder's Jacobian"
+
     weight: Weight
 
     @hookimpl
