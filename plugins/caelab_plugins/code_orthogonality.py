@@ -36,7 +36,8 @@ def mean_squared_cosines(jacobian: Jacobian) -> Tensor:
     way = jacobian.way
     if isinstance(way, Chain) and len(way.layers) == 1:
         return _from_one_layer(way)
-    return squared_cosines(jacobian.dense()).sum(dim=(1, 2)).mean()
+    penalty: Tensor = squared_cosines(jacobian.dense()).sum(dim=(1, 2)).mean()
+    return penalty
 
 
 def _from_one_layer(way: Chain) -> Tensor:
@@ -45,7 +46,8 @@ def _from_one_layer(way: Chain) -> Tensor:
         lengths = way.slopes()[-1].abs() * torch.linalg.vector_norm(weight, dim=1)
         present = (lengths > SHORTEST).to(weight.dtype)  # (batch, code)
         together = present.T @ present / len(present)  # in what share of the examples both units have a direction
-    return (squared_cosines(weight) * together).sum()
+    penalty: Tensor = (squared_cosines(weight) * together).sum()
+    return penalty
 
 
 def squared_cosines(rows: Tensor) -> Tensor:

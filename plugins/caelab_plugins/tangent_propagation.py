@@ -126,5 +126,10 @@ class TangentPropagation:
     def penalty_terms(self, model: Any, clean: Tensor) -> dict[str, Tensor]:
         """The weighted penalty; see ``tangent_propagation``."""
         with torch.no_grad():
-            tangents = self.tangents_of(clean).to(clean)
-        return {"tangent-propagation": self.weight * tangent_propagation(model.encode, clean, tangents)}
+            tangents = self.tangents_of(clean)
+        if not isinstance(tangents, Tensor):
+            raise CaelabError(
+                f"{self.tangents} returned {type(tangents).__name__}, but a tensor (batch, count, *input) is expected; "
+                "convert it with torch.as_tensor"
+            )
+        return {"tangent-propagation": self.weight * tangent_propagation(model.encode, clean, tangents.to(clean))}

@@ -21,14 +21,32 @@ COUNTER_EXAMPLES = [
     ("sparse-kl", "target", 0),
     ("sparse-kl", "target", 1),
     ("sparse-l1", "weight", -1),
+    ("code-orthogonality", "weight", -1),
+    ("decoder-jacobian", "weight", -1),
+    ("finite-contraction", "weight", -1),
+    ("finite-contraction", "radius", 0),
+    ("finite-contraction", "radius", ".inf"),
+    ("finite-contraction", "samples", 0),
+    ("group-sparsity", "weight", -1),
+    ("group-sparsity", "size", 0),
+    ("saturating", "weight", -1),
+    ("tangent-propagation", "weight", -1),
+    ("tangent-propagation", "tangents", 3),
+    ("top-k", "weight", -1),
+    ("top-k", "k", 0),
+    ("top-k", "k", 1.5),
     ("contractive", "weight", "much"),
     ("contractive", "weight", ".inf"),
     ("contractive", "weight", ".nan"),
 ]
 
 COMPLETE = {
+    "finite-contraction": ["weight=1", "radius=1", "samples=2"],
+    "group-sparsity": ["weight=1", "size=2"],
     "higher-order-contractive": ["weight=1", "sigma=0.1", "samples=2"],
     "sparse-kl": ["weight=1", "target=0.1"],
+    "tangent-propagation": ["weight=1", "tangents=caelab_plugins.tangent_propagation:shifts"],
+    "top-k": ["weight=1", "k=3"],
 }
 
 
