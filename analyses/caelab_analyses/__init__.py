@@ -18,6 +18,7 @@ ANALYSES = (
     "noise_expansion",
     "deterministic_twin",
     "score_field",
+    "samples",
     "linear_limit",
     "intrinsic_dimension",
     "higher_order",

@@ -27,7 +27,7 @@ from caelab_analyses import twins
 from caelab_analyses.twin_comparison import CAE, DAE, MATCHED, RCAE, Rows, compared
 from caelab_analyses.twin_figure import twin_figure
 
-STAGES = ((1.0, 0.5), (0.3, 0.25), (0.1, 0.25))  # of the learning rate, of the epochs
+LAST = 0.01  # of the learning rate, in the last step
 BATCH = 500  # examples on which gradients are compared
 HOLD = 0.1  # of the data's variance: strong enough to hold the norm within a few percent of its target
 
@@ -96,6 +96,32 @@ class HeldNorm:
 
 
 @dataclass(eq=False)
+class FallingRate:
+    """Scales every step of the optimiser by a factor that falls from 1 to ``LAST`` along half a cosine.
+
+    The step is taken whole and then partly taken back, which for Adam and SGD is the same as a lower learning rate.
+    """
+
+    total: int
+    done: int = 0
+    before: list[Tensor] = field(default_factory=list)
+
+    @hookimpl
+    def before_update(self, model: Any) -> None:
+        """Remember where the step starts."""
+        self.before = [parameter.detach().clone() for parameter in model.parameters()]
+
+    @hookimpl
+    def after_batch(self, model: Any) -> None:
+        """Take the rest of the step back."""
+        self.done += 1
+        factor = LAST + (1 - LAST) * (1 + math.cos(math.pi * self.done / self.total)) / 2
+        with torch.no_grad():
+            for parameter, start in zip(model.parameters(), self.before, strict=True):
+                parameter.lerp_(start, 1 - factor)
+
+
+@dataclass(eq=False)
 class GradientWatch:
     """Along a training: the cosines of the gradients that other objectives have at the same weights.
 
@@ -145,8 +171,8 @@ def train_twins(
 ) -> pd.DataFrame:
     """Train DAE(σ), RCAE(σ²), CAE(σ²) and the CAE matched to the DAE's mean ‖J_f‖², for every σ, and compare them.
 
-    Every twin starts from the same weights and sees the same batches. The learning rate falls in ``STAGES``, so that
-    what is compared are minima and not the noise of the last steps.
+    Every twin starts from the same weights and sees the same batches. The learning rate falls to a hundredth, so
+    that what is compared are minima and not the noise of the last steps.
 
     Args:
         base: a run without regularizers, under squared error; see ``twin_config``.
@@ -166,9 +192,9 @@ def train_twins(
     check(base, sigmas := list(sigmas))
     parts = []
     for sigma in sigmas:
-        trained, rows = trained_twins(base, sigma, draws, watched)
+        runs, rows = trained_twins(base, sigma, draws, watched)
         streams = Streams(base.seed)
-        rows += compared(trained, examples, radii, streams["twin directions"])
+        rows += compared(runs, examples, radii, streams["twin directions"])
         parts.append(pd.DataFrame(rows).assign(sigma=sigma))
     table = pd.concat(parts, ignore_index=True).assign(dataset=base.dataset.kind)
     return table[["dataset", "sigma", "twin", "quantity", "at", "value"]]
@@ -190,43 +216,37 @@ def check(base: RunConfig, sigmas: Sequence[float]) -> None:
         raise CaelabError(f"expected noise levels above 0, but {sigmas} came")
 
 
-def trained_twins(
-    base: RunConfig, sigma: float, draws: int, watched: int
-) -> tuple[dict[str, Run], list[dict[str, Any]]]:
+def trained_twins(base: RunConfig, sigma: float, draws: int, watched: int) -> tuple[dict[str, Run], Rows]:
     """The four runs of one σ by name, and the rows of the gradients along the DAE's training."""
     clean = dataset_of(base).train_inputs[:BATCH]
-    steps = base.training.epochs * -(-len(dataset_of(base).train) // base.training.batch_size)
-    watch = GradientWatch(clean, sigma, 2 * draws, Streams(base.seed)["watched noise"], max(1, steps // watched))
-    dae = staged(base, {}, {"denoising": Denoising(sigma, draws), "watch": watch})
+    watch = GradientWatch(
+        clean, sigma, 2 * draws, Streams(base.seed)["watched noise"], max(1, steps_of(base) // watched)
+    )
+    dae = trained(base, {}, {"denoising": Denoising(sigma, draws), "watch": watch})
     target = float(twins.encoder_norm(dae.model, dae.dataset.train_inputs).detach())
     held = HeldNorm(HOLD * float(dae.dataset.train_inputs.var(dim=0).sum()), target)
     runs = {
         DAE: dae,
-        RCAE: staged(base, {"reconstruction-contractive": {"weight": sigma**2}}),
-        CAE: staged(base, {"contractive": {"weight": sigma**2}}),
-        MATCHED: staged(base, {}, {"held": held}),
+        RCAE: trained(base, {"reconstruction-contractive": {"weight": sigma**2}}),
+        CAE: trained(base, {"contractive": {"weight": sigma**2}}),
+        MATCHED: trained(base, {}, {"held": held}),
     }
     weight = {"twin": MATCHED, "quantity": "weight", "at": math.nan, "value": held.weight}
     return runs, [*watch.rows, weight]
 
 
-def staged(
+def trained(
     base: RunConfig, regularizers: dict[str, dict[str, float]], observers: dict[str, object] | None = None
 ) -> Run:
-    """One training from the base's initial weights, its learning rate falling in stages."""
-    run: Run | None = None
+    """One training from the base's initial weights, on its batches, the rate falling over all steps."""
     blocks = {name: Block(kind=name, **options) for name, options in regularizers.items()}
-    for rate, share in STAGES:
-        training = base.training.model_copy(
-            update={
-                "learning_rate": rate * base.training.learning_rate,
-                "epochs": round(share * base.training.epochs),
-            }
-        )
-        config = base.model_copy(update={"regularizers": blocks, "training": training})
-        run = train(config, model=run.model if run else None, observers=observers)
-    assert run is not None
-    return run
+    config = base.model_copy(update={"regularizers": blocks})
+    return train(config, observers={**(observers or {}), "falling rate": FallingRate(steps_of(base))})
+
+
+def steps_of(base: RunConfig) -> int:
+    """How many updates a training makes."""
+    return base.training.epochs * -(-len(dataset_of(base).train) // base.training.batch_size)
 
 
 def draw(table: pd.DataFrame) -> Figure:
