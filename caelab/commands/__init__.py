@@ -2,6 +2,7 @@
 
 COMMANDS = {
     "analyse": "caelab.commands.analyse:analyse",
+    "check": "caelab.commands.check:check",
     "compare": "caelab.commands.compare:compare",
     "data": "caelab.commands.listing:data",
     "figures": "caelab.commands.redraw:figures",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -12,11 +12,11 @@ from torch import Tensor
 
 from caelab.errors import CaelabError
 from caelab.testing.claims import CLAIMS, DRAWS, RECONSTRUCTION, Claim, Situation
-from caelab.testing.functions import FunctionPenalty, asked_names
+from caelab.testing.functions import FunctionPenalty
 from caelab.testing.museum import MUSEUM, Exhibit
 from caelab.testing.outcome import Check, judged
 from caelab.testing.references import parameter_differences
-from caelab.testing.settings import Setting
+from caelab.testing.settings import EXAMPLES, Setting
 from caelab.testing.subjects import Subject, Trial, is_refusal
 
 ROUNDING = 1e-9  # float64, sums of some hundred terms
@@ -145,22 +145,29 @@ def check_reach(subject: Subject) -> Iterator[Check]:
     yield judged("gradient: reaches", not missed, ", ".join(moving) or "no parameter", found, remedy)
 
 
-def named_mistake(subject: Subject, observations: list[Observation]) -> tuple[Exhibit, bool] | None:
-    """The mistake that a penalty equals, in value and gradient, in every setting; whether at the corrupted point."""
+def named_mistake(subject: Subject, observations: list[Observation]) -> tuple[Exhibit, str] | None:
+    """The mistake that a penalty equals, in value and gradient, in every setting, and what comes on top of it."""
     claim = subject.claim
     if claim is None:
         return None
-    for at_corrupted in (False, True):
+    further = (
+        ("", False, 1),
+        (", and at the corrupted point", True, 1),
+        (", and summed over examples", False, EXAMPLES),
+    )
+    for told, at_corrupted, factor in further:
         for exhibit in MUSEUM:
-            if claim.name in exhibit.claims and _equals(exhibit, subject, claim, observations, at_corrupted):
-                return exhibit, at_corrupted
+            if claim.name not in exhibit.claims:
+                continue
+            mistake = as_subject(exhibit, subject, claim, at_corrupted)
+            if _equals(exhibit, mistake, observations, factor * subject.weight):
+                return exhibit, told
     return None
 
 
-def _equals(
-    exhibit: Exhibit, subject: Subject, claim: Claim, observations: list[Observation], at_corrupted: bool
-) -> bool:
-    options = {name: value for name, value in subject.parameters.items() if _takes(exhibit, name)}
+def as_subject(exhibit: Exhibit, subject: Subject, claim: Claim, at_corrupted: bool) -> Subject:
+    """A mistake, with the options of the penalty under test, about the map that the claim is about."""
+    options = {name: value for name, value in subject.parameters.items() if name in exhibit.options}
     make = partial(
         FunctionPenalty,
         exhibit.function,
@@ -168,32 +175,22 @@ def _equals(
         of_reconstruction=claim.name == RECONSTRUCTION,
         at_corrupted=at_corrupted,
     )
-    mistake, compared = Subject("mistake", make), 0
-    for seen in observations:
-        if seen.values is None or seen.gradient is None or seen.setting.layer == "dropout":
-            continue
-        other = observe(mistake, seen.setting)
-        if other.values is None or other.gradient is None:
-            return False
-        weighted = replace(other, values=subject.weight * other.values, gradient=subject.weight * other.gradient)
-        if not _same(seen, weighted):
-            return False
-        compared += 1
-    return compared >= 3
+    return Subject("mistake", make)
 
 
-def _same(seen: Observation, other: Observation) -> bool:
-    assert seen.values is not None
-    assert other.values is not None
-    assert seen.gradient is not None
-    assert other.gradient is not None
-    if not same_values(seen.values, other.values):
+def _equals(exhibit: Exhibit, mistake: Subject, observations: list[Observation], factor: float) -> bool:
+    seen = [o for o in observations if o.values is not None and o.setting.layer != "dropout"]
+    if len(seen) < 3 or exhibit.shows_in not in {"", *(o.setting.name for o in seen)}:
         return False
-    return len(seen.values) > 1 or same_gradients(seen.gradient, other.gradient)
+    return all(_same(one, observe(mistake, one.setting), factor) for one in seen)
 
 
-def _takes(exhibit: Exhibit, name: str) -> bool:
-    return name not in asked_names(exhibit.function, {}) and name in exhibit.function.__code__.co_varnames
+def _same(seen: Observation, other: Observation, factor: float) -> bool:
+    if seen.values is None or other.values is None or seen.gradient is None or other.gradient is None:
+        return False
+    if not same_values(seen.values, factor * other.values):
+        return False
+    return len(seen.values) > 1 or same_gradients(seen.gradient, factor * other.gradient)
 
 
 def check_museum(subject: Subject, observations: list[Observation]) -> tuple[list[Check], list[str]]:
@@ -202,7 +199,6 @@ def check_museum(subject: Subject, observations: list[Observation]) -> tuple[lis
     expected = subject.claim.name if subject.claim else "no known mistake"
     if found is None:
         return [Check("known mistake", "reported", expected, f"none of the museum's {len(MUSEUM)}")], []
-    exhibit, at_corrupted = found
-    further = ", and at the corrupted point" if at_corrupted else ""
+    exhibit, further = found
     row = Check("known mistake", "failed", expected, f"{exhibit.name}{further}", exhibit.explanation)
     return [row], [exhibit.name]

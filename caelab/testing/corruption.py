@@ -79,7 +79,8 @@ def _finite(subject: Subject) -> Check:
 def _moments(subject: Subject) -> Iterator[Check]:
     """The declared mean and variance of each input, against many draws."""
     sample: Any = subject.sample
-    if not (hasattr(sample, "mean") and hasattr(sample, "covariance_diagonal")):
+    named = hasattr(sample, "mean") and hasattr(sample, "covariance_diagonal")
+    if not getattr(sample, "declares_moments", named):
         expected = "mean(clean) and covariance_diagonal(clean)"
         remedy = "declare both, and the corruption can stand in a corruption-chain and have a deterministic twin"
         yield Check("moments", "reported", expected, "not declared", remedy)

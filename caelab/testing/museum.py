@@ -28,6 +28,8 @@ class Exhibit:
         claims: the quantities that it has been taken for; each takes the map in question as ``encode``.
         explanation: one sentence on what is wrong and what would be right.
         source: where it occurs.
+        options: names of its parameters that are options of a penalty.
+        shows_in: the setting in which alone it differs from the right value.
     """
 
     name: str
@@ -35,6 +37,8 @@ class Exhibit:
     claims: tuple[str, ...]
     explanation: str
     source: str
+    options: tuple[str, ...] = ()
+    shows_in: str = ""
 
 
 def rows_of(encode: Encode, inputs: Tensor) -> Tensor:
@@ -98,6 +102,11 @@ def integer_division(encode: Encode, inputs: Tensor) -> Tensor:
 def factor_one_half(encode: Encode, inputs: Tensor) -> Tensor:
     """½ ‖J‖_F², for ‖J‖_F²."""
     return squares(encode, inputs).mean() / 2
+
+
+def sum_over_examples(encode: Encode, inputs: Tensor) -> Tensor:
+    """Σ_b ‖J(x_b)‖_F², for their mean over the examples b."""
+    return squares(encode, inputs).sum()
 
 
 def batch_norm_in_training_mode(encode: Encode, inputs: Tensor) -> Tensor:
@@ -190,6 +199,14 @@ MUSEUM = (
         "the Jacobian-regularization literature, ½ λ ‖J‖_F²",
     ),
     Exhibit(
+        "sum over examples",
+        sum_over_examples,
+        ANY_JACOBIAN,
+        "it is summed over the batch, while the reconstruction is a mean: λ means something else for every batch size; "
+        "average over the examples",
+        "torch.sum over everything, beside a mean reconstruction error",
+    ),
+    Exhibit(
         "BatchNorm in training mode",
         batch_norm_in_training_mode,
         ANY_JACOBIAN,
@@ -197,6 +214,7 @@ MUSEUM = (
         "summed over the batch mixes them: no Jacobian per example exists; refuse such an encoder, as encoder_jacobian "
         "does, or use running statistics",
         "grad(h[:, j].sum(), x) through nn.BatchNorm1d in training mode",
+        shows_in="BatchNorm in training mode",
     ),
     Exhibit(
         "penalty at the corrupted point",
@@ -213,5 +231,6 @@ MUSEUM = (
         "it averages over all code·input entries of J(x) - J(x + ε), and without a factor 1/σ² its size follows the "
         "noise: γ means something else for every width and every σ; sum over the entries and say what σ² does",
         "CAE+H as ((J - J_noisy)**2).mean()",
+        options=("sigma",),
     ),
 )

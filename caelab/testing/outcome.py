@@ -66,6 +66,16 @@ class Report:
         """Whether no row failed."""
         return not self.failures
 
+    def rows(self) -> list[tuple[str, str, str, str, str]]:
+        """The cells of every row, failures first."""
+        return [check.row() for check in sorted(self.checks, key=lambda check: check.verdict != "failed")]
+
+    def summary(self) -> str:
+        """One line: how many checks came out how."""
+        verdicts: tuple[Verdict, ...] = ("passed", "failed", "reported", "skipped")
+        counts = {verdict: sum(check.verdict == verdict for check in self.checks) for verdict in verdicts}
+        return f"{self.subject}: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+
     def assert_passed(self) -> Report:
         """This report, if nothing failed.
 
@@ -84,4 +94,4 @@ class Report:
         return "\n".join([f"{self.subject} fails {len(self.failures)} of {len(self.checks)} checks", *lines])
 
     def __str__(self) -> str:
-        return "\n".join("\t".join(cells) for cells in [COLUMNS, *(check.row() for check in self.checks)])
+        return "\n".join("\t".join(cells) for cells in [COLUMNS, *self.rows()])

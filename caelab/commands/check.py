@@ -1,0 +1,53 @@
+"""``caelab check``: is a plugin what it says?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from caelab.commands.shared import plugin_options, use_plugins
+
+
+@click.command()
+@click.argument("target", metavar="NAME|FILE.py|FILE.py:FUNCTION")
+@click.option("--set", "settings", multiple=True, metavar="OPTION=VALUE", help="An option of the plugin.")
+@click.option("--claims", metavar="TEXT", help="The known quantity that a penalty is to be, as 'weight decay'.")
+@plugin_options
+def check(target: str, settings: tuple[str, ...], claims: str | None, plugins: tuple[Path, ...]) -> int:
+    """Check a regularizer or an analysis: an installed one, those of a file, or a penalty function of any script.
+
+    \b
+    caelab check contractive
+    caelab check my_regularizer.py --set weight=0.5
+    caelab check old_script.py:penalty --claims "squared norm of the encoder's Jacobian"
+
+    Exits with status 1 if a check fails.
+    """
+    use_plugins(plugins)
+    from caelab.listing import print_table
+    from caelab.testing.outcome import COLUMNS
+
+    reports = reports_on(target, settings, claims)
+    for report in reports:
+        print_table(report.subject, COLUMNS, report.rows())
+        click.echo(report.summary())
+    return 0 if all(report.passed for report in reports) else 1
+
+
+def reports_on(target: str, settings: Sequence[str], claims: str | None) -> list[Any]:
+    """The reports on everything that a name or a file stands for."""
+    from caelab.config import parse_setting
+
+    options = dict(map(parse_setting, settings))
+    path, colon, function = target.rpartition(":")
+    if colon and path.endswith(".py"):
+        from caelab.testing import check_penalty
+        from caelab.testing.scripts import function_in
+
+        return [check_penalty(function_in(Path(path), function), claims, options=options, raises=False)]
+    from caelab.testing.scripts import checked_offer, offers_of
+
+    return [checked_offer(offer, options, claims) for offer in offers_of(target)]

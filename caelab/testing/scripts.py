@@ -1,0 +1,83 @@
+"""What a name or a file on the command line stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+from caelab.catalogue import Offer, catalogue
+from caelab.errors import CaelabError, unknown_name
+from caelab.testing.analyses import check_analysis
+from caelab.testing.outcome import Report
+from caelab.testing.regularizers import check_regularizer
+
+KINDS = ("regularizer", "analysis")
+
+
+def offers_of(target: str) -> list[Offer]:
+    """The regularizers and analyses of that name, or of that plugin file.
+
+    Raises:
+        CaelabError: there is none.
+    """
+    if target.endswith(".py"):
+        return offers_of_file(Path(target))
+    offers = [offer for offer in catalogue() if offer.kind in KINDS]
+    found = [offer for offer in offers if offer.name == target]
+    if not found:
+        raise unknown_name("regularizer or analysis", target, {offer.name for offer in offers})
+    return found
+
+
+def offers_of_file(path: Path) -> list[Offer]:
+    """The regularizers and analyses that a plugin file offers; it is added to the catalogue.
+
+    Raises:
+        CaelabError: it offers none, or does not import.
+    """
+    path = path.resolve()
+    if path not in catalogue().files:
+        catalogue().add_file(path)
+    found = [offer for offer in catalogue() if offer.provider == str(path) and offer.kind in KINDS]
+    if not found:
+        raise CaelabError(
+            f"{path} offers no regularizer and no analysis; add register_regularizers, or name a penalty function in "
+            f"it, as {path.name}:FUNCTION"
+        )
+    return found
+
+
+def checked_offer(offer: Offer, options: Mapping[str, Any], claims: str | None) -> Report:
+    """The report on one thing that a plugin offers.
+
+    Raises:
+        CaelabError: it cannot be loaded, the options do not fit, or an analysis is to claim something.
+    """
+    if offer.kind == "regularizer":
+        return check_regularizer(offer.load(), options, claims=claims, name=offer.name, raises=False)
+    if claims:
+        raise CaelabError(f"expected no claim of the analysis {offer.name!r}, but {claims!r} came; leave --claims out")
+    return check_analysis(offer.load(), options, name=offer.name, raises=False)
+
+
+def function_in(path: Path, name: str) -> Callable[..., Any]:
+    """A function of a Python file, which need not be a plugin.
+
+    Raises:
+        CaelabError: no such file or function, or the file fails to import.
+    """
+    spec = util.spec_from_file_location(path.stem, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise CaelabError(f"no Python file at {path}; give FILE.py:FUNCTION")
+    module = util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # a user's file may fail in any way
+        raise CaelabError(f"{path} fails to import: {type(error).__name__}: {error}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        functions = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise unknown_name(f"function of {path.name}", name, functions)
+    return function  # type: ignore[no-any-return]
