@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+EXAMPLES = ROOT / "docs" / "examples"  # what is a package there has a README and tests of its own: tests/authors
+PAGES = sorted([ROOT / "README.md", *(page for page in ROOT.glob("docs/**/*.md") if EXAMPLES not in page.parents)])
+INCLUDED = re.compile(r"^```\{literalinclude\} (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 # The README's two commands are what continuous integration and the user run; a default comparison takes minutes.
@@ -45,3 +47,23 @@ def environment():
 def test_the_readme_regularizer_is_the_tested_one():
     readme = (ROOT / "README.md").read_text()
     assert (ROOT / "docs" / "examples" / "my_contractive.py").read_text().strip() in readme
+
+
+def test_every_example_is_shown_and_used_on_a_page():
+    """An example that a page shows is run by a command of a page, so that what is read is what was tested."""
+    text = {page: page.read_text() for page in PAGES}
+    shown = {(page.parent / path).resolve() for page in PAGES for path, _ in INCLUDED.findall(text[page])}
+    files = set(EXAMPLES.glob("*.py"))
+    assert shown == files
+    for file in files:
+        assert any(f"--plugin docs/examples/{file.name}" in page for page in text.values()), file.name
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if INCLUDED.search(p.read_text())], ids=lambda p: p.stem)
+def test_the_parts_of_a_file_that_a_page_shows_are_there(page):
+    for path, options in INCLUDED.findall(page.read_text()):
+        source = (page.parent / path).read_text()
+        for name in re.findall(r":pyobject: (\S+)", options):
+            assert all(re.search(rf"(class|def) {part}\b", source) for part in name.split(".")), name
+        for words in re.findall(r":(?:start-after|end-before): (.+)", options):
+            assert words.strip("'") in source, words

@@ -24,8 +24,10 @@ def plugins(hooks: bool, plugins: tuple[Path, ...]) -> None:
 
 
 @click.command()
-def data() -> None:
+@plugin_options
+def data(plugins: tuple[Path, ...]) -> None:
     """List the data sets: size, shape, and where they come from."""
+    use_plugins(plugins)
     from caelab.data import describe
     from caelab.listing import print_table
 

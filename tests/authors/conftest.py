@@ -1,6 +1,8 @@
 """Packages of plugin authors, installed from outside the tree into a folder of their own, without a network."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +31,7 @@ def install(folders, target):
 @pytest.fixture(scope="session")
 def caelab_command():
     """``caelab_command(words, folder, packages)`` runs the command line as a user does."""
-    return lambda words, folder, packages=None: call([str(BIN / "caelab"), *words.split()], folder, packages)
+    return lambda words, folder, packages=None: call([str(BIN / "caelab"), *shlex.split(words)], folder, packages)
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +45,10 @@ def own_tests():
 def installed():
     """``installed(folders, target)``."""
     return install
+
+
+@pytest.fixture(scope="session")
+def readme_commands():
+    """``readme_commands(folder)``: the command lines of caelab that a package's README tells its user."""
+    mark = re.compile(r"^\$ caelab (.+)$", re.MULTILINE)
+    return lambda folder: mark.findall((folder / "README.md").read_text())

@@ -36,6 +36,16 @@ def test_a_new_package_passes_its_own_tests_as_it_is(kind, packages, own_tests):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_its_readme_says_to_do_works(kind, packages, caelab_command, readme_commands):
+    folder = packages / f"caelab-{NAMES[kind]}"
+    commands = readme_commands(folder)
+    assert len(commands) > 1
+    for words in commands:
+        caelab_command(words.replace("epochs=5", "epochs=1"), folder, packages / "installed")
+
+
+@pytest.mark.slow
 def test_caelab_sees_every_new_package(packages, caelab_command):
     rows = caelab_command("plugins", packages, packages / "installed").splitlines()
     for kind, name in NAMES.items():

@@ -1,0 +1,50 @@
+"""The example of a distribution by somebody else, copied out of the tree and installed on its own."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "caelab-spectral"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, installed):
+    """A copy of the example, and the folder it is installed in."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    shutil.copytree(EXAMPLE, folder / EXAMPLE.name)
+    installed([folder / EXAMPLE.name], folder / "installed")
+    return folder
+
+
+@pytest.mark.slow
+def test_its_own_tests_pass(place, own_tests):
+    assert " passed" in own_tests(place / EXAMPLE.name, place / "installed")
+
+
+@pytest.mark.slow
+def test_what_its_readme_says_to_do_gives_a_figure_and_a_summary(place, caelab_command, readme_commands):
+    for words in readme_commands(place / EXAMPLE.name):
+        caelab_command(f"{words} --set model.hidden=[30]".replace("epochs=5", "epochs=2"), place, place / "installed")
+    assert (place / "compare" / "figures" / "spectral_norm.pdf").is_file()
+    summary = pd.read_csv(place / "compare" / "summary.csv").set_index("model")
+    largest = summary["largest singular value, validation"]
+    assert largest["spectral-ae"] < largest["ae"]
+
+
+@pytest.mark.slow
+def test_the_list_names_the_distribution_and_its_hooks(place, caelab_command):
+    rows = [line.split("\t") for line in caelab_command("plugins", place, place / "installed").splitlines()]
+    offered = {(row[0], row[1]): row[2] for row in rows if row[3] == "caelab-spectral/spectral"}
+    assert set(offered) == {("analysis", "spectral_norm"), ("recipe", "spectral-ae"), ("regularizer", "spectral")}
+    assert offered["regularizer", "spectral"] == "weight: float, iterations: int = 20"
+    hooks = caelab_command("plugins --hooks", place, place / "installed").splitlines()
+    asked = [row for row in (line.split("\t") for line in hooks) if row[0] == "penalty_terms" and row[2] == "spectral"]
+    assert [row[3] for row in asked] == ["clean, encoder_jacobian, streams"]
+
+
+def test_it_is_not_installed_in_the_tree():
+    from importlib.util import find_spec
+
+    assert find_spec("caelab_spectral") is None

@@ -1,0 +1,62 @@
+"""From nothing to a figure with one's own regularizer in it, by the commands that the documentation tells."""
+
+import pandas as pd
+import pytest
+
+from caelab.analysing import load_analysis
+
+QUICK = "--dataset digits --set training.epochs=1"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, caelab_command, installed):
+    """A stranger's folder after: caelab new regularizer mine; pip install caelab-mine."""
+    folder = tmp_path_factory.mktemp("stranger")
+    said = caelab_command("new regularizer mine", folder)
+    assert "package: caelab-mine" in said
+    assert "pip install --editable caelab-mine" in said
+    installed([folder / "caelab-mine"], folder / "installed")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def comparison(place, caelab_command):
+    """... caelab compare my.yaml ae."""
+    packages = place / "installed"
+    config = caelab_command(f"train ae --set mine.weight=5 --set label=mine {QUICK} --print-config", place, packages)
+    (place / "my.yaml").write_text(config)
+    words = f"compare my.yaml ae --seeds 1 --analyses jacobian_norm {QUICK}"
+    return place / "compare", caelab_command(words, place, packages)
+
+
+@pytest.mark.slow
+def test_a_run_trains_with_it_and_says_so(place, caelab_command):
+    said = caelab_command(f"train mine {QUICK} --trace-hooks", place, place / "installed")
+    assert "penalty_terms (epoch 1) [mine]" in said
+    assert "train_mine" in said
+    assert "run: runs/mine-" in said
+
+
+@pytest.mark.slow
+def test_the_figure_has_the_regularizer_in_it(comparison):
+    folder, said = comparison
+    assert f"report:   {folder.name}/report.html" in said
+    for suffix in ("pdf", "png"):
+        assert (folder / "figures" / f"jacobian_norm.{suffix}").stat().st_size > 1000
+    table = pd.read_parquet(folder / "data" / "jacobian_norm.parquet")
+    first, *_ = load_analysis("jacobian_norm").draw(table).axes
+    assert [label.get_text() for label in first.get_yticklabels()] == ["mine", "AE"]
+
+
+@pytest.mark.slow
+def test_the_penalty_did_what_it_says(comparison):
+    """After one epoch of the same batches from the same weights, the penalised model's Jacobian is smaller."""
+    rows = pd.read_csv(comparison[0] / "runs.csv").set_index("model")
+    assert rows.loc["mine", "mean norm"] < rows.loc["ae", "mean norm"]
+
+
+@pytest.mark.slow
+def test_the_report_and_the_tables_name_it(comparison):
+    folder, _ = comparison
+    assert "mine" in (folder / "report.html").read_text()
+    assert set(pd.read_csv(folder / "summary.csv")["model"]) == {"mine", "ae"}
