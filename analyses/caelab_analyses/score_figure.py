@@ -63,8 +63,8 @@ def arrows(axes: Axes, rows: pd.DataFrame, style: Look) -> None:
 
 def thinned(near: pd.DataFrame, points: pd.DataFrame) -> NDArray[np.bool_]:
     """Which points stand on every second line and column of the grid."""
-    ranks = {name: points[name].rank(method="dense").loc[near.index].to_numpy() for name in "xy"}
-    return (ranks["x"] % 2 == 1) & (ranks["y"] % 2 == 1)
+    lines, columns = (points[name].rank(method="dense").loc[near.index].to_numpy(dtype=int) for name in "yx")
+    return np.asarray((lines % 2 == 1) & (columns % 2 == 1))
 
 
 def unit_capped(points: pd.DataFrame, name: str) -> tuple[Numbers, Numbers]:

@@ -36,7 +36,7 @@ def denoising_penalty(model: Any, clean: Tensor, noise: Tensor) -> Tensor:
     """
     corrupted = torch.cat([clean + noise, clean - noise])  # (2 draws, batch, d)
     reconstruction = model.decode(model.encode(corrupted.flatten(0, 1))).reshape(corrupted.shape)
-    noisy = (reconstruction - clean).square().sum(dim=2).mean()
+    noisy: Tensor = (reconstruction - clean).square().sum(dim=2).mean()
     return noisy - plain_error(model, clean)
 
 

@@ -2,11 +2,11 @@ import math
 
 import pytest
 import torch
-from caelab_analyses.fields import along_segments, asymmetry, closed_form_energy, energy_of, line_energy, score_estimate
 from torch.testing import assert_close
 
 from caelab.models.autoencoder import autoencoder
 from caelab.training.objective import reconstruction_map
+from caelab_analyses.fields import along_segments, asymmetry, closed_form_energy, energy_of, line_energy, score_estimate
 
 
 def network(activation="tanh", tied=True, output="identity", width=5):

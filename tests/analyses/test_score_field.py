@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-from caelab_analyses import score_field
 from matplotlib.figure import Figure
 
 import caelab
@@ -11,6 +10,7 @@ from caelab.errors import NotApplicable
 from caelab.recipes import recipe_config
 from caelab.runs import Run, dataset_of
 from caelab.streams import Streams
+from caelab_analyses import score_field
 
 PLANE = ["training.reconstruction=squared-error", "model.output=identity", "model.activation=tanh", "model.hidden=[20]"]
 MIXTURE = {"kind": "gaussian-mixture", "samples": 400}

@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from caelab_analyses.walks import contractive_walk, langevin, walk_step
 from torch.testing import assert_close
 
 from caelab.models.autoencoder import autoencoder
+from caelab_analyses.walks import contractive_walk, langevin, walk_step
 
 
 def stream(seed=0):
