@@ -29,7 +29,7 @@ from caelab_analyses.twin_figure import twin_figure
 
 LAST = 0.01  # of the learning rate, in the last step
 BATCH = 500  # examples on which gradients are compared
-HOLD = 0.1  # of the data's variance: strong enough to hold the norm within a few percent of its target
+HOLD = 2.0  # times the data's variance: strong enough to hold the norm within a few percent of its target
 
 SETTINGS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "gaussian-mixture": (
@@ -145,19 +145,25 @@ class GradientWatch:
 
     def cosines(self, model: Any) -> list[dict[str, Any]]:
         """RCAE's and CAE's gradient against the DAE's, whole and without the plain error's part."""
-        noise = torch.randn((self.draws, *self.clean.shape), generator=self.stream, dtype=self.clean.dtype)
-        weight = self.sigma**2
         plain = twins.parameter_gradient(model, twins.plain_error(model, self.clean))
-        denoising = twins.parameter_gradient(model, twins.denoising_penalty(model, self.clean, self.sigma * noise))
+        denoising = [self.denoising_gradient(model) for _ in range(2)]
         rows = []
         for name, norm in ((RCAE, twins.reconstruction_norm), (CAE, twins.encoder_norm)):
-            penalty = twins.parameter_gradient(model, weight * norm(model, self.clean))
-            pairs = {"penalty": (penalty, denoising), "objective": (plain + penalty, plain + denoising)}
+            penalty = twins.parameter_gradient(model, self.sigma**2 * norm(model, self.clean))
+            cosines = {
+                "penalty": twins.unattenuated_cosine(penalty, *denoising),
+                "objective": twins.unattenuated_cosine(plain + penalty, *(plain + noisy for noisy in denoising)),
+            }
             rows += [
-                {"twin": name, "quantity": f"gradient cosine ({part})", "value": twins.cosine(a, b)}
-                for part, (a, b) in pairs.items()
+                {"twin": name, "quantity": f"gradient cosine ({part})", "value": value}
+                for part, value in cosines.items()
             ]
         return rows
+
+    def denoising_gradient(self, model: Any) -> Tensor:
+        """The gradient of what denoising adds, from noise drawn anew."""
+        noise = torch.randn((self.draws, *self.clean.shape), generator=self.stream, dtype=self.clean.dtype)
+        return twins.parameter_gradient(model, twins.denoising_penalty(model, self.clean, self.sigma * noise))
 
 
 def train_twins(
@@ -219,9 +225,7 @@ def check(base: RunConfig, sigmas: Sequence[float]) -> None:
 def trained_twins(base: RunConfig, sigma: float, draws: int, watched: int) -> tuple[dict[str, Run], Rows]:
     """The four runs of one σ by name, and the rows of the gradients along the DAE's training."""
     clean = dataset_of(base).train_inputs[:BATCH]
-    watch = GradientWatch(
-        clean, sigma, 2 * draws, Streams(base.seed)["watched noise"], max(1, steps_of(base) // watched)
-    )
+    watch = GradientWatch(clean, sigma, draws, Streams(base.seed)["watched noise"], max(1, steps_of(base) // watched))
     dae = trained(base, {}, {"denoising": Denoising(sigma, draws), "watch": watch})
     target = float(twins.encoder_norm(dae.model, dae.dataset.train_inputs).detach())
     held = HeldNorm(HOLD * float(dae.dataset.train_inputs.var(dim=0).sum()), target)

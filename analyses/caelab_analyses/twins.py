@@ -9,6 +9,7 @@ With squared error L(x, y) = ‖y - x‖², r = g∘f and means over examples:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -67,6 +68,17 @@ def parameter_gradient(model: nn.Module, loss: Tensor) -> Tensor:
 def cosine(first: Tensor, second: Tensor) -> float:
     """⟨a, b⟩ / (‖a‖ ‖b‖) over all entries."""
     return float(torch.cosine_similarity(first.flatten(), second.flatten(), dim=0))
+
+
+def unattenuated_cosine(exact: Tensor, first: Tensor, second: Tensor) -> float:
+    """The cosine of an exact vector a with the mean of a random one, from two independent draws b and b'.
+
+    ⟨a, (b + b') / 2⟩ / (‖a‖ √⟨b, b'⟩): noise adds to ‖b‖², and so lowers a plain cosine, but not to ⟨b, b'⟩ in
+    expectation. It may exceed 1 by its own error; NaN where the two draws do not agree in anything.
+    """
+    squared = float(first @ second)
+    along = float(exact @ (first + second)) / 2
+    return along / (float(exact.norm()) * math.sqrt(squared)) if squared > 0 else math.nan
 
 
 def relative_distance(found: Tensor, reference: Tensor) -> float:
