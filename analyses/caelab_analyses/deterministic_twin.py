@@ -28,7 +28,7 @@ from caelab.models.reconstruction import check_objective, reconstruction_error
 from caelab.options import Count
 from caelab.runs import Run
 from caelab.streams import Streams, stream_seed
-from caelab_analyses.twin_figure import twin_figure
+from caelab_analyses.deterministic_twin_figure import deterministic_twin_figure
 
 CLIPPED = "gaussian, clipped"
 HOLDS = 0.2  # relative error of the second order up to which a twin is said to hold
@@ -175,4 +175,4 @@ def _holds_to(rows: pd.DataFrame) -> float:
 
 def draw(table: pd.DataFrame) -> Figure:
     """Increment and prediction of every corruption against its strength, and the error of the second order beneath."""
-    return twin_figure(table)
+    return deterministic_twin_figure(table)
