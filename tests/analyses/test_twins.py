@@ -78,7 +78,7 @@ def test_parameter_gradient_equals_finite_differences(model, inputs):
         values = []
         for place in (start + unit, start - unit):
             torch.nn.utils.vector_to_parameters(place, model.parameters())
-            values.append(float(twins.reconstruction_norm(model, inputs)))
+            values.append(twins.reconstruction_norm(model, inputs).item())
         numbers.append((values[0] - values[1]) / 2e-5)
     assert_close(found, torch.tensor(numbers).double(), rtol=1e-5, atol=1e-8)
 
