@@ -81,7 +81,7 @@ RECIPES = {
         "restricted Boltzmann machine, binary units, contrastive divergence",
         {
             "model": {"kind": "rbm", "hidden": 300, "steps": 1},
-            "training": {"optimizer": "sgd", "learning_rate": 0.1},
+            "training": {"optimizer": "sgd", "learning_rate": 0.1, "batch_size": 20},
         },
         {"training.learning_rate": [0.02, 0.05, 0.1, 0.2]},
     ),

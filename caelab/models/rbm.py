@@ -34,18 +34,21 @@ class RBM(Autoencoder):
     def training_loss(self, inputs: Tensor, streams: Streams) -> Tensor:
         """Mean of F(v) - F(v_k) with v_k held fixed, shape (): its gradient is the CD-k update.
 
-        v_k is drawn by k steps of block Gibbs sampling from the data. The expectation of the last hidden layer
-        stands in for its sample (Hinton 2010, section 3).
+        v_k comes from k steps of block Gibbs sampling from the data. In the last step the visible units are left at
+        their probabilities, and so are the hidden ones in the statistics: their expectation, with less noise than a
+        sample (Hinton 2010, "A practical guide to training restricted Boltzmann machines", section 3).
         """
         reached = self.gibbs(inputs, self.steps, streams["contrastive divergence"])
         return (self.free_energy(inputs) - self.free_energy(reached)).mean()
 
     @torch.no_grad()
     def gibbs(self, visible: Tensor, steps: int, stream: torch.Generator) -> Tensor:
-        """Binary visible units after ``steps`` of block Gibbs sampling, shape (batch, visible)."""
-        for _ in range(steps):
+        """Probabilities of the visible units after ``steps`` of block Gibbs sampling, shape (batch, visible)."""
+        for step in range(steps):
             hidden = torch.bernoulli(self.encode(visible), generator=stream)
-            visible = torch.bernoulli(self.decode(hidden), generator=stream)
+            visible = self.decode(hidden)
+            if step + 1 < steps:
+                visible = torch.bernoulli(visible, generator=stream)
         return visible
 
 
