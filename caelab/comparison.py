@@ -73,21 +73,21 @@ def collect(command: str, configs: Sequence[RunConfig], seeds: Sequence[int], re
     return Comparison(command, plain, list(seeds), result.problems, versions(), run_rows(result), result.tables())
 
 
-def claim(folder: Path) -> None:
-    """Make the folder of a comparison, or go on in one that is ours.
+def claim(folder: Path, mark: str = MARK) -> None:
+    """Make the folder of a comparison (or of a study with another mark), or go on in one that is ours.
 
     Raises:
         CaelabError: it is a file, or a folder with something else in it.
     """
     if folder.exists() and not folder.is_dir():
-        raise CaelabError(f"the output {folder} is a file; give a folder that is new, empty, or an earlier comparison")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise CaelabError(f"the output {folder} is a file; give a folder that is new, empty, or an earlier one")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / mark).is_file():
         raise CaelabError(
             f"the output folder {folder} holds files that caelab did not make; give a new folder with --out"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / MARK).is_file():
-        (folder / MARK).write_text("{}\n")
+    if not (folder / mark).is_file():
+        (folder / mark).write_text("{}\n")
 
 
 def save(comparison: Comparison, folder: Path) -> None:

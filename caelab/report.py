@@ -110,10 +110,14 @@ def render(page: Page) -> str:
 
 def picture(name: str, figure: Figure) -> Picture:
     """A figure with the sentence that says how to read it, as vectors, or as pixels where these are smaller."""
-    title, caption = title_of(name), caption_of(name)
+    title = title_of(name)
+    return Picture(name, title, caption_of(name), embedded(figure, name, title))
+
+
+def embedded(figure: Figure, name: str, title: str) -> Markup:
+    """A figure as an element of a page: vectors, or pixels where these are smaller."""
     svg = svg_of(figure)
-    markup = embedded_svg(svg, name, title) if len(svg.encode()) <= LARGEST_SVG else embedded_png(figure, title)
-    return Picture(name, title, caption, markup)
+    return embedded_svg(svg, name, title) if len(svg.encode()) <= LARGEST_SVG else embedded_png(figure, title)
 
 
 def title_of(name: str) -> str:

@@ -26,6 +26,12 @@ ANALYSES = (
 
 
 @hookimpl
+def register_commands(register: Callable[[str, Any], None]) -> None:
+    """Offer the study that connects contraction with denoising."""
+    register("bridge", "caelab_analyses.bridge.command:bridge")
+
+
+@hookimpl
 def register_analyses(register: Callable[[str, Any], None]) -> None:
     """Offer the built-in analyses; each is a module with ``measure``, ``draw`` and perhaps ``summarise``."""
     for name in ANALYSES:

@@ -65,7 +65,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.encode, self.owner = copied_encoder(run)
         code = run.encode(run.dataset.inputs[:1]).flatten(1)
-        self.softmax = nn.utils.skip_init(nn.Linear, code.shape[1], classes, dtype=code.dtype)  # draws nothing
+        self.softmax = nn.utils.skip_init(nn.Linear, code.shape[1], classes, dtype=code.dtype)  # type: ignore[no-untyped-call]  # draws nothing
         nn.init.xavier_uniform_(self.softmax.weight, generator=stream)
         nn.init.zeros_(self.softmax.bias)
         self.requires_grad_()  # all of the encoder, even if it came frozen

@@ -1,0 +1,1 @@
+"""The bridge: what contraction has to do with denoising, as one study with one page."""

@@ -1,0 +1,253 @@
+"""The steps of the argument: which table shows each, how it is drawn, and what it says in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from caelab.analysing import load_analysis
+from caelab.figures import display_name
+from caelab_analyses import alignment_transition, twin_training
+from caelab_analyses.twin_comparison import CAE, RCAE
+
+Tables = Mapping[str, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One figure of the argument.
+
+    Attributes:
+        name: of the figure's files.
+        title: its heading.
+        statement: what theory says.
+        table: the stored table that it is drawn from.
+        draw: from that table.
+        reading: what this run found, with numbers, from that table.
+    """
+
+    name: str
+    title: str
+    statement: str
+    table: str
+    draw: Callable[[pd.DataFrame], Figure]
+    reading: Callable[[pd.DataFrame], str]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A heading of the page and the steps under it."""
+
+    title: str
+    steps: Sequence[Step]
+
+
+def by_analysis(name: str, title: str, statement: str, reading: Callable[[pd.DataFrame], str]) -> Step:
+    """A step whose table and figure are an analysis's own."""
+    return Step(name, title, statement, name, lambda table: load_analysis(name).draw(table), reading)
+
+
+def per_model(table: pd.DataFrame, analysis: str, column: str, form: str = "{:.3g}") -> str:
+    """``AE 4.1, CAE 4.0``: one number of every model's summary."""
+    parts = []
+    for model, rows in table.groupby("model", sort=False):
+        value = load_analysis(analysis).summarise(rows).get(column, np.nan)
+        if np.isfinite(value):
+            parts.append(f"{display_name(str(model))} {form.format(value)}")
+    return ", ".join(parts) or "no model"
+
+
+def expansion(table: pd.DataFrame) -> str:
+    """Of ``noise_expansion``."""
+    orders = per_model(table, "noise_expansion", "remainder order", "{:.2f}")
+    full = per_model(table, "noise_expansion", "relative error at smallest sigma", "{:.2%}")
+    floor = per_model(table, "noise_expansion", "Gauss-Newton error at smallest sigma", "{:.1%}")
+    return (
+        f"At σ = {table['sigma'].min():g} the full expansion misses the increment by {full}; what it leaves grows "
+        f"with σ to the power {orders} (4 in theory). Gauss-Newton, which forgets the residual's curvature, keeps a "
+        f"floor of {floor}."
+    )
+
+
+def twins(table: pd.DataFrame) -> str:
+    """Of ``deterministic_twin``."""
+    found = [
+        f"{corruption} to {per_model(table, 'deterministic_twin', f'{corruption} twin holds to')}"
+        for corruption in table["corruption"].unique()
+    ]
+    return (
+        "The strength up to which the second order stays within a fifth of what the corruption adds: "
+        f"{'; '.join(found)}."
+    )
+
+
+def twin_training_reading(table: pd.DataFrame) -> str:
+    """Of ``train_twins``."""
+    single = table[table["at"].isna()]
+    sentences = []
+    for quantity, form in (("distance of r(x) - x", "{:.1%}"), ("cosine of r(x) - x", "{:.3f}")):
+        rows = single[single["quantity"] == quantity]
+        each = []
+        for twin in (RCAE, CAE):
+            values = rows[rows["twin"] == twin].set_index("sigma")["value"]
+            each.append(
+                f"{display_name(twin)} " + ", ".join(f"{form.format(v)} at σ = {s:g}" for s, v in values.items())
+            )
+        sentences.append(f"{quantity[0].upper()}{quantity[1:]} to the DAE's: {'; '.join(each)}.")
+    gradients = table[(table["quantity"] == "gradient cosine (penalty)")].groupby("twin")["value"].median()
+    cosines = ", ".join(f"{display_name(str(twin))} {value:.3f}" for twin, value in gradients.items())
+    return (
+        f"{' '.join(sentences)} Median cosine of the penalty's gradient with denoising's along the way: {cosines}. "
+        "Contraction of the reconstruction and contraction of the encoder are different things."
+    )
+
+
+def score(table: pd.DataFrame) -> str:
+    """Of ``score_field``."""
+    cosine = per_model(table, "score_field", "score cosine", "{:.3f}")
+    blurred = per_model(table, "score_field", "blurred score cosine", "{:.3f}")
+    return (
+        f"Median cosine of (r(x) - x) / σ² with the true score: {cosine}; with the score of the data with the noise, "
+        f"which denoising aims at: {blurred}."
+    )
+
+
+def samples(table: pd.DataFrame) -> str:
+    """Of ``samples``."""
+    return (
+        "Median distance of the chains' second halves from the nearest training example: Langevin "
+        f"{per_model(table, 'samples', 'langevin distance')}; the walk {per_model(table, 'samples', 'walk distance')}."
+    )
+
+
+def linear(table: pd.DataFrame) -> str:
+    """Of ``linear_limit``."""
+    return (
+        "‖J‖² of the trained model over its linear limit: "
+        f"{per_model(table, 'linear_limit', '‖J‖² over its linear limit', '{:.2f}')}. Where it is 1, contraction is "
+        "weight decay; the further below, the more of it is saturation."
+    )
+
+
+def images(table: pd.DataFrame) -> str:
+    """Of ``manifold_alignment`` on images."""
+    share = table[(table["source"] == "local PCA")]["value"].mean()
+    return (
+        "Share of shift, rotation, scale and thickness within the leading directions: "
+        f"{per_model(table, 'manifold_alignment', 'tangent share', '{:.2f}')}; local PCA, which sees the data and no "
+        f"model, {share:.2f}."
+    )
+
+
+def transition(table: pd.DataFrame) -> str:
+    """Of ``alignment_transition``."""
+    best = table.loc[table.groupby("recipe")["angle"].idxmin()]
+    found = []
+    for recipe, angle, gap, strength in best[["recipe", "angle", "gap", "strength"]].values.tolist():
+        beside = f" with a gap of {gap:.2f} (strength {strength:g})" if np.isfinite(gap) else ""
+        found.append(f"{display_name(recipe)} {angle:.1f}°{beside}")
+    return f"Smallest angle to the true tangents that each reaches: {'; '.join(found)}."
+
+
+def curvature(table: pd.DataFrame) -> str:
+    """Of ``higher_order``."""
+    return (
+        "Curvature of the code over its slope, along the leading tangents: "
+        f"{per_model(table, 'higher_order', 'curvature along tangents')}; across them: "
+        f"{per_model(table, 'higher_order', 'curvature across tangents')}."
+    )
+
+
+def twins_on(dataset: str) -> Step:
+    """The step of the twins trained on one data set."""
+    name = f"twins on {dataset}"
+    return Step(
+        name.replace(" ", "_"),
+        f"Trained side by side on {dataset}",
+        "DAE(σ) and the reconstruction-contractive AE with λ = σ² learn the same function as σ falls; the CAE, which "
+        "contracts the encoder alone, does not.",
+        name,
+        twin_training.draw,
+        twin_training_reading,
+    )
+
+
+PARTS = (
+    Part(
+        "Expansion: denoising is a penalty, to second order",
+        [
+            by_analysis(
+                "noise_expansion",
+                "What noise adds to the loss",
+                "E L(x, r(x + ε)) = L + σ² (‖J_r‖² + residual · curvature) + O(σ⁴) for squared error (Bishop 1995); "
+                "for cross-entropy with weights y (1 - y) on the logits' gradients.",
+                expansion,
+            ),
+            by_analysis(
+                "linear_limit",
+                "Where contraction is weight decay",
+                "For a linear encoder J_f = W: the contractive penalty is weight decay exactly.",
+                linear,
+            ),
+        ],
+    ),
+    Part(
+        "Twins: a deterministic penalty for every corruption",
+        [
+            by_analysis(
+                "deterministic_twin",
+                "Where the twin holds",
+                "Any corruption with mean μ(x) and covariance C(x) has the twin L(x, r(μ)) + tr(J C Jᵀ).",
+                twins,
+            )
+        ],
+    ),
+    Part("Training: which twin is which", [twins_on("gaussian-mixture"), twins_on("digits")]),
+    Part(
+        "Score: what the reconstruction points at",
+        [
+            by_analysis(
+                "score_field",
+                "The field against the true score",
+                "As σ → 0 the best reconstruction is r(x) = x + σ² ∇ log p(x) + o(σ²) (Alain and Bengio 2014).",
+                score,
+            ),
+            by_analysis(
+                "samples",
+                "Chains that a trained auto-encoder drives",
+                "Langevin's chain follows the learned score; the walk of Rifai et al. (2012) moves along the tangents.",
+                samples,
+            ),
+        ],
+    ),
+    Part(
+        "Tangents: what contraction leaves",
+        [
+            Step(
+                "transition",
+                "From blind to aligned",
+                "As the penalty grows, the leading directions of J_f turn into the data's tangents, and a gap opens "
+                "behind them.",
+                "transition",
+                alignment_transition.draw,
+                transition,
+            ),
+            by_analysis(
+                "manifold_alignment",
+                "On images",
+                "Small shifts, rotations, scalings and changes of thickness are tangents that are known.",
+                images,
+            ),
+            by_analysis(
+                "higher_order",
+                "What the higher-order penalty adds",
+                "CAE+H penalises changes of J_f as well: the code is flatter around the examples.",
+                curvature,
+            ),
+        ],
+    ),
+)
