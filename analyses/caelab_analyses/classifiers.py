@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +66,8 @@ class Classifier(nn.Module):
         super().__init__()
         self.encode, self.owner = copied_encoder(run)
         code = run.encode(run.dataset.inputs[:1]).flatten(1)
-        self.softmax = nn.utils.skip_init(nn.Linear, code.shape[1], classes, dtype=code.dtype)  # type: ignore[no-untyped-call]  # draws nothing
+        skip_init: Any = nn.utils.skip_init  # draws nothing from torch's global generator
+        self.softmax = skip_init(nn.Linear, code.shape[1], classes, dtype=code.dtype)
         nn.init.xavier_uniform_(self.softmax.weight, generator=stream)
         nn.init.zeros_(self.softmax.bias)
         self.requires_grad_()  # all of the encoder, even if it came frozen
