@@ -22,6 +22,7 @@ NAMES = {
     "inputs": ("inputs", "input", "x", "X", "clean", "batch", "data"),
     "corrupted": ("corrupted", "noisy", "x_tilde"),
     "code": ("code", "h", "hidden", "z", "latent"),
+    "reconstruct": ("reconstruct",),
     "reconstruction": ("reconstruction", "recon", "recon_x", "recons_x", "x_hat", "y"),
     "weight": ("W", "weights", "weight_matrix"),
     "initial_weight": ("initial_weight", "W0"),
@@ -50,6 +51,7 @@ class FunctionPenalty:
 
     def __post_init__(self) -> None:
         self.asked = asked_names(self.function, self.options)
+        self.options = {**defaults_of(self.function), **self.options}
         self.initial: Tensor | None = None
 
     @hookimpl
@@ -69,6 +71,7 @@ class FunctionPenalty:
             "model": lambda: model,
             "encode": lambda: encode,
             "decode": lambda: model.decode,
+            "reconstruct": lambda: reconstruction_map(model),
             "inputs": lambda: inputs,
             "corrupted": lambda: corrupted,
             "code": lambda: encode(inputs),
@@ -98,6 +101,12 @@ def asked_names(function: Callable[..., Any], options: Mapping[str, Any]) -> dic
                 f"it, or give its value with options={{{parameter.name!r}: ...}}"
             )
     return asked
+
+
+def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The parameters of a function that are options with a default."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in MEANING}
 
 
 def only_weight(encode: Any) -> Tensor:

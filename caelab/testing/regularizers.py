@@ -62,7 +62,7 @@ def check_penalty(
     """Run every check on a penalty function of any script; its arguments are handed over by name.
 
     Names are ``model``, ``encode``, ``decode``, ``inputs`` (or ``x``), ``corrupted``, ``code`` (or ``h``),
-    ``reconstruction``, ``W`` (the weight of the only layer) and ``streams``.
+    ``reconstruct`` (r = g∘f), ``reconstruction``, ``W`` (the weight of the only layer) and ``streams``.
 
     >>> def weight_decay(W):
     ...     return (W**2).sum()

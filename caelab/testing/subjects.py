@@ -75,7 +75,7 @@ class Subject:
     @property
     def parameters(self) -> dict[str, Any]:
         """Its options by name, for quantities that have a parameter."""
-        return {**getattr(self.sample, "__dict__", {}), **self.options}
+        return {**getattr(self.sample, "__dict__", {}), **getattr(self.sample, "options", {}), **self.options}
 
     @cached_property
     def settings(self) -> list[Setting]:

@@ -1,0 +1,254 @@
+"""Plugins that are each broken in one way, with the rows that must say so."""
+
+import itertools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from caelab import hookimpl
+
+EVERY_GRADIENT = {
+    f"gradient: {name}"
+    for name in ("random initialisation", "after training", "tanh", "relu", "softplus", "identity", "untied weights")
+} | {"gradient: two layers", "gradient: corrupted input"}
+EVERY_EXTREME = {"finite at saturation", "finite at zero weights", "finite at huge inputs"}
+
+numbers = itertools.count()
+
+
+@dataclass(eq=False)
+class Sound:
+    """Nothing wrong with this one."""
+
+    weight: float
+
+    @hookimpl
+    def penalty_terms(self, model, clean, code, encoder_jacobian, streams):
+        return {"sound": self.weight * self.value(model, clean, code, encoder_jacobian.squared_norm(), streams)}
+
+    def value(self, model, clean, code, norms, streams):
+        return norms.mean()
+
+
+class Raises(Sound):
+    def value(self, *_):
+        raise ValueError("oh")
+
+
+class Vector(Sound):
+    def value(self, model, clean, code, norms, streams):
+        return norms
+
+
+class Number(Sound):
+    def value(self, model, clean, code, norms, streams):
+        return norms.mean().item()
+
+
+class Detached(Sound):
+    def value(self, model, clean, code, norms, streams):
+        return norms.mean().detach()
+
+
+class PartlyDetached(Sound):
+    def value(self, model, clean, code, norms, streams):
+        weight, bias = next(model.parameters()), next(p for p in model.parameters() if p.ndim == 1)
+        return weight.square().sum() + bias.detach().square().sum()
+
+
+class SumOverBatch(Sound):
+    def value(self, model, clean, code, norms, streams):
+        return norms.sum()
+
+
+class ByPlace(Sound):
+    def value(self, model, clean, code, norms, streams):
+        return (norms * torch.linspace(0, 2, len(norms), dtype=norms.dtype)).mean()
+
+
+class OverBatch(Sound):
+    def value(self, model, clean, code, norms, streams):
+        return code.var(dim=0, unbiased=False).sum()
+
+
+class WeightSquared(Sound):
+    def value(self, model, clean, code, norms, streams):
+        return self.weight * norms.mean()
+
+
+class LooksAtMode(Sound):
+    def value(self, model, clean, code, norms, streams):
+        return norms.mean() * (2 if model.training else 1)
+
+
+class SetsFlag(Sound):
+    def value(self, model, clean, code, norms, streams):
+        clean.requires_grad_()
+        return norms.mean()
+
+
+class GlobalRandom(Sound):
+    def value(self, model, clean, code, norms, streams):
+        return norms.mean() + 0 * torch.rand(1, dtype=norms.dtype)[0]
+
+
+@dataclass(eq=False)
+class CountsInstances(Sound):
+    """The last bit depends on how many instances were made before."""
+
+    size = 4e-16
+
+    def __post_init__(self):
+        self.factor = 1 + self.size * (next(numbers) % 2)
+
+    def value(self, model, clean, code, norms, streams):
+        return norms.mean() * self.factor
+
+
+class CountsMore(CountsInstances):
+    size = 1e-2
+
+
+class SquareRoot(Sound):
+    def value(self, model, clean, code, norms, streams):
+        return norms.sqrt().mean()
+
+
+class ReciprocalWeights(Sound):
+    def value(self, model, clean, code, norms, streams):
+        return 1 / next(model.parameters()).square().sum()
+
+
+class Exponential(Sound):
+    def value(self, model, clean, code, norms, streams):
+        return clean.sum(dim=1).mul(1e-3).exp().mean() * next(model.parameters()).square().sum()
+
+
+class Steep(Sound):
+    def value(self, model, clean, code, norms, streams):
+        return next(model.parameters()).square().sum().mul(0.01).exp()
+
+
+class Cancels(Sound):
+    def value(self, model, clean, code, norms, streams):
+        return (norms.mean() + 5e3) - 5e3
+
+
+class DoublePrecision(Sound):
+    def value(self, model, clean, code, norms, streams):
+        return norms.mean().double()
+
+
+class BorrowsStream(Sound):
+    def value(self, model, clean, code, norms, streams):
+        return norms.mean() + 0 * torch.rand(1, generator=streams["masking corruption"], dtype=norms.dtype)[0]
+
+
+PENALTIES = {
+    Raises: {"runs"},
+    Vector: {"runs"},
+    Number: {"runs"},
+    Detached: EVERY_GRADIENT | {"gradient: not zero", "gradient: reaches"},
+    PartlyDetached: EVERY_GRADIENT | {"gradient: reaches"},
+    SumOverBatch: {"duplicates", "batch size"},
+    ByPlace: {"order", "batch size", "duplicates"},
+    OverBatch: {"batch size", "no mixing of examples"},
+    WeightSquared: {"proportional to its weight"},
+    LooksAtMode: {"training and evaluation mode"},
+    SetsFlag: {"arguments left alone"},
+    GlobalRandom: {"global random state"},
+    CountsInstances: {"same stream, same value"},
+    CountsMore: {"same stream, same value", "mixing: order", "proportional to its weight", "float32 against float64"},
+    SquareRoot: EVERY_EXTREME,
+    ReciprocalWeights: {"finite at zero weights"},
+    Exponential: {"finite at huge inputs"},
+    Steep: {"finite at saturation"},
+    Cancels: {"float32 against float64"},
+    DoublePrecision: {"float32 against float64"},
+    BorrowsStream: {"mixing: streams of others"},
+}
+
+
+@dataclass(eq=False)
+class SoundNoise:
+    sigma: float
+
+    @hookimpl
+    def corrupt_input(self, clean, streams):
+        return self.copy(clean, torch.randn(clean.shape, generator=streams["mine"], dtype=clean.dtype))
+
+    def copy(self, clean, noise):
+        return clean + self.sigma * noise
+
+    def mean(self, clean):
+        return clean
+
+    def covariance_diagonal(self, clean):
+        return torch.full_like(clean, self.sigma**2)
+
+
+class InPlace(SoundNoise):
+    def copy(self, clean, noise):
+        return clean.add_(self.sigma * noise)
+
+
+class GlobalNoise(SoundNoise):
+    def copy(self, clean, noise):
+        return clean + self.sigma * torch.randn_like(clean)
+
+
+class DoubleNoise(SoundNoise):
+    def copy(self, clean, noise):
+        return clean.double() + self.sigma * noise.double()
+
+
+class Nothing(SoundNoise):
+    sigma = 0.0
+
+    def copy(self, clean, noise):
+        return clean.clone()
+
+    def covariance_diagonal(self, clean):
+        return torch.zeros_like(clean)
+
+
+class Centred(SoundNoise):
+    mean = covariance_diagonal = None
+    declares_moments = False
+
+    def copy(self, clean, noise):
+        return clean - clean.mean(dim=0) + self.sigma * noise
+
+
+class Divides(SoundNoise):
+    mean = covariance_diagonal = None
+    declares_moments = False
+
+    def copy(self, clean, noise):
+        return clean * (1 + self.sigma * noise) / clean.amax(dim=-1, keepdim=True)
+
+
+class WrongMean(SoundNoise):
+    def mean(self, clean):
+        return 1.05 * clean
+
+    def covariance_diagonal(self, clean):
+        return self.sigma**2 + (0.05 * clean) ** 2  # about that mean
+
+
+class WrongVariance(SoundNoise):
+    def covariance_diagonal(self, clean) -> Tensor:
+        return torch.full_like(clean, self.sigma)
+
+
+CORRUPTIONS = {
+    InPlace: {"clean batch left alone"},
+    GlobalNoise: {"global random state", "same stream, same copy", "no mixing of examples"},
+    DoubleNoise: {"shape and type", "company"},
+    Nothing: {"corrupts"},
+    Centred: {"no mixing of examples"},
+    Divides: {"finite"},
+    WrongMean: {"moments: mean"},
+    WrongVariance: {"moments: variance"},
+}
