@@ -97,8 +97,6 @@ def _trained(
     plugins = TrainingPlugins({**make_regularizers(config, catalogue()), **observers})
     if trace:
         HookTrace(trace).attach(plugins.manager)
-    if partial:
-        partial.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(
         model=model.to(device),
         config=config,
@@ -136,6 +134,7 @@ def checked_device(name: str) -> str:
 
 
 def _saved(run: Run, partial: Path, folder: Path) -> Run:
+    partial.mkdir(parents=True, exist_ok=True)
     write_run(run, partial)
     (partial / "checkpoint.safetensors").unlink(missing_ok=True)
     publish(partial, folder)

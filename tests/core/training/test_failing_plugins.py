@@ -97,3 +97,9 @@ def test_the_command_line_says_it_in_one_line_and_keeps_no_run(tmp_path, capsys,
     said = [line for line in capsys.readouterr().err.splitlines() if not re.match(r"\[\d+/\d+\]", line)]
     assert said == ["error: plugin 'failing-late' failed in penalty_terms at epoch 2: AssertionError: too late"]
     assert not list(tmp_path.glob("runs/ae-*"))
+
+
+def test_a_run_that_fails_in_its_first_epoch_leaves_nothing_behind(small, tmp_path):
+    with pytest.raises(CaelabError):
+        train(small("ae", "training.learning_rate=1e30"), out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
