@@ -14,11 +14,13 @@ from caelab.jacobian.service import jacobian
 from caelab.runs import Run
 from caelab.training.objective import reconstruction_map
 from caelab_analyses import twins
+from caelab_analyses.factors import Product
 from caelab_analyses.fields import double_model
 from caelab_analyses.subspaces import principal_angles
 
 DAE, RCAE, CAE, MATCHED = "dae", "rcae", "cae", "cae matched"
 DIRECTIONS = 50
+JACOBIANS = 100  # examples whose Jacobians are compared
 RANKS = 20
 TANGENTS = 5
 
@@ -51,14 +53,17 @@ def own_numbers(model: Any, inputs: Tensor, directions: Tensor, radii: Sequence[
         "mean squared norm of J_f": twins.encoder_norm(model, inputs),
         "mean squared norm of J_r": twins.reconstruction_norm(model, inputs),
     }
-    found: list[Number] = [(name, math.nan, float(value.detach())) for name, value in single.items()]
+    found: list[Number] = [(name, math.nan, value.item()) for name, value in single.items()]
+    spectra = {
+        "f": jacobian(model.encode, inputs[:JACOBIANS]).singular_values(),
+        "r": factored(model, inputs[:JACOBIANS]).singular()[0],
+    }
+    for letter, values in spectra.items():
+        mean = values.mean(dim=0)[:RANKS].tolist()
+        found += [(f"singular value of J_{letter}", rank, value) for rank, value in enumerate(mean, start=1)]
     for letter, function in (("f", model.encode), ("r", reconstruction_map(model))):
-        values = jacobian(function, inputs).singular_values().mean(dim=0)[:RANKS].tolist()
-        found += [(f"singular value of J_{letter}", rank, value) for rank, value in enumerate(values, start=1)]
-        curve = contraction_ratios(function, inputs, directions, list(radii)).mean(dim=(1, 2))
-        found += [
-            (f"contraction of {letter}", radius, value) for radius, value in zip(radii, curve.tolist(), strict=True)
-        ]
+        curve = contraction_ratios(function, inputs, directions, list(radii)).mean(dim=(1, 2)).tolist()
+        found += [(f"contraction of {letter}", radius, value) for radius, value in zip(radii, curve, strict=True)]
     return found
 
 
@@ -68,28 +73,31 @@ def distances(model: Any, reference: Any, inputs: Tensor) -> list[Number]:
         codes = [net.encode(inputs) for net in (model, reference)]
         fields = [net.decode(code) - inputs for net, code in zip((model, reference), codes, strict=True)]
     indices, signs = twins.matching(*codes)
-    whole = [jacobian(reconstruction_map(net), inputs) for net in (model, reference)]
-    encoders = [jacobian(net.encode, inputs) for net in (model, reference)]
-    dense = [j.dense().detach() for j in encoders]
+    whole = [factored(net, inputs[:JACOBIANS]) for net in (model, reference)]
+    encoders = [product.inner for product in whole]
     found: list[Number] = [
         ("distance of r(x) - x", math.nan, twins.relative_distance(*fields)),
         ("cosine of r(x) - x", math.nan, twins.cosine(*fields)),
-        ("distance of J_r", math.nan, twins.relative_distance(*(j.dense().detach() for j in whole))),
-        ("distance of J_f", math.nan, twins.relative_distance(dense[0][:, indices] * signs[:, None], dense[1])),
+        ("distance of J_r", math.nan, whole[0].relative_distance(whole[1])),
+        ("distance of J_f", math.nan, twins.relative_distance(encoders[0][:, indices] * signs[:, None], encoders[1])),
         ("distance of codes", math.nan, twins.code_distance(*codes)),
     ]
-    for letter, pair in (("f", encoders), ("r", whole)):
-        found += [
-            (f"tangent angle of {letter}", rank, angle) for rank, angle in enumerate(tangent_angles(*pair), start=1)
-        ]
+    bases = {
+        "f": [jacobian(net.encode, inputs[:JACOBIANS]).tangents(_count(whole[0]))[1] for net in (model, reference)],
+        "r": [product.singular()[1][:, : _count(product)] for product in whole],
+    }
+    for letter, pair in bases.items():
+        angles = principal_angles(*pair).median(dim=0).values.tolist()
+        found += [(f"tangent angle of {letter}", rank, angle) for rank, angle in enumerate(angles, start=1)]
     return found
 
 
-def tangent_angles(found: Any, reference: Any) -> list[float]:
-    """Median over examples of the principal angles, in degrees, between the spans of the leading directions.
+def _count(product: Product) -> int:
+    """Half the dimensions that J_r can have, at most ``TANGENTS``: all directions of a plane span the plane."""
+    return max(1, min(TANGENTS, min(product.inner.shape[1:]) // 2))
 
-    As many directions as half the inputs, and at most ``TANGENTS``: all directions of a plane span the plane.
-    """
-    count = max(1, min(TANGENTS, min(found.shape) // 2))
-    angles = principal_angles(found.tangents(count)[1], reference.tangents(count)[1])
-    return angles.median(dim=0).values.tolist()
+
+def factored(model: Any, inputs: Tensor) -> Product:
+    """J_r = J_g J_f of a batch, not multiplied out."""
+    code = model.encode(inputs).detach()
+    return Product(jacobian(model.decode, code).dense().detach(), jacobian(model.encode, inputs).dense().detach())

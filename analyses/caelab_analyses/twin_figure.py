@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from caelab.figures import PAGE_WIDTH, Look, look, paper_style
 from caelab_analyses.legends import legend_below
@@ -57,6 +58,7 @@ def lines(axes: Axes, table: pd.DataFrame, quantity: str, xlabel: str, ylabel: s
     """What depends on a step, a rank or a radius, a line per twin."""
     _lines(axes, table[table["quantity"] == quantity], "at")
     axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
 def _lines(axes: Axes, rows: pd.DataFrame, x: str) -> None:

@@ -198,3 +198,22 @@ def test_what_cannot_be_compared_is_refused(settings, sigmas, message):
 def test_unknown_data_set_is_refused():
     with pytest.raises(CaelabError, match="give train_twins a config"):
         twin_config("spiral")
+
+
+def test_what_parts_the_penalties_gradients_is_the_curvature_of_the_reconstruction():
+    """Σ (r_i - x_i) tr H_i is small beside ‖J_r‖² while its gradient is not: r - x is small, ∂r/∂θ is not."""
+    torch.manual_seed(6)
+    tied = autoencoder(5, hidden=[4], activation="tanh", output="identity").double()
+    inputs, sigma = torch.randn(400, 5, generator=stream(1), dtype=torch.float64), 0.05
+    noise = sigma * torch.randn((200, *inputs.shape), generator=stream(2), dtype=torch.float64)
+    penalty = sigma**2 * twins.reconstruction_norm(tied, inputs)
+    layer = tied.encode[0]
+    code = tied.encode(inputs)
+    laplacian = (-2 * code * (1 - code**2) * layer.weight.square().sum(dim=1)) @ layer.weight  # tr H_i
+    curvature = sigma**2 * ((tied(inputs) - inputs) * laplacian).sum(dim=1).mean()
+    gradients = [
+        twins.parameter_gradient(tied, loss)
+        for loss in (penalty, curvature, twins.denoising_penalty(tied, inputs, noise))
+    ]
+    assert twins.cosine(gradients[0], gradients[2]) < 0.99
+    assert twins.cosine(gradients[0] + gradients[1], gradients[2]) > 0.999
