@@ -20,7 +20,7 @@ from caelab_analyses.subspaces import principal_angles
 
 DAE, RCAE, CAE, MATCHED = "dae", "rcae", "cae", "cae matched"
 DIRECTIONS = 50
-JACOBIANS = 100  # examples whose Jacobians are compared
+JACOBIANS = 50  # examples whose Jacobians are compared
 RANKS = 20
 TANGENTS = 5
 
