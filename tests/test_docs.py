@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -36,8 +35,7 @@ def test_commands_and_snippets_run(page, tmp_path):
 
 def commands(text):
     lines = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
-    words = [shlex.split(part) for line in lines if not NOT_HERE.match(line) for part in line.split("; ")]
-    return [["bash", "-c", shlex.join(line)] if ">" not in line else ["bash", "-c", " ".join(line)] for line in words]
+    return [["bash", "-ec", line] for line in lines if not NOT_HERE.match(line)]
 
 
 def environment():
@@ -54,7 +52,7 @@ def test_every_example_is_shown_and_used_on_a_page():
     text = {page: page.read_text() for page in PAGES}
     shown = {(page.parent / path).resolve() for page in PAGES for path, _ in INCLUDED.findall(text[page])}
     files = set(EXAMPLES.glob("*.py"))
-    assert shown == files
+    assert {path for path in shown if EXAMPLES in path.parents} == files
     for file in files:
         assert any(f"--plugin docs/examples/{file.name}" in page for page in text.values()), file.name
 

@@ -38,11 +38,12 @@ RUNS: tuple[tuple[str, dict[str, Any], list[str]], ...] = (
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """An analysis with its options, on runs that suit it."""
+    """An analysis with its options, on runs that suit it, and what the first run was like before it was measured."""
 
     analysis: Any
     options: Mapping[str, Any]
     runs: tuple[Run, ...]
+    before: tuple[Any, ...]
 
     def table(self, run: Run) -> pd.DataFrame:
         """What it measures, from fresh streams."""
@@ -128,7 +129,8 @@ def examined(analysis: Any, name: str, options: dict[str, Any], run: Run | None)
 def suitable(analysis: Any, options: Mapping[str, Any], run: Run | None) -> Look | None:
     """The analysis on the given run, or on the first trial runs that suit it."""
     for place in range(1 if run else len(RUNS)):
-        look = Look(analysis, options, (run,) if run else trial_runs(place))
+        runs = (run,) if run else trial_runs(place)
+        look = Look(analysis, options, runs, snapshot(runs[0]))
         try:
             look.tables  # noqa: B018  measures
         except NotApplicable:
@@ -177,10 +179,10 @@ def stored(table: pd.DataFrame) -> pd.DataFrame:
 def check_measure(look: Look) -> Iterator[Check]:
     """The same streams give the same table; the run and the global random state stay as they are."""
     run = look.runs[0]
-    before, weights = random_states(), snapshot(run)
+    before = random_states()
     first = look.table(run)
     yield untouched_random_state(before, random_states())
-    changed = snapshot(run) != weights
+    changed = snapshot(run) != look.before
     remedy = "others measure the same run: work on copy.deepcopy(run.model), and on copies of its data"
     found = "changed" if changed else "unchanged"
     yield judged("run left alone", not changed, "unchanged model, mode and data", found, remedy)

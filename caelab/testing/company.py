@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,8 +16,8 @@ from caelab.errors import CaelabError
 from caelab.models.autoencoder import autoencoder
 from caelab.streams import Streams
 from caelab.testing.outcome import Check, judged
-from caelab.testing.settings import Noise, batch, trial_config
-from caelab.testing.subjects import Subject, is_refusal
+from caelab.testing.settings import Noise, Setting, batch, trial_config
+from caelab.testing.subjects import OWN_TERMS, Subject, Trial, is_refusal
 from caelab.testing.trials import trial_options
 from caelab.training.loop import Trainer, sum_of
 from caelab.training.objective import Objective
@@ -25,64 +27,113 @@ BUILT_IN = "caelab/"
 REPEATS = 5
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """A few steps of the real training loop: the weights, where the random streams stand, the names of the terms."""
+
+    weights: Mapping[str, Tensor]
+    streams: Mapping[str, Tensor]
+    terms: frozenset[str]
+
+
+@dataclass
+class Mixed:
+    """The built-in regularizers that a subject was mixed with, and those with which something went wrong."""
+
+    count: int = 0
+    clashing: list[str] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
+    disturbed: list[str] = field(default_factory=list)
+
+
 def check_company(subject: Subject) -> Iterator[Check]:
     """Mixing with every built-in regularizer in either order, and the share of a training step."""
-    differing: list[str] = []
-    disturbed: list[str] = []
-    mixed = 0
-    for partner in partners(subject):
-        try:
-            alone, there, back = (trained(subject, run) for run in orders(subject, partner))
-        except CaelabError as error:
-            if is_refusal(error):
-                continue  # the partner, or both together, do not apply to this encoder
-            raise
-        mixed += 1
-        differing += [partner.name] * (not same(there[0], back[0]))
-        disturbed += [partner.name] * (not all(torch.equal(there[1][name], state) for name, state in alone[1].items()))
-    expected = f"the same weights to the last bit in either order, with {mixed} built-in regularizers"
-    found = f"different with {', '.join(differing)}" if differing else "the same"
-    yield judged("mixing: order", not differing, expected, found,
-                 "keep nothing in the class or the module that another instance or run can see")  # fmt: skip
-    found = f"drawn from those of {', '.join(disturbed)}" if disturbed else "untouched"
-    yield judged("mixing: streams of others", not disturbed, "untouched", found,
-                 "name your stream after your plugin, so that no one else draws from it")  # fmt: skip
+    mixed, own = Mixed(), own_terms(subject)
+    for partner, alone in partners(subject):
+        if own & alone.terms:
+            mixed.clashing.append(partner.name)
+        else:
+            mix(subject, partner, alone, mixed)
+    yield _row("names", "names of terms that no other has", "taken by", mixed.clashing,
+               "rename the term: the history tells terms apart by their names")  # fmt: skip
+    expected = f"the same weights to the last bit in either order, with {mixed.count} built-in regularizers"
+    yield _row("order", expected, "different with", mixed.differing,
+               "keep nothing in the class or the module that another instance or run can see")  # fmt: skip
+    yield _row("streams of others", "untouched", "drawn from those of", mixed.disturbed,
+               "name your stream after your plugin, so that no one else draws from it")  # fmt: skip
     yield cost(subject)
 
 
-def partners(subject: Subject) -> Iterator[Subject]:
-    """Every built-in regularizer but the subject itself, and but a second one that corrupts."""
+def mix(subject: Subject, partner: Subject, alone: Outcome, mixed: Mixed) -> None:
+    """Train both in either order, and note what differs."""
+    try:
+        there, back = (train_at(subject.home, instances) for instances in both_orders(subject, partner))
+    except CaelabError as error:
+        if is_refusal(error):
+            return  # both together do not apply to this encoder
+        raise
+    mixed.count += 1
+    if not same(there.weights, back.weights):
+        mixed.differing.append(partner.name)
+    if not same(alone.streams, {name: there.streams[name] for name in alone.streams}):
+        mixed.disturbed.append(partner.name)
+
+
+def _row(what: str, expected: str, told: str, names: list[str], remedy: str) -> Check:
+    found = f"{told} {', '.join(names)}" if names else "so"
+    return judged(f"mixing: {what}", not names, expected, found, remedy)
+
+
+def own_terms(subject: Subject) -> set[str]:
+    """The names of the terms that a subject adds."""
+    return {*Trial(subject, subject.home).terms()} - {*OWN_TERMS} if subject.penalises else set()
+
+
+def partners(subject: Subject) -> Iterator[tuple[Subject, Outcome]]:
+    """Every built-in regularizer that can be mixed with the subject and is not the same, with what it does alone."""
     for offer in catalogue():
-        if offer.kind != "regularizer" or not offer.provider.startswith(BUILT_IN) or offer.name == subject.name:
+        if offer.kind != "regularizer" or not offer.provider.startswith(BUILT_IN) or offer.load() is subject.factory:
             continue
-        partner = Subject(offer.name, factory := offer.load(), trial_options(offer.name, factory))
-        if not (partner.corrupts and subject.corrupts):
-            yield partner
+        found = on_its_own(offer.name, subject.home)
+        if found and not (found[0].corrupts and subject.corrupts):
+            yield found
 
 
-def orders(subject: Subject, partner: Subject) -> list[dict[str, Any]]:
-    """The partner alone; both; both the other way round."""
-    first, second = (subject.name, subject), (partner.name, partner)
-    return [{name: one.make() for name, one in pairs} for pairs in ((second,), (first, second), (second, first))]
+@lru_cache(maxsize=256)
+def on_its_own(name: str, home: Setting) -> tuple[Subject, Outcome] | None:
+    """A built-in regularizer and what it does in a run of its own; none where it does not apply, or fails itself."""
+    factory = catalogue().get("regularizer", name)
+    try:
+        partner = Subject(name, factory, trial_options(name, factory))
+        return partner, train_at(home, {name: partner.make()})
+    except CaelabError:
+        return None
 
 
-def trained(subject: Subject, instances: Mapping[str, object]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Weights and states of the random streams after a few steps of the real training loop, in float32."""
+def both_orders(subject: Subject, partner: Subject) -> list[dict[str, Any]]:
+    """Fresh instances of both, in either order."""
+    pairs = ("the subject", subject), (partner.name, partner)
+    return [{name: one.make() for name, one in order} for order in (pairs, pairs[::-1])]
+
+
+def train_at(home: Setting, instances: Mapping[str, object]) -> Outcome:
+    """A few steps of the real training loop in float32, from the initial weights of a setting."""
     inputs = batch().float()
     trainer = Trainer(
-        model=subject.home.initial_model().float(),
+        model=home.initial_model().float(),
         config=trial_config(),
         plugins=TrainingPlugins(instances),
         train_inputs=inputs,
         valid_inputs=inputs,
         streams=Streams(0),
     )
-    trainer.fit()
-    return trainer.model.state_dict(), trainer.streams.state()
+    history = trainer.fit()
+    terms = {key.removeprefix("train_") for key in history[-1] if key.startswith("train_")} - {*OWN_TERMS}
+    return Outcome(trainer.model.state_dict(), trainer.streams.state(), frozenset(terms))
 
 
 def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
-    """Whether two sets of weights are equal to the last bit."""
+    """Whether two sets of tensors are equal to the last bit."""
     return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
 
 

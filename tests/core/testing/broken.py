@@ -145,7 +145,14 @@ class BorrowsStream(Sound):
         return norms.mean() + 0 * torch.rand(1, generator=streams["masking corruption"], dtype=norms.dtype)[0]
 
 
+class TakesName(Sound):
+    @hookimpl
+    def penalty_terms(self, encoder_jacobian):
+        return {"contractive": self.weight * encoder_jacobian.squared_norm().mean()}
+
+
 PENALTIES = {
+    TakesName: {"mixing: names"},
     Raises: {"runs"},
     Vector: {"runs"},
     Number: {"runs"},
