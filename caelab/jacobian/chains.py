@@ -13,7 +13,9 @@ from torch.utils.checkpoint import checkpoint
 from caelab.jacobian import closed_form
 from caelab.jacobian.active_sets import squared_norm_of_active
 from caelab.jacobian.memory import pieces, refuse_beyond
+from caelab.jacobian.recorded import recorded_inputs
 from caelab.jacobian.structure import Layer
+from caelab.jacobian.through_gram import SquaredNormThroughGram, pays
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class Chain:
 
     def slopes(self) -> list[Tensor]:
         """The diagonals of D_1 ... D_L, shape (batch, width) each."""
+        known = recorded_inputs(self.layers, self.inputs, self.outputs) if len(self.layers) > 1 else None
+        if known is not None:
+            outputs = [*known[1:], self.outputs]
+            return [closed_form.slopes(*each) for each in zip(self.layers, known, outputs, strict=True)]
         found, h = [], self.inputs
         for layer in self.layers[:-1]:
             z = layer.affine(h)
@@ -50,10 +56,10 @@ class Chain:
             by_output = layer.activation.of_output
             found.append(by_output[0](h) if by_output else layer.activation.derivative(z))
         last = self.layers[-1]
-        outputs = self.outputs
-        if outputs is None and last.activation.of_output:
-            outputs = last(h)
-        return [*found, closed_form.slopes(last, h, outputs)]
+        code = self.outputs
+        if code is None and last.activation.of_output:
+            code = last(h)
+        return [*found, closed_form.slopes(last, h, code)]
 
     def squared_norm(self, budget: int) -> Tensor:
         """‖J(x)‖_F², shape (batch,); exact, in pieces of the batch that fit into the budget.
@@ -135,7 +141,11 @@ def _cost(w: Sequence[int], p: int) -> int:
 def squared_norm_split_at(split: int, layers: Sequence[Layer], slopes: Sequence[Tensor]) -> Tensor:
     """‖J‖_F², shape (batch,), with the chain split behind that many layers; every split gives the same number."""
     if split == len(layers):
-        return (_from_output(layers, slopes) @ layers[0].weight).square().flatten(1).sum(dim=1)
+        products, weight = _from_output(layers, slopes), layers[0].weight
+        if torch.is_grad_enabled() and pays(products.shape[0] * products.shape[1], *weight.shape):
+            norms: Tensor = SquaredNormThroughGram.apply(products, weight)  # type: ignore[no-untyped-call]
+            return norms
+        return (products @ weight).square().flatten(1).sum(dim=1)
     if split == 0:
         return _from_input(layers, slopes).square().flatten(1).sum(dim=1)
     above = _from_input(layers[split:], slopes[split:])  # (batch, code, bottleneck)

@@ -14,7 +14,7 @@ from caelab.jacobian.service import jacobian
 from caelab.jacobian.structure import Affine, chain_of
 
 Map = Callable[[Tensor], Tensor]
-ROWS = 128  # pairs at once: their pre-activations stay in the processor's cache
+ROWS = 256  # pairs at once: their pre-activations stay in the processor's cache
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from caelab import CaelabError
 from caelab.jacobian import davidson
 from caelab.jacobian.service import jacobian
 from caelab.jacobian.spectra import tangents_of_matrix
-from caelab.jacobian.symmetric import eigenvalues, gram, leading_eigenpairs
+from caelab.jacobian.symmetric import eigenvalues, gram, leading_eigenpairs, whole_gram
 
 MODES = {"strict": (1e-6, 1e-3), "fast": (1e-4, 2e-2)}
 
@@ -134,6 +134,8 @@ def test_eigenpairs_of_gram_matrices(shape, count):
     torch.manual_seed(4)
     matrix = torch.randn(shape, dtype=torch.float64)
     expected = np.linalg.eigvalsh((matrix.T @ matrix).numpy())[::-1].copy()
+    assert_close(whole_gram(matrix), matrix.T @ matrix, rtol=1e-12, atol=1e-12)
+    assert_close(whole_gram(matrix.float()), (matrix.T @ matrix).float(), rtol=1e-4, atol=1e-4)
     assert_close(eigenvalues(gram(matrix)), torch.from_numpy(expected), rtol=1e-10, atol=1e-10)
     values, vectors = leading_eigenpairs(gram(matrix), count)
     assert_close(values, torch.from_numpy(expected[:count].copy()), rtol=1e-12, atol=0)

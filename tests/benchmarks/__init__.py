@@ -1,0 +1,1 @@
+"""How fast the package is, as ratios in one run on one core: ``make bench`` or ``python -m tests.benchmarks``."""

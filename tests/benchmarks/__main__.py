@@ -1,0 +1,80 @@
+"""``python -m tests.benchmarks``: measure, print the table, and write the page and the figure of the documentation."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+import torch
+from threadpoolctl import threadpool_limits
+
+from caelab.denormals import flushed_denormals
+from caelab.figures import save_figure
+from caelab.files import written_aside
+from tests.benchmarks import curves, growth, norms, overhead, spectra, training
+from tests.benchmarks.case import Bench, Case, Row
+from tests.benchmarks.measure import QUICK, Effort
+from tests.benchmarks.table import machine, markdown, page
+
+TOPICS = {
+    "Training steps": training,
+    "Norms": norms,
+    "Singular values and tangents": spectra,
+    "Contraction curves": curves,
+    "What the trainer adds": overhead,
+}
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--only", metavar="TEXT", default="", help="Only rows whose text holds this; writes nothing.")
+@click.option("--quick", is_flag=True, help="Fewer rounds.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--out", metavar="FOLDER", type=click.Path(path_type=Path), default=Path("docs"), show_default=True)
+def main(only: str, quick: bool, device: str, out: Path) -> None:
+    """Measure how fast caelab is, as ratios in one run on one core, beside what is aimed at."""
+    torch.set_num_threads(1)
+    bench = Bench(QUICK if quick else Effort(), device, quick)
+    started = time.perf_counter()
+    click.echo(machine(device))
+    with threadpool_limits(1), flushed_denormals():
+        sections = [(title, rows) for title, rows in measured(bench, only) if rows]
+        if not only:
+            write(sections, out, bench)
+    click.echo(f"\n{_verdict([row for _, rows in sections for row in rows])}, {time.perf_counter() - started:.0f} s")
+
+
+def measured(bench: Bench, only: str) -> Iterator[tuple[str, list[Row]]]:
+    """The rows of each topic, told as they come."""
+    for title, topic in TOPICS.items():
+        chosen: list[Case] = [c for c in topic.cases() if only.lower() in c.what.lower() and bench.device in c.where]
+        rows = []
+        for case in chosen:
+            rows.append(Row(case, case.measure(bench)))
+            click.echo("  ".join(cell for cell in rows[-1].cells() if cell), err=True)
+        if rows:
+            click.echo(f"\n{title}\n\n{markdown(rows)}\n")
+        yield title, rows
+
+
+def write(sections: Sequence[tuple[str, Sequence[Row]]], out: Path, bench: Bench) -> None:
+    """``benchmarks.md`` and ``images/growth.png``; on a GPU ``benchmarks-cuda.md`` alone."""
+    name = "benchmarks.md" if bench.device == "cpu" else f"benchmarks-{bench.device}.md"
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    command = " ".join(["python -m tests.benchmarks", *sys.argv[1:]])
+    with written_aside(out / name) as partial:
+        partial.write_text(page(sections, command, bench.device) + "\n", encoding="utf-8")
+    if bench.device == "cpu":
+        save_figure(growth.draw(growth.table(bench.quick)), out / "images" / "growth")
+        (out / "images" / "growth.pdf").unlink()
+
+
+def _verdict(rows: Sequence[Row]) -> str:
+    judged = [row.case.aim.met_by(row.found.middle) for row in rows if row.case.aim]
+    return f"{sum(judged)} of {len(judged)} aims met"
+
+
+if __name__ == "__main__":
+    main()
