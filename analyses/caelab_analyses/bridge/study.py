@@ -33,7 +33,7 @@ ANALYSES_ON_IMAGES: Mapping[str, Mapping[str, Any]] = {
     "higher_order": {},
 }
 DENSITIES = ("gaussian-mixture", "spiral")
-MANIFOLD = "sphere"
+MANIFOLD, SCALE = "sphere", 4.0  # at smaller scales less than the strongest penalty aligns every model
 STRENGTHS = {"cae": (0.03, 0.1, 0.3, 1.0), "dae-g": (0.1, 0.4), "ae-wd": (0.01, 0.1)}
 SIGMAS = {"gaussian-mixture": (0.05, 0.1, 0.2, 0.5), "digits": (0.1, 0.3)}
 FEW_EPOCHS = "training.epochs=2"
@@ -173,7 +173,7 @@ def twin_table(dataset: str, sigmas: Iterable[float], settings: list[str]) -> pd
 def transition_table(out: Path, quick: bool) -> pd.DataFrame:
     """Angles to the known tangents against the penalty's weight, on one manifold."""
     if not quick:
-        return alignment_transition(MANIFOLD, STRENGTHS, (1.0,), out=out)
+        return alignment_transition(MANIFOLD, STRENGTHS, (SCALE,), out=out)
     return alignment_transition(
         MANIFOLD, {"cae": (0.1,)}, (1.0,), out=out, settings=[*SQUARED, "model.output=identity", FEW_EPOCHS]
     )
