@@ -29,7 +29,8 @@ from caelab_analyses.twin_figure import twin_figure
 
 LAST = 0.01  # of the learning rate, in the last step
 BATCH = 500  # examples on which gradients are compared
-HOLD = 2.0  # times the data's variance: strong enough to hold the norm within a few percent of its target
+DEPARTURE = 0.03  # of the held norm from its target, in logarithms, at which λ is σ²
+MEMORY = 0.99  # of the held weight's running mean, per step
 
 SETTINGS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "gaussian-mixture": (
@@ -37,7 +38,7 @@ SETTINGS: dict[str, tuple[list[str], dict[str, Any]]] = {
         {"kind": "gaussian-mixture"},
     ),
     "mnist5k": (
-        ["model.hidden=[100]", "training.learning_rate=0.002", "training.epochs=40"],
+        ["model.hidden=[100]", "training.learning_rate=0.004", "training.epochs=20"],
         {"kind": "mnist5k", "splits": [1000, 200, 200]},
     ),
     "digits": (
@@ -84,14 +85,15 @@ class HeldNorm:
 
     strength: float
     target: float
-    weight: float = math.nan
+    weight: float = math.nan  # the running mean of λ: batches differ
 
     @hookimpl
     def penalty_terms(self, encoder_jacobian: Any) -> dict[str, Tensor]:
-        """The penalty of one batch; ``weight`` is its λ."""
+        """The penalty of one batch."""
         norm: Tensor = encoder_jacobian.squared_norm().mean()
         apart = norm.log() - math.log(self.target)
-        self.weight = float(2 * self.strength * apart.detach() / norm.detach())
+        weight = float(2 * self.strength * apart.detach() / norm.detach())
+        self.weight = weight if math.isnan(self.weight) else MEMORY * self.weight + (1 - MEMORY) * weight
         return {"held norm": self.strength * apart.square()}
 
 
@@ -228,7 +230,7 @@ def trained_twins(base: RunConfig, sigma: float, draws: int, watched: int) -> tu
     watch = GradientWatch(clean, sigma, draws, Streams(base.seed)["watched noise"], max(1, steps_of(base) // watched))
     dae = trained(base, {}, {"denoising": Denoising(sigma, draws), "watch": watch})
     target = float(twins.encoder_norm(dae.model, dae.dataset.train_inputs).detach())
-    held = HeldNorm(HOLD * float(dae.dataset.train_inputs.var(dim=0).sum()), target)
+    held = HeldNorm(sigma**2 * target / (2 * DEPARTURE), target)
     runs = {
         DAE: dae,
         RCAE: trained(base, {"reconstruction-contractive": {"weight": sigma**2}}),
