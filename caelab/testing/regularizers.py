@@ -15,6 +15,7 @@ from caelab.testing.functions import FunctionPenalty
 from caelab.testing.numerics import check_numerics
 from caelab.testing.outcome import Check, Report
 from caelab.testing.reduction import check_reduction
+from caelab.testing.settings import one_thread
 from caelab.testing.subjects import Subject, Trial
 from caelab.testing.trials import trial_options
 
@@ -48,7 +49,8 @@ def check_regularizer(
     name = name or getattr(factory, "__name__", "regularizer").strip("<>")
     subject = Subject(name, factory, trial_options(name, factory, options), claims)
     subject.claim  # noqa: B018  an unknown claim is the caller's mistake, not a row
-    report = examined(subject)
+    with one_thread():
+        report = examined(subject)
     return report.assert_passed() if raises else report
 
 
@@ -64,10 +66,11 @@ def check_penalty(
     Names are ``model``, ``encode``, ``decode``, ``inputs`` (or ``x``), ``corrupted``, ``code`` (or ``h``),
     ``reconstruct`` (r = g∘f), ``reconstruction``, ``W`` (the weight of the only layer) and ``streams``.
 
-    >>> def weight_decay(W):
-    ...     return (W**2).sum()
-    >>> check_penalty(weight_decay, claims="weight decay").passed
-    True
+    >>> def decay(model):
+    ...     return sum((p**2).sum() for p in model.parameters() if p.ndim == 2) / 2
+    >>> report = check_penalty(decay, claims="weight decay", raises=False)
+    >>> report.passed, {check.found.partition(", ")[2] for check in report.failures}
+    (False, {'0.5 of it'})
 
     Args:
         function: returns a scalar tensor.
@@ -86,7 +89,8 @@ def check_penalty(
     make()  # a parameter whose name says nothing ends here
     subject = Subject(getattr(function, "__name__", "penalty"), make, {}, claims)
     subject.claim  # noqa: B018
-    report = examined(subject)
+    with one_thread():
+        report = examined(subject)
     return report.assert_passed() if raises else report
 
 

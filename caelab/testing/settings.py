@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, cast
@@ -147,6 +149,17 @@ def settings_of(activations: tuple[str, ...]) -> list[Setting]:
         Setting("BatchNorm in training mode", home, layer="BatchNorm"),
         Setting("dropout in training mode", home, layer="dropout"),
     ]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: on networks this small several only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 ALL_ACTIVATIONS = tuple(ACTIVATIONS)

@@ -1,0 +1,176 @@
+"""The rows on an analysis: its table, its manners, its figures, its summary."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from numbers import Real
+from typing import Any
+
+import matplotlib
+import pandas as pd
+import pyarrow
+import torch
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+from caelab.analysing import ABOUT_A_RUN, gather
+from caelab.runs import Run
+from caelab.streams import Streams
+from caelab.testing.conduct import random_states, untouched_random_state
+from caelab.testing.outcome import Check, judged
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """An analysis with its options, on runs that suit it, and what the first run was like before it was measured."""
+
+    analysis: Any
+    options: Mapping[str, Any]
+    runs: tuple[Run, ...]
+    before: tuple[Any, ...]
+
+    def table(self, run: Run) -> pd.DataFrame:
+        """What it measures, from fresh streams."""
+        found: pd.DataFrame = self.analysis.measure(run, Streams(run.seed), **self.options)
+        return found
+
+    @cached_property
+    def tables(self) -> list[pd.DataFrame]:
+        """One table per run, with the columns that the core adds."""
+        return [named(self.table(run), run) for run in self.runs]
+
+
+def named(table: pd.DataFrame, run: Run) -> pd.DataFrame:
+    """The table with ``model`` and ``seed`` in front."""
+    return pd.concat([pd.DataFrame({"model": run.label, "seed": run.seed}, index=table.index), table], axis=1)
+
+
+def check_table(look: Look) -> Iterator[Check]:
+    """What ``measure`` returns, and that it can be stored and read back."""
+    run = look.runs[0]
+    table = look.table(run)
+    named_well = list(table.columns) == [str(c) for c in table.columns] and table.columns.is_unique
+    taken = [column for column in ABOUT_A_RUN if column in table.columns]
+    found = f"{len(table)} rows, columns {', '.join(map(str, table.columns))}"
+    passed = bool(len(table)) and named_well and not taken
+    remedy = f"rows of observations, columns named once, by strings, other than {' and '.join(ABOUT_A_RUN)}"
+    yield judged("table", passed, "a tidy table", found, remedy)
+    if passed:
+        yield _stored(table)
+
+
+def _stored(table: pd.DataFrame) -> Check:
+    expected, remedy = "the same table", "use plain numbers, strings, booleans and lists of numbers as cells"
+    try:
+        same = same_table(stored(table), table)
+    except (pyarrow.ArrowException, ValueError, TypeError) as error:
+        return Check("stored and read back", "failed", expected, f"{type(error).__name__}: {error}", remedy)
+    return judged("stored and read back", same, expected, "so" if same else "another", remedy)
+
+
+def same_table(first: pd.DataFrame, second: pd.DataFrame) -> bool:
+    """Whether two tables have the same columns and cells; arrays and lists in cells are alike."""
+    return first.to_json(orient="split", double_precision=15, index=False) == second.to_json(
+        orient="split", double_precision=15, index=False
+    )
+
+
+def stored(table: pd.DataFrame) -> pd.DataFrame:
+    """The table through Parquet and back."""
+    file = io.BytesIO()
+    table.to_parquet(file)
+    return pd.read_parquet(io.BytesIO(file.getvalue())).reset_index(drop=True)
+
+
+def check_measure(look: Look) -> Iterator[Check]:
+    """The same streams give the same table; the run and the global random state stay as they are."""
+    run = look.runs[0]
+    before = random_states()
+    first = look.table(run)
+    yield untouched_random_state(before, random_states())
+    changed = snapshot(run) != look.before
+    remedy = "others measure the same run: work on copy.deepcopy(run.model), and on copies of its data"
+    found = "changed" if changed else "unchanged"
+    yield judged("run left alone", not changed, "unchanged model, mode and data", found, remedy)
+    again = same_table(look.table(run), first)
+    remedy = "draw every random number from streams"
+    yield judged("same streams, same table", again, "equal tables", "so" if again else "different", remedy)
+
+
+def snapshot(run: Run) -> tuple[Any, ...]:
+    """Everything about a run that an analysis could change."""
+    state = [value.tolist() for value in run.model.state_dict().values()]
+    modes = [module.training for module in run.model.modules()]
+    return state, modes, float(run.dataset.inputs.double().sum()), [p.grad is None for p in run.model.parameters()]
+
+
+def check_drawing(look: Look) -> Iterator[Check]:
+    """A figure from nothing but the stored table, of one run and of many; matplotlib stays as it was."""
+    tables = [stored(table) for table in look.tables]
+    for what, table in (("one run", tables[0]), ("many runs", gather(tables))):
+        before, style, opened = table.copy(deep=True), dict(matplotlib.rcParams), pyplot.get_fignums()
+        figure = look.analysis.draw(table)
+        is_figure = isinstance(figure, Figure)
+        remedy = "return a matplotlib.figure.Figure, drawn from the table alone"
+        yield judged(f"figure of {what}", is_figure, "a Figure", type(figure).__name__, remedy)
+        changes = ["the table"] * (not same_table(table, before)) + ["rcParams"] * (dict(matplotlib.rcParams) != style)
+        changes += ["pyplot's figures"] * (pyplot.get_fignums() != opened)
+        remedy = "work on a copy of the table, use Figure() instead of pyplot, and rc_context or paper_style"
+        found = f"changed: {', '.join(changes)}" if changes else "unchanged"
+        yield judged(f"drawing {what} leaves all else alone", not changes, "unchanged", found, remedy)
+
+
+def check_needs_no_model(look: Look) -> Iterator[Check]:
+    """The figure of a stored table does not change when the weights of its run do."""
+    table = stored(look.tables[0])
+    model = look.runs[0].model
+    first, kept = picture(look.analysis.draw(table)), {name: v.clone() for name, v in model.state_dict().items()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    try:
+        same = picture(look.analysis.draw(table)) == first
+    finally:
+        model.load_state_dict(kept)
+    remedy = "put all that the figure shows into the table: figures are redrawn from tables alone"
+    yield judged("drawn from the table alone", same, "the same picture with other weights", "so" if same else "another",
+                 remedy)  # fmt: skip
+
+
+def picture(figure: Figure) -> bytes:
+    """The pixels of a figure."""
+    file = io.BytesIO()
+    figure.savefig(file, format="raw", dpi=50)
+    return file.getvalue()
+
+
+def check_summary(look: Look) -> Iterator[Check]:
+    """What the summary shows of one run."""
+    if not hasattr(look.analysis, "summarise"):
+        yield Check("summary", "reported", "numbers for the summary table", "no summarise(table); it is not needed")
+        return
+    found: Any = look.analysis.summarise(stored(look.tables[0]))
+    passed = isinstance(found, Mapping) and all(
+        isinstance(key, str) and isinstance(value, Real) and not math.isinf(value) for key, value in found.items()
+    )
+    told = ", ".join(f"{key} {value:.4g}" for key, value in found.items()) if passed else repr(found)
+    yield judged(
+        "summary",
+        passed,
+        "numbers by name",
+        told,
+        "return {column: number}; NaN says that it has no meaning for this run",
+    )
+
+
+CHECKS: tuple[Callable[[Look], Iterator[Check]], ...] = (
+    check_table,
+    check_measure,
+    check_drawing,
+    check_needs_no_model,
+    check_summary,
+)
