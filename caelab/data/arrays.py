@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,23 +39,33 @@ def npz(path: FilePath) -> Samples:
 def npy(path: FilePath) -> Samples:
     """Inputs without labels in one .npy file; read like those of ``npz``."""
     file = Path(path).expanduser()
-    return _samples(file, _opened(file, "npy"), None)
+    with _opened(file, "npy") as array:
+        return _samples(file, array, None)
 
 
-def _opened(file: Path, kind: str) -> Any:
-    try:
-        with file.open("rb") as stream:
+@contextmanager
+def _opened(file: Path, kind: str) -> Iterator[Any]:
+    """What numpy finds in the file, which is closed behind the block whatever happens."""
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(file.open("rb"))
             magic = stream.read(len(MAGIC[kind]))
-        if magic != MAGIC[kind]:
-            raise CaelabError(
-                f"{file} is no .{kind} file: expected it to begin with {MAGIC[kind]!r}, found {magic!r}; "
-                f"write it with numpy.save{'z' if kind == 'npz' else ''}"
-            )
-        return np.load(file, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise CaelabError(f"no file at {file}; give the path of a .{kind} file") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise _unreadable(file, error) from error
+            _check_magic(file, kind, magic)
+            stream.seek(0)
+            found = np.load(stream, allow_pickle=False)
+        except FileNotFoundError as error:
+            raise CaelabError(f"no file at {file}; give the path of a .{kind} file") from error
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise _unreadable(file, error) from error
+        yield found
+
+
+def _check_magic(file: Path, kind: str, magic: bytes) -> None:
+    if magic != MAGIC[kind]:
+        raise CaelabError(
+            f"{file} is no .{kind} file: expected it to begin with {MAGIC[kind]!r}, found {magic!r}; "
+            f"write it with numpy.save{'z' if kind == 'npz' else ''}"
+        )
 
 
 def _unreadable(file: Path, error: Exception) -> CaelabError:

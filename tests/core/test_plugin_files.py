@@ -130,7 +130,7 @@ def test_a_hook_names_those_who_answer_it_and_what_they_ask_for(capsys, alone):
     offering = [row["plugin"] for row in rows if row["hook"] == "register_regularizers"]
     assert offering[0] == "caelab/regularizers"
     assert offering[-1] == str(alone / "my_regularizer.py")
-    assert [row["plugin"] for row in rows if row["hook"] == "register_commands"] == ["nobody"]
+    assert [row["plugin"] for row in rows if row["hook"] == "register_commands"] == ["caelab/analyses"]
 
 
 def test_the_order_listed_is_the_order_of_a_run(capsys):
