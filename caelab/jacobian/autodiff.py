@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from caelab.jacobian.memory import pieces, refuse_beyond
+from caelab.jacobian.convolutions import narrow_ones_by_matrix_product
+from caelab.jacobian.memory import MEBIBYTE, pieces, refuse_beyond
 
 Encode = Callable[[Tensor], Tensor]
+LARGEST_BLOCK = 256 * MEBIBYTE  # more at once is slower: fresh memory costs more than another pass
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,14 @@ class Autodiff:
             for block in blocks:
                 compute = partial(_squared_rows, self.encode, block)
                 inputs = self.inputs[part]
-                found = checkpoint(compute, inputs, use_reentrant=False) if wanted else compute(inputs)
-                norms = norms.index_add(0, part, cast(Tensor, found))
+                if wanted and (len(part), len(blocks)) == (len(self.inputs), 1):
+                    found = compute(inputs)  # all at once fits, so nothing need be computed again
+                elif wanted:
+                    found = checkpoint(compute, inputs, use_reentrant=False)
+                else:
+                    with narrow_ones_by_matrix_product(self.encode):
+                        found = compute(inputs)
+                norms = norms.index_add(0, part, found)
         return norms
 
     def dense(self, budget: int) -> Tensor:
@@ -90,6 +98,8 @@ class Autodiff:
         """Indices of the examples that are computed at once, with the ranges of rows, each one backward pass."""
         code, count = self.code_width(), len(self.inputs)
         each = bytes_per_row(self.encode, self.inputs[:1], wanted)
+        if self.inputs.device.type == "cpu":
+            budget = min(budget, max(each, LARGEST_BLOCK))
         examples = pieces("one row of one example's Jacobian", count, each, budget)
         rows = pieces("one row of the Jacobian", code, each * examples, budget)
         blocks = [(first, min(first + rows, code)) for first in range(0, code, rows)]

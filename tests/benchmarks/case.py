@@ -58,14 +58,12 @@ class Case:
         aim: the bound, or None for a number that is only shown.
         measure: computes the number.
         unit: of the number, where there is no aim.
-        where: devices on which it means something.
     """
 
     what: str
     aim: Aim | None
     measure: Callable[[Bench], Spread]
     unit: str = ""
-    where: tuple[str, ...] = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tests.benchmarks.case import Bench, Case, at_least, at_most
 from tests.benchmarks.measure import Spread
 from tests.benchmarks.models import fresh, quietly, random_inputs, trained
 
-EXAMPLES = 64  # of ours; the peers get few, and their time per example is what counts
+EXAMPLES = 128  # of ours; the peers get few, and their time per example is what counts
 PEERS = 2
 SPECTRA = {(784, 1000): 1.5, (784, 500): 2.5, (3072, 1000): 8}
 TANGENTS = {("fast", 10): 25, ("fast", 30): 15, ("strict", 10): 10, ("strict", 30): 7}

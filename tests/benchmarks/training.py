@@ -20,7 +20,6 @@ from tests.benchmarks.peers import (
 
 DEEP = (1000, 1000, 500)
 BOTTLENECK = (1000, 500, 30)
-MIX = {"weight-decay": {"weight": 0.01}, "contractive": {"weight": 1.0}}
 
 
 def cases() -> list[Case]:
