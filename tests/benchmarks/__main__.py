@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -64,7 +63,8 @@ def write(sections: Sequence[tuple[str, Sequence[Row]]], out: Path, bench: Bench
     """``benchmarks.md`` and ``images/growth.png``; on a GPU ``benchmarks-cuda.md`` alone."""
     name = "benchmarks.md" if bench.device == "cpu" else f"benchmarks-{bench.device}.md"
     (out / "images").mkdir(parents=True, exist_ok=True)
-    command = " ".join(["python -m tests.benchmarks", *sys.argv[1:]])
+    options = ["--quick"] * bench.quick + ["--device cuda"] * (bench.device == "cuda")
+    command = " ".join(["python -m tests.benchmarks", *options])
     with written_aside(out / name) as partial:
         partial.write_text(page(sections, command, bench.device) + "\n", encoding="utf-8")
     if bench.device == "cpu":

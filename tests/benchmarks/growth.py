@@ -94,7 +94,7 @@ def draw(grown: pd.DataFrame) -> Figure:
         place.set_xlabel({"batch": "examples at once", "examples": "examples, 16 at once"}.get(axis, axis))
     axes[0, 0].set_ylabel("time (s)")
     axes[1, 0].set_ylabel("extra memory (MiB)")
-    axes[0, 0].legend()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(WAYS))
     return figure
 
 

@@ -60,8 +60,9 @@ chooses, and takes the hand-written objective where the model fits.
 
 ![Time and memory against units, inputs, batch and examples](images/growth.png)
 
-Time on one core and peak memory of a process of its own. Broken lines are `vmap(jacrev)`, which holds every
-Jacobian of the batch at once.
+Time on one core, and peak memory beyond model and inputs, in a process of its own; one sigmoid layer, starting from 500
+units, 784 inputs and 16 examples. The broken line is `vmap(jacrev)` with the squared norms alone, which holds every
+Jacobian of the batch at once; the spectrum holds one Gram matrix at a time.
 """
 
 
