@@ -51,7 +51,7 @@ class Effort:
     turn: float = 0.05
 
 
-QUICK = Effort(seconds=1.5, least=2, most=15, turn=0.03)
+QUICK = Effort(seconds=0.8, least=2, most=11, turn=0.02)
 
 
 def time_ratio(slow: Work, fast: Work, effort: Effort, clock: Clock = time.process_time) -> Spread:
