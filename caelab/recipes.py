@@ -73,9 +73,9 @@ RECIPES = {
     ),
     "cae-h": _regularized(
         "higher-order contractive auto-encoder, CAE+H (Rifai et al. 2011, ECML)",
-        {"higher-order-contractive.weight": [0.1, 0.5, 1.0]},
+        {"higher-order-contractive.weight": [5, 20, 50, 200]},
         contractive={"weight": 2.0},
-        **{"higher-order-contractive": {"weight": 0.5, "sigma": 0.1, "samples": 4}},
+        **{"higher-order-contractive": {"weight": 50.0, "sigma": 0.1, "samples": 4}},
     ),
     "rbm": Recipe(
         "restricted Boltzmann machine, binary units, contrastive divergence",

@@ -80,7 +80,7 @@ class EpochProgress:
     @hookimpl
     def after_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """One line, or one step of the bar, per epoch."""
-        self.steps.step(f"epoch {epoch}, validation reconstruction {metrics['valid_reconstruction']:.2f}")
+        self.steps.step(f"epoch {epoch}, validation reconstruction {metrics['valid_reconstruction']:.4g}")
 
 
 def table_of(title: str, columns: list[str], rows: list[list[Any]]) -> Table:

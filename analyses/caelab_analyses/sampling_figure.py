@@ -32,7 +32,7 @@ def plane(shown: pd.DataFrame) -> Figure:
     width = PAGE_WIDTH if len(looks) > 1 else COLUMN_WIDTH
     side = min(width / len(looks), 2.6)
     figure = Figure(figsize=(width, (side + 0.2) * len(samplers)), layout="constrained")
-    grid: Any = figure.subplots(len(samplers), len(looks), squeeze=False, sharex=True, sharey=True)
+    grid: Any = figure.subplots(len(samplers), len(looks), squeeze=False, sharex="col", sharey="col")
     for column, (model, style) in enumerate(looks.items()):
         for line, sampler in enumerate(samplers):
             rows = shown[shown["model"] == model]

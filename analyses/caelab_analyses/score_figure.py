@@ -36,7 +36,7 @@ def plane_figure(table: pd.DataFrame) -> Figure:
     blocks = -(-len(models) // columns)
     width = PAGE_WIDTH if columns > 1 else COLUMN_WIDTH
     figure = Figure(figsize=(width, (2 * width / columns + 0.3) * blocks), layout="constrained")
-    grid: Any = figure.subplots(2 * blocks, columns, squeeze=False, sharex=True, sharey=True)
+    grid: Any = figure.subplots(2 * blocks, columns, squeeze=False, sharex="col", sharey="col")
     for axes in grid.flat:
         axes.set_axis_off()
     for number, (model, style) in enumerate(look(models).items()):
@@ -56,7 +56,8 @@ def arrows(axes: Axes, rows: pd.DataFrame, style: Look) -> None:
     near = near[thinned(near, points)]
     for name, color, width in (("true", "0.55", 0.008), ("learned", style.color, 0.004)):
         axes.quiver(near["x"], near["y"], *unit_capped(near, name), color=color, width=width, scale=26, zorder=3)
-    axes.set_title(f"{display_name(str(rows['model'].iloc[0]))}: median cosine {valid['cosine'].median():.2f}")
+    cosine, blurred = valid["cosine"].median(), valid["blurred cosine"].median()
+    axes.set_title(f"{display_name(str(rows['model'].iloc[0]))}\ncosine {cosine:.2f}, blurred {blurred:.2f}")
     axes.set(xlabel="$x_1$ (input units)", ylabel="$x_2$ (input units)", aspect="equal")
     axes.grid(visible=False)
 

@@ -36,11 +36,16 @@ def twin_figure(table: pd.DataFrame) -> Figure:
     lines(grid[1, 0], one, "singular value of J_r", "rank", "mean singular value of $J_r$")
     lines(grid[1, 1], one, "singular value of J_f", "rank", "mean singular value of $J_f$")
     lines(grid[1, 2], one, "contraction of r", "radius $r$ (input units)", "contraction ratio of $r$")
-    titles = ("$F = r(x) - x$: distance", "$F$: cosine", "penalty gradients", "", "", "")
+    titles = (
+        "$F = r(x) - x$: distance",
+        "$F$: cosine",
+        "penalty gradients",
+        "spectrum of $r$",
+        "spectrum of $f$",
+        "contraction of $r$",
+    )
     for axes, title in zip(grid.flat, titles, strict=True):
-        axes.set_title(title if not title.startswith("penalty") else f"{title}, σ = {middle:g}")
-    for axes in grid[1]:
-        axes.set_title(f"σ = {middle:g}")
+        axes.set_title(title if title.startswith("$F") else f"{title}, σ = {middle:g}")
     legend_below(figure, grid[1, 0], 4)
     return figure
 

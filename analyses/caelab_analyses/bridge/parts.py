@@ -155,10 +155,15 @@ def transition(table: pd.DataFrame) -> str:
 
 def curvature(table: pd.DataFrame) -> str:
     """Of ``higher_order``."""
+    of = {str(model): load_analysis("higher_order").summarise(rows) for model, rows in table.groupby("model")}
+    changes = [
+        f"{of['cae-h'][column] / of['cae'][column] - 1:+.0%} {place}"
+        for place, column in (("along", "curvature along tangents"), ("across", "curvature across tangents"))
+    ]
     return (
         "Curvature of the code over its slope, along the leading tangents: "
         f"{per_model(table, 'higher_order', 'curvature along tangents')}; across them: "
-        f"{per_model(table, 'higher_order', 'curvature across tangents')}."
+        f"{per_model(table, 'higher_order', 'curvature across tangents')}. From CAE to CAE+H: {', '.join(changes)}."
     )
 
 
@@ -245,7 +250,7 @@ PARTS = (
             by_analysis(
                 "higher_order",
                 "What the higher-order penalty adds",
-                "CAE+H penalises changes of J_f as well: the code is flatter around the examples.",
+                "CAE+H penalises changes of J_f as well, to straighten the code around the examples.",
                 curvature,
             ),
         ],

@@ -61,7 +61,7 @@ class BridgeStudy:
         """The recipes on images, and the plain auto-encoder once more under squared error."""
         data: dict[str, Any] = {"dataset": {"kind": self.dataset}, "seed": self.seed}
         plain = [recipe_config(name, self._shorter(), **data) for name in ON_IMAGES]
-        return [*plain, recipe_config("ae", [*SQUARED, *self._shorter()], **{**data, "label": "ae-squared"})]
+        return [*plain, recipe_config("ae", [*SQUARED, *self._shorter()], **{**data, "label": "squared-error AE"})]
 
     def density_configs(self) -> list[RunConfig]:
         """A denoising auto-encoder on every density whose score is known; see docs/theory/score.md."""
