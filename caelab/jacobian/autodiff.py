@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from caelab.jacobian.blockwise import Blocks, Forgetful, own_leaves
 from caelab.jacobian.convolutions import narrow_ones_by_matrix_product
 from caelab.jacobian.memory import MEBIBYTE, pieces, refuse_beyond
 
@@ -24,7 +24,7 @@ class Autodiff:
 
     One pass forward serves all rows. As examples do not mix, the gradient of Σ_b f_j(x_b) holds row j of every
     example's Jacobian: a block of rows is one backward pass with as many one-hot cotangents (``torch.func.vmap`` over
-    ``vjp``, through ``is_grads_batched``), in which a convolution stays one convolution over rows·batch images.
+    ``torch.autograd.grad``), in which a convolution stays one convolution over rows·batch images.
     """
 
     encode: Encode
@@ -38,20 +38,19 @@ class Autodiff:
     def squared_norm(self, budget: int) -> Tensor:
         """‖J(x)‖_F², shape (batch,); each block of rows is squared, summed and forgotten."""
         wanted = self.parameters_want_gradient()
-        norms = torch.zeros(len(self.inputs), dtype=self.inputs.dtype, device=self.inputs.device)
-        for part, blocks in self._blocks(budget, wanted):
-            for block in blocks:
-                compute = partial(_squared_rows, self.encode, block)
-                inputs = self.inputs[part]
-                if wanted and (len(part), len(blocks)) == (len(self.inputs), 1):
-                    found = compute(inputs)  # all at once fits, so nothing need be computed again
-                elif wanted:
-                    found = checkpoint(compute, inputs, use_reentrant=False)
-                else:
-                    with narrow_ones_by_matrix_product(self.encode):
-                        found = compute(inputs)
-                norms = norms.index_add(0, part, found)
-        return norms
+        blocks = Blocks(partial(_squared_rows, self.encode), list(self._blocks(budget, wanted)))
+        if not wanted:
+            return blocks.values(self.inputs)
+        leaves = own_leaves(self.encode, self.inputs[:1])
+        if leaves is None:
+            return self._recorded(blocks, budget)
+        return cast(Tensor, Forgetful.apply(blocks, self.inputs, *leaves))  # type: ignore[no-untyped-call]
+
+    def _recorded(self, blocks: Blocks, budget: int) -> Tensor:
+        """With the whole record kept: of an encoder that cannot be differentiated in blocks."""
+        needed = bytes_per_row(self.encode, self.inputs[:1], True) * len(self.inputs) * self.code_width()
+        refuse_beyond("the Jacobian's record", needed, budget)
+        return blocks.values(self.inputs)
 
     def dense(self, budget: int) -> Tensor:
         """J, shape (batch, code, input)."""
@@ -127,7 +126,8 @@ def bytes_per_row(encode: Encode, example: Tensor, recorded: bool) -> int:
 
 
 def _squared_rows(encode: Encode, block: tuple[int, int], inputs: Tensor) -> Tensor:
-    rows = _rows(encode, block, inputs, torch.is_grad_enabled())
+    with narrow_ones_by_matrix_product(encode):
+        rows = _rows(encode, block, inputs, torch.is_grad_enabled())
     return rows.square().flatten(1).sum(dim=1)
 
 
@@ -148,7 +148,12 @@ def _pulled_back(encode: Encode, inputs: Tensor, cotangents: Any, recorded: bool
         point = inputs if inputs.requires_grad else inputs.detach().requires_grad_()
         code = encode(point).flatten(1)
         given = cotangents(code) if callable(cotangents) else cotangents
-        (found,) = torch.autograd.grad(
-            code, point, given, is_grads_batched=True, create_graph=recorded, materialize_grads=True
-        )
+
+        def pulled(one: Tensor) -> Tensor:
+            grads = torch.autograd.grad(
+                code, point, one, create_graph=recorded, retain_graph=True, materialize_grads=True
+            )
+            return grads[0]
+
+        found = torch.func.vmap(pulled)(given)  # is_grads_batched=True would run a convolution once for each row
     return found.flatten(2)
