@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, partial
-from importlib import import_module, util
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pluggy
 
 from caelab.errors import CaelabError, unknown_name
 from caelab.hookspecs import CatalogueHooks
+from caelab.loading import load_file
 
 log = logging.getLogger(__name__)
 
@@ -96,18 +96,7 @@ class Catalogue:
 
     def add_file(self, path: Path) -> None:
         """Use a plugin that is not installed: a Python file with ``register_*`` hooks."""
-        if not path.is_file():
-            raise CaelabError(f"no plugin file at {path}; give the path of a Python file")
-        spec = util.spec_from_file_location(f"caelab_file_{path.stem}", path)
-        if spec is None or spec.loader is None:
-            raise CaelabError(f"{path} is not a Python file; a plugin file ends in .py")
-        module = util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # dataclasses look their own module up
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            raise CaelabError(f"plugin file {path} fails to import: {type(error).__name__}: {error}") from error
-        self.add(str(path), module)
+        self.add(str(path), load_file(path))
         self.files.append(path)
 
     def _register(self, kind: str, provider: str, name: str, thing: Any) -> None:

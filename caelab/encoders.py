@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable
 from copy import deepcopy
-from importlib import import_module, util
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -16,6 +12,7 @@ from torch import Tensor, nn
 
 from caelab.config import make_config, merged
 from caelab.errors import CaelabError
+from caelab.loading import load_named
 from caelab.recipes import BASE
 from caelab.runs import Run, dataset_of, versions
 
@@ -37,12 +34,7 @@ def load_encoder(target: str) -> Callable[[Tensor], Tensor]:
     Raises:
         CaelabError: nothing is there, it cannot be imported, or it is no encoder.
     """
-    place, colon, attribute = target.rpartition(":")
-    if not colon:
-        raise CaelabError(f"expected package:attribute or file.py:attribute for the encoder, but {target!r} came")
-    found = getattr(_imported(place), attribute, None)
-    if found is None:
-        raise CaelabError(f"{place} has no {attribute!r}; name the encoder that it holds")
+    found = load_named(target, "encoder")
     if not isinstance(found, nn.Module) and callable(found) and not _needs_arguments(found):
         found = found()
     if not callable(found):
@@ -51,23 +43,6 @@ def load_encoder(target: str) -> Callable[[Tensor], Tensor]:
         found.eval()
     encode: Callable[[Tensor], Tensor] = getattr(found, "encode", found)
     return encode
-
-
-def _imported(place: str) -> ModuleType:
-    try:
-        return _from_file(Path(place)) if place.endswith(".py") else import_module(place)
-    except Exception as error:  # a user's file may fail in any way
-        raise CaelabError(f"the encoder's {place} cannot be imported: {type(error).__name__}: {error}") from error
-
-
-def _from_file(path: Path) -> ModuleType:
-    spec = util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise FileNotFoundError(f"no Python file at {path}")
-    module = util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def _needs_arguments(thing: Any) -> bool:

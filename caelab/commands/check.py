@@ -42,12 +42,11 @@ def reports_on(target: str, settings: Sequence[str], claims: str | None) -> list
     from caelab.config import parse_setting
 
     options = dict(map(parse_setting, settings))
-    path, colon, function = target.rpartition(":")
-    if colon and path.endswith(".py"):
+    if target.rpartition(":")[0].endswith(".py"):
+        from caelab.loading import load_named
         from caelab.testing import check_penalty
-        from caelab.testing.scripts import function_in
 
-        return [check_penalty(function_in(Path(path), function), claims, options=options, raises=False)]
+        return [check_penalty(load_named(target, "function"), claims, options=options, raises=False)]
     from caelab.testing.scripts import checked_offer, offers_of
 
     return [checked_offer(offer, options, claims) for offer in offers_of(target)]

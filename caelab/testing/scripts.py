@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from importlib import util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,24 +59,3 @@ def checked_offer(offer: Offer, options: Mapping[str, Any], claims: str | None) 
     if claims:
         raise CaelabError(f"expected no claim of the analysis {offer.name!r}, but {claims!r} came; leave --claims out")
     return check_analysis(offer.load(), options, name=offer.name, raises=False)
-
-
-def function_in(path: Path, name: str) -> Callable[..., Any]:
-    """A function of a Python file, which need not be a plugin.
-
-    Raises:
-        CaelabError: no such file or function, or the file fails to import.
-    """
-    spec = util.spec_from_file_location(path.stem, path)
-    if not path.is_file() or spec is None or spec.loader is None:
-        raise CaelabError(f"no Python file at {path}; give FILE.py:FUNCTION")
-    module = util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # a user's file may fail in any way
-        raise CaelabError(f"{path} fails to import: {type(error).__name__}: {error}") from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        functions = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise unknown_name(f"function of {path.name}", name, functions)
-    return function  # type: ignore[no-any-return]

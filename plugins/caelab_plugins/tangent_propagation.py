@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module, util
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from caelab import CaelabError, hookimpl, jacobian
+from caelab.loading import load_named
 from caelab.options import Weight
 
 Map = Callable[[Tensor], Tensor]
@@ -74,38 +73,6 @@ def shifts(inputs: Tensor) -> Tensor:
     return torch.stack(torch.gradient(images, dim=(-2, -1)), dim=1).reshape(len(inputs), 2, *inputs.shape[1:])
 
 
-def load_function(target: str) -> Map:
-    """The function at ``package.module:name`` or ``folder/file.py:name``.
-
-    Raises:
-        CaelabError: nothing callable is there, or it cannot be imported.
-    """
-    place, colon, name = target.rpartition(":")
-    if not colon:
-        raise CaelabError(
-            f"tangent-propagation.tangents expects module:function or FILE.py:function, but {target!r} came"
-        )
-    try:
-        found = getattr(_imported(place), name, None)
-    except Exception as error:  # a user's file may fail in any way
-        raise CaelabError(f"the tangents' {place} cannot be imported: {type(error).__name__}: {error}") from error
-    if not callable(found):
-        raise CaelabError(f"{place} has no function {name!r}; name one that maps a batch to its tangents")
-    function: Map = found
-    return function
-
-
-def _imported(place: str) -> Any:
-    if not place.endswith(".py"):
-        return import_module(place)
-    spec = util.spec_from_file_location(Path(place).stem, place)
-    if spec is None or spec.loader is None or not Path(place).is_file():
-        raise FileNotFoundError(f"no Python file at {place}")
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @dataclass(eq=False)
 class TangentPropagation:
     """Adds λ · mean over examples of Σ_k ‖J_f(x) u_k‖², f the encoder, x clean, u_k given (Simard et al. 1992, NIPS).
@@ -120,7 +87,7 @@ class TangentPropagation:
     tangents: str
 
     def __post_init__(self) -> None:
-        self.tangents_of = load_function(self.tangents)
+        self.tangents_of: Map = load_named(self.tangents, "function of tangents")
 
     @hookimpl
     def penalty_terms(self, model: Any, clean: Tensor) -> dict[str, Tensor]:

@@ -79,7 +79,7 @@ def test_a_plugin_file_is_used_without_installing(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
-    [("none.py", None, "no plugin file"), ("bad.py", "1/0", "ZeroDivisionError"), ("bad.txt", "", "ends in .py")],
+    [("none.py", None, "no Python file"), ("bad.py", "1/0", "ZeroDivisionError"), ("bad.txt", "", "ends in .py")],
 )
 def test_a_file_that_is_no_plugin_is_refused(name, text, sentence, tmp_path):
     file = tmp_path / name

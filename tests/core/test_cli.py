@@ -39,7 +39,7 @@ def test_help_and_mistakes_import_no_torch(words):
         (["train", "cae", "--set", "contractve.weight=1"], "did you mean 'contractive.weight'"),
         (["train", "cae", "--dataset", "mnist5"], "did you mean 'mnist5k'?"),
         (["train", "cae", "--dataset", "idx:/nowhere"], "/nowhere"),
-        (["train", "cae", "--plugin", "/nowhere.py"], "no plugin file at /nowhere.py"),
+        (["train", "cae", "--plugin", "/nowhere.py"], "no Python file at /nowhere.py"),
         (["train", "--config", "/nowhere.yaml"], "no config file at /nowhere.yaml"),
         (["compare", "cae", "caee"], "unknown recipe 'caee'"),
         (["compare", "ae", "--grid", "contractive.weight=1,2"], "has the setting 'contractive.weight'"),

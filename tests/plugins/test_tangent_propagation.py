@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from caelab import CaelabError, jacobian
-from caelab_plugins.tangent_propagation import TangentPropagation, load_function, shifts, tangent_propagation
+from caelab_plugins.tangent_propagation import TangentPropagation, shifts, tangent_propagation
 from tests.plugins import references
 
 ACTIVATIONS = ["sigmoid", "tanh", "softplus", "relu", "identity"]
@@ -166,17 +166,20 @@ def test_the_tangents_are_not_trained(trained, batch):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("shifts", "module:function or FILE.py:function, but 'shifts' came"),
+        ("shifts", "package.module:NAME or FILE.py:NAME for the function of tangents, but 'shifts' came"),
         ("no_such_module:f", "no_such_module cannot be imported: ModuleNotFoundError"),
         ("no/such/file.py:f", "no Python file at no/such/file.py"),
-        ("caelab_plugins.tangent_propagation:shift", "has no function 'shift'"),
-        ("{file}:ten", "has no function 'ten'"),
-        ("{file}:nine", "has no function 'nine'"),
+        (
+            "caelab_plugins.tangent_propagation:shift",
+            "unknown function of tangents of .* 'shift'; did you mean 'shifts'",
+        ),
+        ("{file}:ten", "unknown function of tangents of .* 'ten'"),
+        ("{file}:nine", "unknown function of tangents of .* 'nine'"),
     ],
 )
 def test_a_function_that_is_not_there_is_refused(target, message, function_file):
     with pytest.raises(CaelabError, match=message):
-        load_function(target.format(file=function_file))
+        TangentPropagation(weight=1.0, tangents=target.format(file=function_file))
 
 
 def test_something_that_is_no_tensor_is_refused(trained, batch):

@@ -113,7 +113,7 @@ def test_a_function_of_a_script_is_checked(check, written):
         (["contractive", "--set", "weight=-1"], "contractive.weight: "),
         (["contractive", "--claims", "weight decoy"], "unknown claim 'weight decoy'; did you mean 'weight decay'?"),
         (["jacobian_norm", "--claims", "weight decay"], "expected no claim of the analysis 'jacobian_norm'"),
-        (["/nowhere.py"], "no plugin file at /nowhere.py"),
+        (["/nowhere.py"], "no Python file at /nowhere.py"),
         (["/nowhere.py:loss"], "no Python file at /nowhere.py"),
         ([], "Missing argument"),
     ],
@@ -130,7 +130,7 @@ def test_wrong_use_ends_in_one_sentence_and_status_2(check, words, sentence):
 def test_a_file_without_plugins_and_a_missing_function_are_told(check, written):
     path = written(SCRIPT)
     assert "offers no regularizer and no analysis; add register_regularizers" in check(path)[2]
-    assert "unknown function of mine.py 'lsos'; did you mean 'loss'?" in check(f"{path}:lsos")[2]
+    assert f"unknown function of {path} 'lsos'; did you mean 'loss'?" in check(f"{path}:lsos")[2]
     assert "fails to import: ZeroDivisionError" in check(f"{written('1 / 0', 'bad.py')}:loss")[2]
 
 
