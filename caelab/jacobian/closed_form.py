@@ -12,6 +12,14 @@ from caelab.jacobian.structure import Layer
 
 Map = Callable[[Tensor], Tensor]
 
+COLUMNS = 4096  # summed at a stretch: `vector_norm` adds one after the other, and its rounding grows with the row
+
+
+def squared_row_norms(weight: Tensor) -> Tensor:
+    """Σ_i W_ji², shape (code,), without a matrix of the squares, which would cost more time than the sum."""
+    pieces = torch.split(weight, COLUMNS, dim=1)
+    return torch.stack([torch.linalg.vector_norm(piece, dim=1).square_() for piece in pieces]).sum(dim=0)
+
 
 class SquaredNorm(torch.autograd.Function):
     """‖diag(s') W‖_F² = Σ_j s'_j² n_j with n_j = Σ_i W_ji², per example, its gradient written out.
@@ -38,7 +46,7 @@ class SquaredNorm(torch.autograd.Function):
             bend_of: ds'/dt as a function of t.
         """
         slope = slope_of(t)
-        squared_rows = torch.linalg.vecdot(weight, weight)  # (code,)
+        squared_rows = squared_row_norms(weight)
         ctx.maps = slope_of, bend_of
         ctx.save_for_backward(t, weight, slope, squared_rows)
         norms: Tensor = slope.square() @ squared_rows

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from caelab.jacobian.closed_form import squared_row_norms
 from caelab.models.layers import TiedLinear
 from caelab.models.reconstruction import cross_entropy
 
@@ -50,7 +51,7 @@ class TiedObjective(torch.autograd.Function):
         logits = torch.addmm(visible_bias, h, weight)
         error = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(dim=1)
         y = logits.sigmoid_()
-        squared_rows = torch.linalg.vecdot(weight, weight)  # (code,)
+        squared_rows = squared_row_norms(weight)
         squared_slope = (h * (1 - h)).square_()
         ctx.save_for_backward(x, weight, bias, visible_bias, h, y, squared_rows, squared_slope)
         return error, squared_slope @ squared_rows, h, y
@@ -67,13 +68,12 @@ class TiedObjective(torch.autograd.Function):
             da.add_(dy * y * (1 - y))
         dz = da @ weight.T if dh is None else torch.addmm(dh, da, weight.T)
         dz.mul_(h * (1 - h))
-        dw = None
-        if g is not None:
-            weighted = squared_slope * g[:, None]
+        weighted = None if g is None else squared_slope * g[:, None]
+        if weighted is not None:
             dz.add_(torch.addcmul(weighted, weighted, h, value=-2).mul_(squared_rows), alpha=2)
-            dw = weight * weighted.sum(dim=0).mul_(2)[:, None]
-        left, right = torch.cat([h, dz]), torch.cat([da, x])  # (2 batch, code), (2 batch, input)
-        dw = left.T @ right if dw is None else dw.addmm_(left.T, right)
+        dw = torch.cat([h, dz]).T @ torch.cat([da, x])  # (code, 2 batch) by (2 batch, input)
+        if weighted is not None:
+            dw.addcmul_(weight, weighted.sum(dim=0)[:, None], value=2)
         return None, dw, dz.sum(dim=0), da.sum(dim=0)
 
 
