@@ -85,7 +85,7 @@ def expansion(model: Any, kind: str, inputs: Tensor) -> Expansion | None:
         inputs: x, shape (batch, input).
     """
     outputs, loss = output_map(kind, model), LOSSES[kind]
-    layers = find_layers(outputs, inputs.shape[1])
+    layers = find_layers(outputs, inputs.shape[1:])
     if layers and len(layers) == 2:
         squares, traces = of_two_layers(layers[0], layers[1], inputs)
     elif inputs.shape[1] <= WIDEST:

@@ -101,7 +101,7 @@ def curvature(encode: Encode, inputs: Tensor, directions: Tensor, radius: float)
         directions: u, of length 1, shape (batch, count, d).
         radius: r ≥ 0.
     """
-    layers = find_layers(encode, inputs.shape[1])
+    layers = find_layers(encode, inputs.shape[1:])
     if layers is not None and len(layers) == 1:
         return _of_layer(layers[0], inputs, directions, radius)
     step = radius or STEP * float(inputs.norm(dim=1).mean().clamp(min=1e-6))

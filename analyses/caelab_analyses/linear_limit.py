@@ -117,7 +117,7 @@ def one_layer(run: Run, inputs: Tensor) -> OneLayer:
     Raises:
         NotApplicable: it is something else, or has no linear limit.
     """
-    layers = find_layers(double_encoder(run), inputs[0].numel())
+    layers = find_layers(double_encoder(run), inputs.shape[1:])
     if layers is None or len(layers) != 1:
         raise NotApplicable(
             "linear_limit needs an encoder of one affine layer and an elementwise activation, "

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from caelab.jacobian.blockwise import Blocks, Forgetful, own_leaves
 from caelab.jacobian.convolutions import narrow_ones_by_matrix_product
-from caelab.jacobian.memory import MEBIBYTE, pieces, refuse_beyond
+from caelab.jacobian.memory import MEBIBYTE, handful, pieces, refuse_beyond
 
 Encode = Callable[[Tensor], Tensor]
 LARGEST_BLOCK = 256 * MEBIBYTE  # more at once is slower: fresh memory costs more than another pass
@@ -41,7 +41,7 @@ class Autodiff:
         blocks = Blocks(partial(_squared_rows, self.encode), list(self._blocks(budget, wanted)))
         if not wanted:
             return blocks.values(self.inputs)
-        leaves = own_leaves(self.encode, self.inputs[:1])
+        leaves = own_leaves(self.encode, [self.inputs[part] for part, _ in blocks.parts])
         if leaves is None:
             return self._recorded(blocks, budget)
         return cast(Tensor, Forgetful.apply(blocks, self.inputs, *leaves))  # type: ignore[no-untyped-call]
@@ -91,7 +91,8 @@ class Autodiff:
         """Whether autograd records and something inside asks for a gradient."""
         if not torch.is_grad_enabled():
             return False
-        return self.inputs.requires_grad or bool(self.encode(self.inputs[:1].detach()).requires_grad)
+        pieces_of_inputs = torch.split(self.inputs.detach(), handful(self.inputs))  # examples may go different ways
+        return self.inputs.requires_grad or any(self.encode(piece).requires_grad for piece in pieces_of_inputs)
 
     def _blocks(self, budget: int, wanted: bool) -> Iterator[tuple[Tensor, list[tuple[int, int]]]]:
         """Indices of the examples that are computed at once, with the ranges of rows, each one backward pass."""

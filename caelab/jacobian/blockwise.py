@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,18 +103,24 @@ def _sum(first: Tensor | None, second: Tensor | None) -> Tensor | None:
     return second if first is None else first if second is None else first + second
 
 
-def own_leaves(encode: Callable[[Tensor], Tensor], example: Tensor) -> list[Tensor] | None:
+def own_leaves(encode: Callable[[Tensor], Tensor], parts: Iterable[Tensor]) -> list[Tensor] | None:
     """The tensors that an encoder's gradient ends in, or nothing where it holds a record made elsewhere.
 
     Such a record, as of a weight computed once before, would be gone when a block is differentiated on its own.
+
+    Args:
+        encode: the encoder.
+        parts: all inputs, as many at once as may be: which tensors matter may depend on the example.
     """
-    with torch.enable_grad():
-        codes = [encode(example.detach()) for _ in range(2)]
-    first, second = (dict.fromkeys(reached(code.grad_fn)) for code in codes)
-    shared = [node for node in first if node in second]
-    if not all(hasattr(node, "variable") for node in shared):
+    leaves: dict[Any, None] = {}
+    for inputs in parts:
+        with torch.enable_grad():
+            codes = [encode(inputs.detach()) for _ in range(2)]
+        first, second = (dict.fromkeys(reached(code.grad_fn)) for code in codes)
+        leaves |= {node: None for node in first if node in second}
+    if not all(hasattr(node, "variable") for node in leaves):
         return None
-    return [node.variable for node in shared]
+    return [node.variable for node in leaves]
 
 
 def reached(node: Any) -> Iterator[Any]:

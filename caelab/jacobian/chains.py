@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from caelab.jacobian import closed_form
 from caelab.jacobian.active_sets import squared_norm_of_active
+from caelab.jacobian.elementwise import RELU
 from caelab.jacobian.memory import pieces, refuse_beyond
 from caelab.jacobian.recorded import recorded_inputs
 from caelab.jacobian.structure import Layer
@@ -69,7 +70,7 @@ class Chain:
         """
         if len(self.layers) == 1:
             return closed_form.squared_norm(self.layers[0], self.inputs, self.outputs)
-        if not torch.is_grad_enabled() and all(layer.activation.name == "relu" for layer in self.layers):
+        if not torch.is_grad_enabled() and all(layer.activation is RELU for layer in self.layers):
             return squared_norm_of_active([layer.weight for layer in self.layers], self.slopes())
         split = cheapest_split(self.widths)
         count = len(self.inputs)

@@ -74,6 +74,8 @@ def squared_norm(layer: Layer, inputs: Tensor, outputs: Tensor | None = None) ->
         outputs: h, where it is known already; its gradient then flows on through it, with everything else that does.
     """
     of_output = layer.activation.of_output
+    if layer.activation.learns:  # the gradient that is written out knows of W, b and x alone
+        return slopes(layer, inputs, outputs).square() @ layer.weight.square().sum(dim=1)
     if of_output is None:
         maps = (layer.activation.derivative, layer.activation.second_derivative)
         norms = SquaredNorm.apply(layer.affine(inputs), layer.weight, *maps)  # type: ignore[no-untyped-call]

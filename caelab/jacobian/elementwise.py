@@ -25,6 +25,7 @@ class Elementwise:
         second_derivative: s''(z).
         of_output: s' as a function of h and its derivative by h, where h determines them; so the slopes of a
             sigmoid cost no second pass through the layer.
+        learns: whether s has parameters of its own that want a gradient.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Elementwise:
     derivative: Map
     second_derivative: Map
     of_output: tuple[Map, Map] | None = None
+    learns: bool = False
 
     def __call__(self, z: Tensor) -> Tensor:
         """h = s(z)."""
@@ -39,8 +41,8 @@ class Elementwise:
 
     def then(self, after: Elementwise) -> Elementwise:
         """The composition after∘self, its derivatives by the chain rule."""
-        if self.name == "identity" or after.name == "identity":
-            return self if after.name == "identity" else after
+        if self is IDENTITY or after is IDENTITY:
+            return self if after is IDENTITY else after
 
         def derivative(z: Tensor) -> Tensor:
             return after.derivative(self.function(z)) * self.derivative(z)
@@ -50,7 +52,8 @@ class Elementwise:
             return after.second_derivative(h) * slope.square() + after.derivative(h) * self.second_derivative(z)
 
         name = f"{after.name}∘{self.name}"
-        return Elementwise(name, lambda z: after.function(self.function(z)), derivative, second_derivative)
+        function: Map = lambda z: after.function(self.function(z))  # noqa: E731
+        return Elementwise(name, function, derivative, second_derivative, learns=self.learns or after.learns)
 
 
 @runtime_checkable
@@ -165,8 +168,10 @@ def elementwise_of(module: nn.Module) -> Elementwise | None:
         return GELU
     if kind in OTHERS and not getattr(module, "inplace", False):
         return from_function(_name(module), module)
-    if isinstance(module, ElementwiseLayer):
-        return Elementwise(_name(module), module, module.derivative, derivative_of(module.derivative))
+    if isinstance(module, ElementwiseLayer) and callable(getattr(kind, "derivative", None)):
+        learns = any(parameter.requires_grad for parameter in module.parameters())
+        second = derivative_of(module.derivative)
+        return Elementwise(_name(module), module, module.derivative, second, learns=learns)
     return None
 
 

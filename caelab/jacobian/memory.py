@@ -13,6 +13,12 @@ log = logging.getLogger(__name__)
 
 SHARE_OF_FREE = 0.25
 MEBIBYTE = 2**20
+MOST_TRIED, ENTRIES_TRIED = 8, 2**18
+
+
+def handful(inputs: torch.Tensor) -> int:
+    """How many examples something is tried out on: few where they are large."""
+    return max(2, min(MOST_TRIED, ENTRIES_TRIED // max(1, inputs[0].numel())))
 
 
 def budget_in_bytes(asked: int | None, device: torch.device) -> int:
@@ -22,6 +28,8 @@ def budget_in_bytes(asked: int | None, device: torch.device) -> int:
         CaelabError: a budget that is not above 0.
     """
     if asked is not None:
+        if isinstance(asked, bool) or not isinstance(asked, int | float):
+            raise CaelabError(f"expected a memory budget as a number of bytes, but {asked!r} came")
         if asked <= 0:
             raise CaelabError(f"expected a memory budget above 0 bytes, but {asked} came; leave it out for a default")
         return int(asked)
@@ -46,7 +54,10 @@ def pieces(what: str, count: int, bytes_each: int, budget: int) -> int:
         )
     most = max(1, min(count, budget // max(bytes_each, 1)))
     rounds = -(-count // most)
-    log.debug("%s: %d parts of %.1f MiB, %d at once, %d rounds", what, count, bytes_each / MEBIBYTE, most, rounds)
+    log.debug(
+        "%s: %d times %.3g MiB in a budget of %.3g MiB, %d at once, %d rounds",
+        what, count, bytes_each / MEBIBYTE, budget / MEBIBYTE, most, rounds,
+    )  # fmt: skip
     return -(-count // rounds)
 
 

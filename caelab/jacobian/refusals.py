@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,11 +14,13 @@ DROPOUT = nn.modules.dropout._DropoutNd
 
 
 def refuse_inputs(inputs: Any) -> None:
-    """Refuse what is no batch of floating-point examples.
+    """Refuse what is no batch of floating-point examples, and a mode in which nothing can be differentiated.
 
     Raises:
-        CaelabError: not a tensor, integers, or no examples.
+        CaelabError: not a tensor, integers, or no examples; or torch's inference mode is on.
     """
+    if torch.is_inference_mode_enabled():
+        raise CaelabError("in torch.inference_mode() nothing can be differentiated; use torch.no_grad() instead")
     if not isinstance(inputs, Tensor):
         raise CaelabError(f"expected inputs as a tensor (batch, *input), but {type(inputs).__name__} came; convert it")
     if not inputs.is_floating_point():
@@ -42,46 +43,21 @@ def refuse_modules(encode: Any) -> None:
     if not isinstance(encode, nn.Module):
         return
     for name, module in encode.named_modules():
-        where = f"{name or 'the encoder'} ({type(module).__name__})"
-        if isinstance(module, BATCH_NORM) and (module.training or module.running_mean is None):
-            raise CaelabError(
-                f"{where} normalises by the batch, so no Jacobian per example exists; call .eval() on it, "
-                "or use nn.LayerNorm or nn.GroupNorm instead"
-            )
-        if isinstance(module, DROPOUT) and module.training and module.p > 0:
-            raise CaelabError(
-                f"{where} drops units at random, so the Jacobian would change with every call; call .eval() on it, "
-                "or corrupt the input with a plugin instead"
-            )
+        refuse_module(module, name or "the encoder")
 
 
-@torch.no_grad()
-def refuse_mixing(encode: Callable[[Tensor], Tensor], inputs: Tensor) -> None:
-    """Refuse a map whose output at one example depends on the others, or on chance, seen in two passes.
-
-    Both passes hold the same first example; the second example differs.
-
-    Raises:
-        CaelabError: the first example's outputs differ, or the output has no batch axis or is not floating-point.
-    """
-    name = name_of(encode)
-    pair = torch.stack([inputs[0], inputs[-1]]) if len(inputs) > 1 else torch.cat([inputs, inputs])
-    first = encode(pair)
-    if not isinstance(first, Tensor) or first.ndim < 2 or len(first) != len(pair):
-        shape = tuple(first.shape) if isinstance(first, Tensor) else type(first).__name__
+def refuse_module(module: nn.Module, name: str = "a layer") -> None:
+    """Refuse one module, as ``refuse_modules`` does."""
+    where = f"{name} ({type(module).__name__})"
+    if isinstance(module, BATCH_NORM) and (module.training or module.running_mean is None):
         raise CaelabError(
-            f"{name} maps inputs {tuple(pair.shape)} to {shape}; expected an output (batch, *code), example by example"
+            f"{where} normalises by the batch, so no Jacobian per example exists; call .eval() on it, "
+            "or use nn.LayerNorm or nn.GroupNorm instead"
         )
-    if not first.is_floating_point():
-        raise CaelabError(f"{name} returns {first.dtype}, which has no derivative; return floating-point codes")
-    other = torch.stack([pair[0], 1 - 2 * pair[1]])
-    if not torch.equal(encode(other)[0], first[0]):
-        reason = (
-            "depends on chance" if not torch.equal(encode(pair), first) else "depends on the batch's other examples"
-        )
+    if isinstance(module, DROPOUT) and module.training and module.p > 0:
         raise CaelabError(
-            f"the output of {name} at one example {reason}, so no Jacobian per example exists; call .eval(), "
-            "or find the layer that normalises over the batch or draws numbers"
+            f"{where} drops units at random, so the Jacobian would change with every call; call .eval() on it, "
+            "or corrupt the input with a plugin instead"
         )
 
 
@@ -98,6 +74,18 @@ def refuse_untrainable(encode: Any) -> None:
             f"a gradient with respect to the parameters of {name_of(encode)} was asked for, but {state}; "
             "set requires_grad_(True), or ask without gradients=True"
         )
+
+
+def refuse_no_gradient(encode: Any) -> None:
+    """Refuse to promise a gradient of a function whose output has none.
+
+    Raises:
+        CaelabError: always.
+    """
+    raise CaelabError(
+        f"a gradient with respect to the parameters of {name_of(encode)} was asked for, but its output depends on no "
+        "tensor that requires one; set requires_grad_(True), or ask without gradients=True"
+    )
 
 
 def name_of(encode: Any) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from caelab.errors import CaelabError
-from caelab.jacobian import refusals, spectra
+from caelab.jacobian import probes, refusals, spectra
 from caelab.jacobian.autodiff import Autodiff
 from caelab.jacobian.chains import Chain
 from caelab.jacobian.elementwise import IDENTITY
@@ -43,6 +42,7 @@ class Jacobian:
         self.encode = encode
         self.inputs = inputs
         self.outputs = outputs
+        self._ways: dict[bool, Chain | Autodiff] = {}
         self.memory_budget = memory_budget
         self.gradients = gradients
         self.known_squared_norm = known_squared_norm
@@ -55,22 +55,40 @@ class Jacobian:
         """How it is computed: closed form, layer by layer, autodiff; after an estimate, that."""
         return f"estimate ({self.way.method})" if self.standard_error is not None else self.way.method
 
-    @cached_property
+    @property
     def way(self) -> Chain | Autodiff:
-        """The cheapest exact way, chosen by looking at the module.
+        """The cheapest exact way, chosen by looking at the module, and by trying it out.
+
+        Found once where autograd records and once where it does not: a weight that is computed from others, as a tied
+        one, has a history only there.
 
         Raises:
             CaelabError: there is no Jacobian per example, or no parameter to take a gradient.
         """
+        recorded = torch.is_grad_enabled()
+        if recorded not in self._ways:
+            self._ways[recorded] = self._found_way()
+        return self._ways[recorded]
+
+    def _found_way(self) -> Chain | Autodiff:
         refusals.refuse_inputs(self.inputs)
         refusals.refuse_modules(self.encode)
         if self.gradients:
             refusals.refuse_untrainable(self.encode)
-        layers = find_layers(self.encode, self.inputs[0].numel())
-        if layers is not None:
-            return Chain(layers, self.inputs.flatten(1), self.outputs)
-        refusals.refuse_mixing(self.encode, self.inputs)
-        return Autodiff(self.encode, self.inputs)
+        layers = find_layers(self.encode, self.inputs.shape[1:])
+        if layers is not None and isinstance(self.encode, nn.Module):
+            probes.refuse_false_claims(self.encode, layers, self.inputs)
+            return Chain(layers, self.inputs.flatten(1), self._known_outputs())
+        probes.refuse_mixing(self.encode, self.inputs)
+        way = Autodiff(self.encode, self.inputs)
+        if self.gradients and torch.is_grad_enabled() and not way.parameters_want_gradient():
+            refusals.refuse_no_gradient(self.encode)
+        return way
+
+    def _known_outputs(self) -> Tensor | None:
+        """The code, if it is known with its history where autograd records."""
+        detached = torch.is_grad_enabled() and self.outputs is not None and not self.outputs.requires_grad
+        return None if detached else self.outputs
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -104,11 +122,12 @@ class Jacobian:
             CaelabError: there is no Jacobian per example, or one row of it exceeds the memory budget.
         """
         if samples is None:
+            self.standard_error = None
             if self.known_squared_norm is not None:
                 return self.known_squared_norm
             return self.way.squared_norm(self._budget())
-        if samples < 1:
-            raise CaelabError(f"expected at least 1 sample, but {samples} came")
+        if not isinstance(samples, int) or samples < 1:
+            raise CaelabError(f"expected a whole number of samples, at least 1, but {samples!r} came")
         estimate, self.standard_error = projected_squared_norm(self.way, self.shape[0], samples, generator)
         return estimate
 

@@ -110,9 +110,9 @@ def checked_count(count: int, code: int, width: int) -> int:
     Raises:
         CaelabError: below 1, or more than the smaller side has.
     """
-    if not 1 <= count <= min(code, width):
+    if not isinstance(count, int) or not 1 <= count <= min(code, width):
         raise CaelabError(
-            f"expected between 1 and {min(code, width)} singular values (code {code}, input {width}), but {count} came"
+            f"expected between 1 and {min(code, width)} singular values (code {code}, input {width}), but {count!r} came"
         )
     return count
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import groupby
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from caelab.jacobian.elementwise import IDENTITY, Elementwise, elementwise_of
@@ -36,6 +38,8 @@ class Affine:
 
 Step = Affine | Elementwise
 
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -59,9 +63,10 @@ def chain_of(encode: Any) -> list[Step] | None:
 
     Looked into: ``nn.Sequential`` (nested), ``nn.Linear``, a layer with ``affine()``, torch's elementwise
     activations, a layer with ``derivative(z)``, a leading ``nn.Flatten``, and dropout that is off. A module that is
-    watched by hooks is left to automatic differentiation, since a hook may change what it computes.
+    watched by hooks, or that calls in a way of its own, is left to automatic differentiation, since nothing tells
+    what it computes.
     """
-    if not isinstance(encode, nn.Module):
+    if not isinstance(encode, nn.Module) or hooks_everywhere():
         return None
     steps: list[Step] = []
     for position, module in enumerate(leaves(encode)):
@@ -75,34 +80,53 @@ def chain_of(encode: Any) -> list[Step] | None:
 
 def leaves(module: nn.Module) -> Iterator[nn.Module]:
     """The modules of nested ``nn.Sequential`` containers, in order; any other module stands for itself."""
-    if type(module).forward is nn.Sequential.forward and not is_hooked(module):
-        for child in module.children():
-            yield from leaves(child)
+    if runs_as(module, nn.Sequential):
+        for child in module._modules.values():  # children() leaves out a module that comes a second time
+            if child is not None:
+                yield from leaves(child)
     else:
         yield module
 
 
 def step_of(module: nn.Module) -> Step | None:
     """The step that one module is, if it is one."""
-    if is_hooked(module):
-        return None
-    if type(module).forward is nn.Linear.forward:
+    if runs_as(module, nn.Linear):
         return Affine(module.weight, module.bias)  # type: ignore[arg-type]
-    if isinstance(module, AffineLayer) and callable(module.affine):  # a batch norm has a flag of that name
+    if is_altered(module):
+        return None
+    if isinstance(module, AffineLayer) and callable(getattr(type(module), "affine", None)):
         return Affine(*module.affine())
     return elementwise_of(module)
 
 
 def is_neutral(module: nn.Module, position: int) -> bool:
     """Whether a module changes nothing here: dropout that is off, or a flattening before the first layer."""
-    if isinstance(module, nn.modules.dropout._DropoutNd):
+    if any(runs_as(module, kind) for kind in DROPOUTS):
         return not module.training or module.p == 0
-    return position == 0 and isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1)
+    return position == 0 and flattens(module)
 
 
-def is_hooked(module: nn.Module) -> bool:
-    """Whether someone watches or changes what a module computes."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+def flattens(module: nn.Module) -> bool:
+    """Whether a module makes one vector of each example."""
+    return runs_as(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1)
+
+
+def runs_as(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether calling a module does what torch's own module of that kind does, and nothing else."""
+    return type(module).forward is kind.forward and not is_altered(module)
+
+
+def is_altered(module: nn.Module) -> bool:
+    """Whether someone watches or changes what a module computes when it is called."""
+    hooks = (
+        module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+    )  # fmt: skip
+    return any(hooks) or "forward" in vars(module) or type(module).__call__ is not nn.Module.__call__
+
+
+def hooks_everywhere() -> bool:
+    """Whether someone watches or changes what every module computes."""
+    return bool(torch.nn.modules.module._has_any_global_hook())
 
 
 def layers_of(steps: Sequence[Step]) -> list[Layer] | None:
@@ -123,8 +147,12 @@ def layers_of(steps: Sequence[Step]) -> list[Layer] | None:
     return layers
 
 
-def find_layers(encode: Callable[[Tensor], Tensor], input_width: int) -> list[Layer] | None:
-    """The layers of an encoder that is a chain and takes vectors of that width, or nothing."""
+def find_layers(encode: Callable[[Tensor], Tensor], shape: Sequence[int]) -> list[Layer] | None:
+    """The layers of an encoder that is a chain and takes examples of that shape, or nothing."""
     steps = chain_of(encode)
     layers = layers_of(steps) if steps else None
-    return layers if layers and layers[0].weight.shape[1] == input_width else None
+    if not layers or layers[0].weight.shape[1] != math.prod(shape):
+        return None
+    if len(shape) > 1 and not flattens(next(leaves(cast(nn.Module, encode)))):
+        return None
+    return layers

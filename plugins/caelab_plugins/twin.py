@@ -52,7 +52,7 @@ def weighted_squared_norm(outputs: Map, inputs: Tensor, rows: Tensor, columns: T
     Returns:
         Shape (batch,).
     """
-    layers = find_layers(outputs, inputs.shape[1])
+    layers = find_layers(outputs, inputs.shape[1:])
     if layers and len(layers) == 2:
         return _in_pieces(layers[0], layers[1], inputs, rows, columns)
     if _same_in_a_row(rows) and _same_in_a_row(columns):

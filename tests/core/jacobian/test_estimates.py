@@ -53,5 +53,5 @@ def test_one_sample_has_no_error_to_tell():
 
 def test_no_samples_are_refused():
     case = make_case("one layer", "sigmoid")
-    with pytest.raises(CaelabError, match="at least 1 sample, but 0 came"):
+    with pytest.raises(CaelabError, match="a whole number of samples, at least 1, but 0 came"):
         jacobian(case.encode, case.inputs).squared_norm(samples=0)

@@ -98,7 +98,7 @@ def test_dense_and_products(case):
 
 
 def test_every_split_of_a_chain_gives_the_same_norm(case):
-    layers = find_layers(case.encode, case.inputs.shape[1])
+    layers = find_layers(case.encode, case.inputs.shape[1:])
     slopes = chains.Chain(layers, case.inputs).slopes()
     expected = case.dense.square().sum(dim=(1, 2))
     for split in range(0 if len(layers) > 1 else 1, len(layers) + 1 if len(layers) > 1 else 1):
@@ -182,7 +182,7 @@ class TestLookingInside:
     def test_adjacent_affine_layers(self):
         steps = chain_of(nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 2)))
         assert [type(step) for step in steps] == [Affine, Affine]
-        assert [layer.activation.name for layer in find_layers(nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 2)), 6)] == [
+        assert [layer.activation.name for layer in find_layers(nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 2)), (6,))] == [
             "identity",
             "identity",
         ]

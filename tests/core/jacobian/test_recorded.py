@@ -35,7 +35,7 @@ def test_known_outputs_change_neither_values_nor_gradients(deep, samples):
 def test_layers_are_not_run_again(monkeypatch):
     case = make_case("three layers", "sigmoid")
     outputs = case.encode(case.inputs)
-    layers = find_layers(case.encode, 6)
+    layers = find_layers(case.encode, (6,))
     known = recorded_inputs(layers, case.inputs, outputs)
     h = case.inputs
     for layer, found in zip(layers, known, strict=True):
@@ -60,7 +60,7 @@ def test_a_record_that_does_not_fit_is_left_alone(kind):
     }[kind]()
     if kind == "used up":
         outputs.sum().backward()
-    assert recorded_inputs(find_layers(encode, 4), inputs, outputs) is None
+    assert recorded_inputs(find_layers(encode, (4,)), inputs, outputs) is None
 
 
 def test_the_way_through_the_gram_matrix():
