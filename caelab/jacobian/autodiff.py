@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from caelab.jacobian.blockwise import Blocks, Forgetful, own_leaves
 from caelab.jacobian.convolutions import narrow_ones_by_matrix_product
@@ -147,7 +148,8 @@ def _pulled_back(encode: Encode, inputs: Tensor, cotangents: Any, recorded: bool
     """The cotangents (rows, batch, code), or what makes them from the code, as gradients (rows, batch, input)."""
     with torch.enable_grad():
         point = inputs if inputs.requires_grad else inputs.detach().requires_grad_()
-        code = encode(point).flatten(1)
+        with sdpa_kernel(SDPBackend.MATH):  # the faster ways of attention cannot be differentiated twice
+            code = encode(point).flatten(1)
         given = cotangents(code) if callable(cotangents) else cotangents
 
         def pulled(one: Tensor) -> Tensor:
