@@ -26,6 +26,7 @@ from caelab.options import Count
 from caelab.runs import Run
 from caelab.streams import Streams
 from caelab_analyses.linear_limit_figure import AS_TRAINED, linear_limit_figure
+from caelab_analyses.linear_optimum import linear_numbers
 from caelab_analyses.precision import double_encoder
 
 FIT_BELOW = 0.1  # relative difference up to which its order in the scale is fitted
@@ -101,14 +102,17 @@ def measure(run: Run, streams: Streams, *, examples: Count = 200, scales: Scales
     Returns:
         One row per ``scale`` and ``example``: ``slope_ratio``, the mean over units of s'(t z_j) / s'(0), and
         ``slope_deviation``, its standard deviation over units; ``norm_share``, ‖J(x)‖² over s'(0)² ‖t W‖²; and
-        ``explained_share``, cos² between the gradients of penalty and weight decay, one number per scale.
+        ``explained_share``, cos² between the gradients of penalty and weight decay, one number per scale. Of a run
+        that is linear from input to reconstruction also ``principal_angle`` and ``closed_form_distance``, one number
+        per run (see ``linear_optimum``); NaN of any other.
 
     Raises:
         NotApplicable: the encoder is not one layer with an elementwise activation, or that has s'(0) = 0 or a kink
             there (rectified linear).
     """
     here = one_layer(run, run.dataset.valid_inputs[:examples].double())
-    return pd.concat([_at(here, scale) for scale in sorted({*scales, AS_TRAINED})], ignore_index=True)
+    parts = [_at(here, scale) for scale in sorted({*scales, AS_TRAINED})]
+    return pd.concat(parts, ignore_index=True).assign(**linear_numbers(run))
 
 
 def one_layer(run: Run, inputs: Tensor) -> OneLayer:
@@ -149,12 +153,20 @@ def _at(here: OneLayer, scale: float) -> pd.DataFrame:
 
 
 def summarise(table: pd.DataFrame) -> dict[str, float]:
-    """At the scale 1: how far ‖J‖² is from its linear limit, how the slopes vary, and what weight decay explains."""
+    """At the scale 1: how far ‖J‖² is from its linear limit, how the slopes vary, and what weight decay explains.
+
+    Of a linear run also how far it is from the solutions of the linear case.
+    """
     trained = table[table["scale"] == AS_TRAINED]
+    of_linear = {
+        "angle to the principal subspace (deg)": trained["principal_angle"].mean(),
+        "distance from the closed form": trained["closed_form_distance"].mean(),
+    }
     return {
         "slope over slope at 0": trained["slope_ratio"].mean(),
         "‖J‖² over its linear limit": trained["norm_share"].mean(),
         "gradient explained by weight decay": trained["explained_share"].mean(),
+        **{name: value for name, value in of_linear.items() if math.isfinite(value)},
     }
 
 

@@ -6,10 +6,14 @@ from numpy.testing import assert_allclose
 from torch import nn
 
 import caelab
+from caelab.data import Samples
+from caelab.data.dataset import make_dataset
 from caelab.errors import NotApplicable
 from caelab.recipes import recipe_config
+from caelab.runs import Run
 from caelab.streams import Streams
 from caelab_analyses import linear_limit
+from caelab_analyses.linear_solutions import trained_linear
 
 DIGITS = {"kind": "digits", "splits": [310, 60, 100]}  # 310: the last batch is not full
 LINEAR = ["model.activation=identity", "model.output=identity", "training.reconstruction=squared-error"]
@@ -154,3 +158,50 @@ def test_draws_from_the_stored_table(tiny_runs, gathered, tmp_path):
         "‖J‖² over its linear limit",
         "gradient explained by weight decay",
     }
+
+
+def linear_run(recipe, settings, model, inputs):
+    """A run of that recipe around a linear model and data that are given."""
+    config = recipe_config(recipe, [*LINEAR, "model.hidden=[3]", *settings])
+    return Run(config, model, make_dataset("given", Samples(inputs), splits=(40, 10, 10)), [])
+
+
+@pytest.fixture(scope="module")
+def ellipsoid():
+    return (np.random.default_rng(0).standard_normal((60, 6)) * [2.0, 1.5, 1.1, 0.6, 0.4, 0.3]).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "options"),
+    [
+        ("ae", [], {}),
+        ("dae-g", ["gaussian.sigma=0.5"], {"sigma": 0.5}),
+        ("cae", ["contractive.weight=0.3"], {"weight": 0.3}),
+        ("ae-wd", ["weight-decay.weight=0.3"], {"weight": 0.3}),
+    ],
+)
+def test_a_linear_run_is_held_against_its_closed_form(ellipsoid, recipe, settings, options):
+    trained = linear_run(recipe, settings, None, ellipsoid).dataset.train_inputs
+    run = linear_run(recipe, settings, trained_linear(trained, 3, **options), ellipsoid)
+    summary = linear_limit.summarise(linear_limit.measure(run, Streams(0)))
+    assert summary["angle to the principal subspace (deg)"] < 0.06  # 1e-3 rad
+    assert summary["distance from the closed form"] < 1e-5
+    other = linear_run(recipe, settings, trained_linear(trained, 3, sigma=1.0), ellipsoid)
+    assert linear_limit.summarise(linear_limit.measure(other, Streams(0)))["distance from the closed form"] > 0.05
+
+
+def test_what_is_not_linear_has_no_closed_form(tiny_runs):
+    assert len(linear_limit.summarise(linear_limit.measure(tiny_runs["ae"], Streams(0), examples=5))) == 3
+
+
+def test_a_linear_run_is_drawn_and_named(ellipsoid, tiny_runs, gathered):
+    run = linear_run("cae", [], trained_linear(torch.from_numpy(ellipsoid), 3), ellipsoid)
+    table = linear_limit.measure(run, Streams(0))
+    alone = linear_limit.draw(gathered({("cae", 0): table}))
+    alone.canvas.draw()
+    assert alone.axes[0].texts[0].get_text() == "0 at every $t$:\nCAE"
+    beside = linear_limit.measure(tiny_runs["ae"], Streams(0), examples=5)
+    mixed = linear_limit.draw(gathered({("ae", 0): beside, ("cae", 0): table}))
+    mixed.canvas.draw()
+    assert mixed.axes[0].get_yscale() == "log"
+    assert mixed.axes[0].texts[0].get_text() == "0 at every $t$:\nCAE"
