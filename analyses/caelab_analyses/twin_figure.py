@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -14,22 +15,39 @@ from caelab_analyses.legends import legend_below
 from caelab_analyses.twin_comparison import CAE, DAE, MATCHED, RCAE
 
 NAMES = {DAE: "DAE(σ)", RCAE: "RCAE(σ²)", CAE: "CAE(σ²)", MATCHED: "CAE, ‖J‖ of the DAE"}
+OBSERVATION = ["dataset", "sigma", "twin", "quantity", "at"]
 
 
 def looks() -> dict[str, Look]:
-    """The looks of the recipes; the matched CAE is a paler one with a line and marker of its own."""
-    found = look(["dae-g", "rcae", "cae 1", "cae 2"])
-    return dict(zip((DAE, RCAE, MATCHED, CAE), (found[k] for k in ("dae-g", "rcae", "cae 1", "cae 2")), strict=True))
+    """The looks of the recipes, and for the matched CAE one of its own: open squares, dotted; no two alike in grey."""
+    found = look(["dae-g", "rcae", "cae"])
+    return {
+        DAE: replace(found["dae-g"], linestyle="-"),
+        RCAE: replace(found["rcae"], linestyle=(0, (6, 2))),
+        CAE: found["cae"],
+        MATCHED: Look("#7a2f00", "s", (0, (1, 1.2))),
+    }
 
 
 @paper_style()
 def twin_figure(table: pd.DataFrame) -> Figure:
-    """Six panels; the lower spectra, curves and gradients are of the middle σ of the table. One data set."""
+    """Six panels per data set, means over its runs; spectra, curves and gradients are of the middle σ of the table."""
+    datasets = list(dict.fromkeys(table["dataset"]))
+    means = table.groupby(OBSERVATION, sort=False, dropna=False, as_index=False)["value"].mean()
+    figure = Figure(figsize=(PAGE_WIDTH, 4.3 * len(datasets)), layout="constrained")
+    grid: Any = figure.subplots(2 * len(datasets), 3)
+    for number, dataset in enumerate(datasets):
+        of_one = means[means["dataset"] == dataset]
+        panels(grid[2 * number : 2 * number + 2], of_one, f"{dataset}\n" if len(datasets) > 1 else "")
+    legend_below(figure, grid[1, 0], 4)
+    return figure
+
+
+def panels(grid: Any, table: pd.DataFrame, heading: str) -> None:
+    """The six of one data set."""
     sigmas = sorted(table["sigma"].unique())
     middle = sigmas[len(sigmas) // 2]
     one = table[table["sigma"] == middle]
-    figure = Figure(figsize=(PAGE_WIDTH, 4.3), layout="constrained")
-    grid: Any = figure.subplots(2, 3)
     against_sigma(grid[0, 0], table, "distance of r(x) - x", "$\\Vert F - F_{DAE} \\Vert / \\Vert F_{DAE} \\Vert$")
     against_sigma(grid[0, 1], table, "cosine of r(x) - x", "cosine of $F$ and $F_{DAE}$")
     lines(grid[0, 2], one, "gradient cosine (penalty)", "step", "cosine with the DAE's")
@@ -46,8 +64,8 @@ def twin_figure(table: pd.DataFrame) -> Figure:
     )
     for axes, title in zip(grid.flat, titles, strict=True):
         axes.set_title(title if title.startswith("$F") else f"{title}, σ = {middle:g}")
-    legend_below(figure, grid[1, 0], 4)
-    return figure
+    if heading:
+        grid[0, 0].set_title(heading + titles[0])
 
 
 def against_sigma(axes: Axes, table: pd.DataFrame, quantity: str, label: str) -> None:

@@ -1,7 +1,8 @@
 """Denoising, its deterministic twin and the encoder-only penalty, trained side by side.
 
 DAE(σ), RCAE(σ²), the CAE with the same weight, and the CAE held to the DAE's mean ‖J_f‖_F²: from the same initial
-weights, on the same batches. Then: how far apart are the functions that they have learned?
+weights, on the same batches. Then: how far apart are the functions that they have learned? As an analysis it asks that
+of a run's own network, data and seed.
 """
 
 from __future__ import annotations
@@ -9,16 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from pydantic import Field
 from torch import Tensor
 
 from caelab import hookimpl
 from caelab.config import Block, RunConfig
-from caelab.errors import CaelabError
+from caelab.data import Dataset
+from caelab.errors import CaelabError, NotApplicable
+from caelab.options import Count, Positive
 from caelab.recipes import recipe_config
 from caelab.runs import Run, dataset_of
 from caelab.streams import Streams
@@ -48,7 +52,53 @@ SETTINGS: dict[str, tuple[list[str], dict[str, Any]]] = {
 }
 
 
-def twin_config(dataset: str, settings: Sequence[str] = ()) -> RunConfig:
+Sigmas = Annotated[tuple[Positive, ...], Field(min_length=1)]
+Radii = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
+RADII = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+def measure(
+    run: Run,
+    streams: Streams,
+    *,
+    sigmas: Sigmas = (0.1, 0.3),
+    draws: Count = 4,
+    watched: Count = 20,
+    examples: Count = 200,
+    radii: Radii = RADII,
+) -> pd.DataFrame:
+    """Train the four twins anew as the run was trained, and compare them; see ``train_twins``.
+
+    The run says what network, data, training and seed; its own regularizers make way for those of the twins.
+
+    Args:
+        run: the run.
+        streams: not used; every twin draws from the run's seed.
+        sigmas: σ of every comparison, in units of the input; each takes four trainings.
+        draws: antithetic pairs of noise per example and step, of the DAE.
+        watched: how many times along the DAE's training gradients are compared.
+        examples: validation examples that functions are compared on.
+        radii: of the contraction curves, in units of the input.
+
+    Returns:
+        The table of ``train_twins``.
+
+    Raises:
+        NotApplicable: no decoder, no training to repeat, or another reconstruction error than squared error.
+    """
+    if not hasattr(run.model, "decode"):
+        raise NotApplicable(f"twins need a model with decode(code), but {run.label!r} only encodes")
+    training = run.config.training
+    if training.reconstruction != "squared-error":
+        raise NotApplicable(
+            f"twins are equal under squared-error, but {run.label!r} was trained under {training.reconstruction}; "
+            "train it with --set training.reconstruction=squared-error --set model.output=identity"
+        )
+    base = run.config.model_copy(update={"regularizers": {}})
+    return train_twins(base, sigmas, draws=draws, watched=watched, examples=examples, radii=radii, dataset=run.dataset)
+
+
+def twin_config(dataset: str, settings: Sequence[str] = (), seed: int = 0) -> RunConfig:
     """The run whose regularizer the twins exchange: tanh code, linear output, squared error, on one of ``SETTINGS``.
 
     Raises:
@@ -58,7 +108,7 @@ def twin_config(dataset: str, settings: Sequence[str] = ()) -> RunConfig:
         raise CaelabError(f"expected one of {', '.join(SETTINGS)}, but {dataset!r} came; give train_twins a config")
     own, block = SETTINGS[dataset]
     common = ["training.reconstruction=squared-error", "model.output=identity", "model.activation=tanh"]
-    return recipe_config("ae", [*common, *own, *settings], dataset=block)
+    return recipe_config("ae", [*common, *own, *settings], dataset=block, seed=seed)
 
 
 @dataclass(eq=False)
@@ -175,7 +225,8 @@ def train_twins(
     draws: int = 4,
     watched: int = 20,
     examples: int = 200,
-    radii: Sequence[float] = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
+    radii: Sequence[float] = RADII,
+    dataset: Dataset | None = None,
 ) -> pd.DataFrame:
     """Train DAE(σ), RCAE(σ²), CAE(σ²) and the CAE matched to the DAE's mean ‖J_f‖², for every σ, and compare them.
 
@@ -189,18 +240,20 @@ def train_twins(
         watched: how many times along the DAE's training gradients are compared.
         examples: validation examples that functions are compared on, in float64.
         radii: of the contraction curves, in units of the input.
+        dataset: data to use instead of the base's.
 
     Returns:
         One row per ``sigma``, ``twin``, ``quantity`` and ``at`` (a step, a rank or a radius; NaN for single numbers),
         with the ``value``. Distances and cosines are to the DAE of the same σ.
 
     Raises:
-        CaelabError: a base with regularizers or under cross-entropy, or a σ that is not positive.
+        CaelabError: a base with regularizers or under cross-entropy, a σ that is not positive, or a count below 1.
     """
-    check(base, sigmas := list(sigmas))
+    check(base, sigmas := list(sigmas), draws=draws, watched=watched, examples=examples)
+    data = dataset or dataset_of(base)
     parts = []
     for sigma in sigmas:
-        runs, rows = trained_twins(base, sigma, draws, watched)
+        runs, rows = trained_twins(base, data, sigma, draws, watched)
         streams = Streams(base.seed)
         rows += compared(runs, examples, radii, streams["twin directions"])
         parts.append(pd.DataFrame(rows).assign(sigma=sigma))
@@ -208,7 +261,7 @@ def train_twins(
     return table[["dataset", "sigma", "twin", "quantity", "at", "value"]]
 
 
-def check(base: RunConfig, sigmas: Sequence[float]) -> None:
+def check(base: RunConfig, sigmas: Sequence[float], **counts: int) -> None:
     """Refuse what cannot be compared.
 
     Raises:
@@ -222,37 +275,59 @@ def check(base: RunConfig, sigmas: Sequence[float]) -> None:
         raise CaelabError("twins are equal under squared-error, but cross-entropy came; set training.reconstruction")
     if not sigmas or min(sigmas) <= 0:
         raise CaelabError(f"expected noise levels above 0, but {sigmas} came")
+    for name, count in counts.items():
+        if count < 1:
+            raise CaelabError(f"expected {name} of at least 1, but {name}={count} came")
+    if not base.training.epochs:
+        raise CaelabError("twins have to be trained, but training.epochs=0 came; set it to at least 1")
 
 
-def trained_twins(base: RunConfig, sigma: float, draws: int, watched: int) -> tuple[dict[str, Run], Rows]:
+def trained_twins(
+    base: RunConfig, data: Dataset, sigma: float, draws: int, watched: int
+) -> tuple[dict[str, Run], Rows]:
     """The four runs of one σ by name, and the rows of the gradients along the DAE's training."""
-    clean = dataset_of(base).train_inputs[:BATCH]
-    watch = GradientWatch(clean, sigma, draws, Streams(base.seed)["watched noise"], max(1, steps_of(base) // watched))
-    dae = trained(base, {}, {"denoising": Denoising(sigma, draws), "watch": watch})
-    target = float(twins.encoder_norm(dae.model, dae.dataset.train_inputs).detach())
+    every = max(1, steps_of(base, data) // watched)
+    watch = GradientWatch(data.train_inputs[:BATCH], sigma, draws, Streams(base.seed)["watched noise"], every)
+    dae = trained(base, data, {}, {"denoising": Denoising(sigma, draws), "watch": watch})
+    target = float(twins.encoder_norm(dae.model, data.train_inputs).detach())
     held = HeldNorm(sigma**2 * target / (2 * DEPARTURE), target)
     runs = {
         DAE: dae,
-        RCAE: trained(base, {"reconstruction-contractive": {"weight": sigma**2}}),
-        CAE: trained(base, {"contractive": {"weight": sigma**2}}),
-        MATCHED: trained(base, {}, {"held": held}),
+        RCAE: trained(base, data, {"reconstruction-contractive": {"weight": sigma**2}}),
+        CAE: trained(base, data, {"contractive": {"weight": sigma**2}}),
+        MATCHED: trained(base, data, {}, {"held": held}),
     }
     weight = {"twin": MATCHED, "quantity": "weight", "at": math.nan, "value": held.weight}
     return runs, [*watch.rows, weight]
 
 
 def trained(
-    base: RunConfig, regularizers: dict[str, dict[str, float]], observers: dict[str, object] | None = None
+    base: RunConfig,
+    data: Dataset,
+    regularizers: dict[str, dict[str, float]],
+    observers: dict[str, object] | None = None,
 ) -> Run:
     """One training from the base's initial weights, on its batches, the rate falling over all steps."""
     blocks = {name: Block(kind=name, **options) for name, options in regularizers.items()}
     config = base.model_copy(update={"regularizers": blocks})
-    return train(config, observers={**(observers or {}), "falling rate": FallingRate(steps_of(base))})
+    falling = FallingRate(steps_of(base, data))
+    return train(config, dataset=data, observers={**(observers or {}), "falling rate": falling})
 
 
-def steps_of(base: RunConfig) -> int:
+def steps_of(base: RunConfig, data: Dataset) -> int:
     """How many updates a training makes."""
-    return base.training.epochs * -(-len(dataset_of(base).train) // base.training.batch_size)
+    return base.training.epochs * -(-len(data.train) // base.training.batch_size)
+
+
+def summarise(table: pd.DataFrame) -> dict[str, float]:
+    """At the smallest σ: how far the RCAE's and the CAE's r(x) - x is from the DAE's, and the cosines."""
+    smallest = table[(table["sigma"] == table["sigma"].min()) & table["at"].isna()]
+    values = smallest.groupby(["twin", "quantity"])["value"].mean()
+    return {
+        f"{name} {part} to the DAE": float(values[twin, f"{part} of r(x) - x"])
+        for name, twin in (("RCAE", RCAE), ("CAE", CAE))
+        for part in ("distance", "cosine")
+    }
 
 
 def draw(table: pd.DataFrame) -> Figure:

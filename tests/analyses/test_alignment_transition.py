@@ -4,7 +4,11 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.linalg import subspace_angles
 
+import caelab
+from caelab.analysing import analyse, summarise
 from caelab.data import load_dataset
+from caelab.errors import NotApplicable
+from caelab.recipes import recipe_config
 from caelab.runs import load_run
 from caelab_analyses import alignment_transition as study
 
@@ -64,3 +68,22 @@ def test_draws_from_the_stored_table(found, tmp_path):
     expected = table[(table["recipe"] == "cae") & (table["scale"] == 1)]["angle"]
     assert_allclose(shown["CAE"].get_ydata(), expected)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["AE", "AE+wd", "CAE", "local PCA"]
+
+
+def test_as_an_analysis_it_has_the_runs_own_network_and_data(found):
+    table, _ = found
+    data = {"kind": "sphere", "splits": list(SPLITS), "samples": sum(SPLITS), "scale": 2.0, "noise": 0.06}
+    run = caelab.train(recipe_config("rcae", SHORT, dataset=data))
+    options = {"contractive": (0.1, 1.0), "gaussian": (), "weight_decay": (0.01,)}
+    alone = analyse(run, "alignment_transition", **options)
+    same = table[table["scale"] == 2].reset_index(drop=True)
+    columns = ["dataset", "scale", "recipe", "strength", "angle", "gap", "error"]
+    pd.testing.assert_frame_equal(alone[columns], same[columns])
+    smallest = same.loc[same["recipe"] == "cae", "angle"].min()
+    assert summarise("alignment_transition", alone)["smallest angle of cae (deg)"] == smallest
+    assert len(study.draw(alone).axes) == 2
+
+
+def test_without_known_tangents_it_has_no_meaning(tiny_runs):
+    with pytest.raises(NotApplicable, match="needs known tangents, as of sphere, but digits has none"):
+        analyse(tiny_runs["ae"], "alignment_transition")

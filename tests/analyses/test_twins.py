@@ -1,12 +1,16 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
 from torch.testing import assert_close
 
 import caelab
-from caelab.errors import CaelabError
+from caelab.analysing import analyse, load_analysis, summarise
+from caelab.comparison import DEFAULT_ANALYSES
+from caelab.errors import CaelabError, NotApplicable
 from caelab.models.autoencoder import autoencoder
+from caelab.runs import dataset_of
 from caelab_analyses import twins
 from caelab_analyses.twin_training import (
     FallingRate,
@@ -145,7 +149,8 @@ def test_gradients_agree_as_the_noise_falls(model, inputs):
 def test_watching_changes_nothing():
     base = twin_config("digits", TINY).model_copy(update={"seed": 3})
     watch = GradientWatch(torch.rand(20, 64), 0.1, 1, stream(), every=3)
-    plain, watched = trained(base, {}), trained(base, {}, {"watch": watch})
+    data = dataset_of(base)
+    plain, watched = trained(base, data, {}), trained(base, data, {}, {"watch": watch})
     assert watch.rows
     for name, value in plain.model.state_dict().items():
         assert torch.equal(value, watched.model.state_dict()[name]), name
@@ -193,6 +198,53 @@ def test_figure_reads_nothing_but_the_table(table):
 def test_what_cannot_be_compared_is_refused(settings, sigmas, message):
     with pytest.raises(CaelabError, match=message):
         check(twin_config("gaussian-mixture", [*TINY, *settings]), sigmas)
+
+
+@pytest.mark.parametrize("count", ["draws", "watched", "examples"])
+def test_a_count_of_nothing_is_refused(count):
+    with pytest.raises(CaelabError, match=f"expected {count} of at least 1, but {count}=0 came"):
+        train_twins(twin_config("gaussian-mixture", TINY), [0.1], **{count: 0})
+
+
+def test_an_untrained_base_is_refused():
+    with pytest.raises(CaelabError, match=r"training\.epochs=0 came"):
+        train_twins(twin_config("gaussian-mixture", ["training.epochs=0"]), [0.1])
+
+
+def test_as_an_analysis_it_repeats_the_runs_own_training(table):
+    settings = ["contractive.weight=1"]  # the run's own penalty makes way
+    run = caelab.train(twin_config("gaussian-mixture", [*TINY, *settings]))
+    found = analyse(run, "twin_training", sigmas=[0.1, 0.3], watched=2, examples=20, radii=[0.0, 1.0])
+    pd.testing.assert_frame_equal(found[list(table)], table)
+    other = caelab.train(twin_config("gaussian-mixture", TINY, seed=1))
+    again = analyse(other, "twin_training", sigmas=[0.1], watched=2, examples=20, radii=[0.0])
+    assert summarise("twin_training", again) != summarise("twin_training", found)
+
+
+def test_the_summary_is_of_the_smallest_noise(table):
+    single = table[(table["sigma"] == 0.1) & (table["twin"] == "rcae")].set_index("quantity")["value"]
+    assert summarise("twin_training", table)["RCAE distance to the DAE"] == single["distance of r(x) - x"]
+
+
+def test_several_data_sets_have_panels_of_their_own(table):
+    both = pd.concat([table, table.assign(dataset="another")])
+    assert len(draw(both).axes) == 12
+    doubled = table.assign(value=table["value"] + 2)
+    lines = draw(pd.concat([table, doubled])).axes[0].lines
+    for line, alone in zip(lines, draw(table).axes[0].lines, strict=True):
+        assert line.get_ydata() == pytest.approx(alone.get_ydata() + 1)  # the mean over runs
+
+
+def test_it_is_no_part_of_a_default_comparison():
+    assert not {"twin_training", "alignment_transition"} & set(DEFAULT_ANALYSES)
+    assert load_analysis("twin_training").draw is draw
+
+
+def test_twins_of_a_run_under_cross_entropy_or_of_an_encoder_have_no_meaning(tiny_runs, encoder_run):
+    with pytest.raises(NotApplicable, match="'ae' was trained under cross-entropy"):
+        analyse(tiny_runs["ae"], "twin_training")
+    with pytest.raises(NotApplicable, match="only encodes"):
+        analyse(encoder_run(torch.nn.Linear(3, 2), np.random.default_rng(0).random((30, 3))), "twin_training")
 
 
 def test_unknown_data_set_is_refused():
