@@ -14,6 +14,15 @@ from caelab_analyses.legends import legend_below
 
 MEASURED = ["increment", "increment error", "prediction", "second-order error", "relative noise"]
 WITHIN = 0.2
+LINEAR_TO = 1.0  # of the increments: smaller ones on a linear axis, as signs change
+KEY = {
+    "markers": "Monte Carlo",
+    "line": "twin's prediction",
+    "shaded": f"linear axis, ±{LINEAR_TO:g}",
+    "dotted": "Monte-Carlo noise",
+    "grey": "a fifth",
+}
+OPTIONS = {"sigma": "noise $\\sigma$ (input units)", "p": "probability $p$"}
 
 
 @paper_style()
@@ -29,10 +38,11 @@ def deterministic_twin_figure(table: pd.DataFrame) -> Figure:
         increments(above, rows, looks)
         second_order_errors(below, rows, looks)
         above.set_title(corruption)
-        below.set_xlabel("noise $\\sigma$ (input units)" if corruption.startswith("gaussian") else "probability $p$")
+        option = str(table.loc[table["corruption"] == corruption, "option"].iloc[0])
+        below.set_xlabel(OPTIONS.get(option, option))
     grid[0, 0].set_ylabel("increment of the error")
     grid[1, 0].set_ylabel("error of the second order\n/ spread about the mean")
-    legend_below(figure, grid[0, 0], 7)
+    legend_below(figure, grid[0, 0], 7, KEY)
     return figure
 
 
@@ -50,7 +60,8 @@ def increments(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> No
             linestyle="none",
             label=display_name(str(model)),
         )
-    axes.set_yscale("symlog", linthresh=1, linscale=0.5)
+    axes.set_yscale("symlog", linthresh=LINEAR_TO, linscale=0.5)
+    axes.axhspan(-LINEAR_TO, LINEAR_TO, color="0.93", linewidth=0, zorder=0)
     axes.axhline(0, color="0.6", linewidth=0.6, zorder=1)
 
 
@@ -59,6 +70,8 @@ def second_order_errors(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Loo
     for model, rows in table.groupby("model", sort=False):
         style = looks[str(model)]
         axes.plot(rows["strength"], rows["second-order error"], **style.line)
-        axes.plot(rows["strength"], rows["relative noise"], color=style.color, linewidth=0.5, linestyle=":")
+        axes.plot(rows["strength"], rows["relative noise"], color=style.color, linewidth=0.7, linestyle=":")
     axes.axhline(WITHIN, color="0.6", linewidth=0.6, zorder=1)
-    axes.set(yscale="log", xlim=(0, None))
+    axes.set_xlim(0, None)
+    if (table[["second-order error", "relative noise"]] > 0).any(axis=None):
+        axes.set_yscale("log")

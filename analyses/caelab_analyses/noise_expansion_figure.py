@@ -15,6 +15,11 @@ from caelab.figures import PAGE_WIDTH, Look, display_name, look, paper_style
 from caelab_analyses.legends import legend_below
 
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+KEY = {
+    "markers": "Monte Carlo",
+    "line": "full expansion (first panel)",
+    "dotted": "Monte-Carlo noise",
+}
 MEASURED = ["increment", "increment error", "prediction", "relative error", "relative noise", "remainder order"]
 
 
@@ -35,7 +40,7 @@ def expansion_figure(table: pd.DataFrame) -> Figure:
     for axes in grid[2:]:
         axes.tick_params(labelleft=False)
     slope_guide(grid[1], means[means["term"] == terms[0]])
-    legend_below(figure, grid[0], 5)
+    legend_below(figure, grid[0], 5, KEY)
     return figure
 
 
@@ -65,7 +70,7 @@ def relative_errors(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) 
         style = looks[str(model)]
         shown = rows["relative error"].where(rows["relative error"] > 0)
         axes.plot(rows["sigma"], shown, **style.line)
-        axes.plot(rows["sigma"], rows["relative noise"], color=style.color, linewidth=0.5, linestyle=":")
+        axes.plot(rows["sigma"], rows["relative noise"], color=style.color, linewidth=0.7, linestyle=":")
     axes.set(yscale="log")
     noise_axis(axes, table)
 

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -6,7 +7,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from caelab.catalogue import catalogue
+from caelab.catalogue import Offer, catalogue
 from caelab.errors import CaelabError, NotApplicable
 from caelab.schema import checked_options
 from caelab.streams import Streams, stream_seed
@@ -116,14 +117,92 @@ def made_up(errors, noise=0.0):
     [
         ([0.1, 0.15, 0.5], 0.0, 0.2),
         ([0.1, 0.3, 0.1], 0.0, 0.1),
-        ([0.1, 0.3, 0.1], 0.11, 0.3),
         ([0.5, 0.1], 0.0, np.nan),
+        ([0.1, 1.2, 0.3], 0.4, np.nan),
+        ([1.2, 0.1, 0.5], [0.4, 0.02, 0.02], 0.2),
+        ([1.2, 0.1, 0.5], [0.1, 0.02, 0.02], np.nan),
+        ([0.25, 0.1, 0.5], 0.06, np.nan),
     ],
-    ids=["breaks at last", "a gap ends it", "within the noise", "never"],
+    ids=["breaks at last", "a gap ends it", "never", "noise alone", "passed over", "seen to break", "known to break"],
 )
 def test_how_far_a_twin_holds(errors, noise, holds):
     found = deterministic_twin.summarise(made_up(errors, noise))
     assert_allclose(found["masking twin holds to"], holds)
+
+
+@dataclass(eq=False)
+class Doubling:
+    """x̃ = (1 + a b) x, b = ±1, one sign for all inputs of an example: correlated, and it declares no moments."""
+
+    a: float
+
+    def corrupt_input(self, clean, streams):
+        signs = torch.randint(2, (len(clean), 1), generator=streams["doubling"]) * 2 - 1
+        return clean * (1 + self.a * signs)
+
+
+def measured(run, of, **options):
+    checked = checked_options(deterministic_twin.measure, {"of": of, **options}, "t", ("run", "streams"))
+    return deterministic_twin.measure(run, Streams(0), **checked)
+
+
+def test_any_corruption_by_name(tiny_runs, table):
+    found = measured(tiny_runs["cae"], {"kind": "masking", "p": 0.3}, examples=EXAMPLES, samples=SAMPLES)
+    expected = row(table, "masking", 0.3)
+    assert found[["corruption", "option", "strength"]].values.tolist() == [["masking", "p", 0.3]]
+    for column in ("increment", "prediction", "relative noise"):
+        assert_allclose(found[column], expected[column], rtol=1e-12)
+
+
+def test_a_chain_is_numbered_and_holds_what_its_steps_say(tiny_runs, parts):
+    steps = [{"kind": "masking", "p": 0.2}, {"kind": "gaussian", "sigma": 0.1}]
+    chain = {"kind": "corruption-chain", "steps": steps}
+    found = measured(tiny_runs["cae"], [chain, chain], examples=EXAMPLES, samples=50)
+    assert found[["corruption", "option", "strength"]].values.tolist() == [
+        ["corruption-chain", "case", 1],
+        ["corruption-chain", "case", 2],
+    ]
+    logits, _, inputs = parts
+    spread = 0.0
+    for x in inputs:
+        mean, variance = 0.8 * x, 0.16 * x**2 + 0.01
+        J, y = torch.autograd.functional.jacobian(logits, mean), torch.sigmoid(logits(mean)).detach()
+        spread += (torch.diag(y * (1 - y) / 2) @ J @ torch.diag(variance) @ J.T).trace().item() / EXAMPLES
+    assert_allclose(found["second order"], spread, rtol=1e-8)
+
+
+def test_moments_that_are_not_declared_are_estimated_with_their_error(tiny_runs, parts, monkeypatch):
+    monkeypatch.setitem(
+        catalogue().offers, ("regularizer", "doubling"), Offer("regularizer", "doubling", "t", Doubling)
+    )
+    of = [{"kind": "doubling", "a": a} for a in (0.2, 0.1)]
+    found = measured(tiny_runs["cae"], of, examples=EXAMPLES, samples=SAMPLES)
+    assert found["strength"].tolist() == [0.1, 0.2]
+    logits, _, inputs = parts
+    for strength, rows in found.groupby("strength"):
+        expected = 0.0  # C = a² x xᵀ: ½ Σ_k y_k (1 - y_k) a² (J x)_k²
+        for x in inputs:
+            J, y = torch.autograd.functional.jacobian(logits, x), torch.sigmoid(logits(x)).detach()
+            expected += (y * (1 - y) / 2 * strength**2 * (J @ x) ** 2).sum().item() / EXAMPLES
+        (got,) = rows.to_dict("records")
+        known = {**got, "relative noise": got["increment error"] / abs(got["spread"])}
+        assert got["relative noise"] > known["relative noise"]
+        assert abs(got["prediction"] - expected) < 4 * got["relative noise"] * abs(got["spread"])
+    deterministic_twin.draw(found.assign(model="cae", seed=0))
+
+
+@pytest.mark.parametrize(
+    ("of", "message"),
+    [
+        ({"kind": "maskin"}, "did you mean 'masking'"),
+        ({"kind": "contractive", "weight": 1}, r"deterministic_twin\.of expects a corruption"),
+        ({"p": 0.1}, r"deterministic_twin\.of expects a mapping with a kind"),
+        ({"kind": "masking", "q": 0.1}, "unknown option 'q'"),
+    ],
+)
+def test_what_is_no_corruption_is_refused(of, message):
+    with pytest.raises(CaelabError, match=message):
+        checked_options(deterministic_twin.measure, {"of": of}, "deterministic_twin", ("run", "streams"))
 
 
 def test_an_encoder_alone_is_not_applicable(encoder_run, linear):
