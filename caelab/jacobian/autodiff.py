@@ -83,6 +83,14 @@ class Autodiff:
         found = _pulled_back(self.encode, self.inputs, many.transpose(0, 1), wanted).transpose(0, 1)
         return found if covectors.ndim == 3 else found[:, 0]
 
+    def at(self, inputs: Tensor) -> Autodiff:
+        """The Jacobian of the same map elsewhere."""
+        return Autodiff(self.encode, inputs)
+
+    def bytes_per_product(self) -> int:
+        """Bytes that one product of one example takes, with what autograd keeps of it where it records."""
+        return bytes_per_row(self.encode, self.inputs[:1], self.parameters_want_gradient())
+
     def code_width(self) -> int:
         """How many units the code has."""
         with torch.no_grad():
@@ -127,7 +135,7 @@ def bytes_per_row(encode: Encode, example: Tensor, recorded: bool) -> int:
     return (6 if recorded else 2) * (saved + own)
 
 
-def _squared_rows(encode: Encode, block: tuple[int, int], inputs: Tensor) -> Tensor:
+def _squared_rows(encode: Encode, block: tuple[int, int], _: Tensor, inputs: Tensor) -> Tensor:
     with narrow_ones_by_matrix_product(encode):
         rows = _rows(encode, block, inputs, torch.is_grad_enabled())
     return rows.square().flatten(1).sum(dim=1)

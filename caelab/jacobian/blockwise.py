@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 Rows = tuple[int, int]
-SquaredRows = Callable[[Rows, Tensor], Tensor]
+SquaredRows = Callable[[Rows, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Blocks:
     """What is computed at once.
 
     Attributes:
-        compute: Σ of the squares of a range of rows of J, shape (examples,), from the range and the examples.
+        compute: Σ of the squares of a range of rows of J, shape (examples,), from the range, the indices of the
+            examples and their inputs.
         parts: indices of the examples that go together, with the ranges of rows.
     """
 
@@ -32,7 +33,7 @@ class Blocks:
         """The sum over all rows, shape (batch,)."""
         total = inputs.new_zeros(len(inputs))
         for part, rows in self:
-            total = total.index_add(0, part, self.compute(rows, inputs[part]))
+            total = total.index_add(0, part, self.compute(rows, part, inputs[part]))
         return total
 
 
@@ -91,7 +92,7 @@ def differentiated(
     totals: list[Tensor | None] = [None] * len(wanted)
     with torch.enable_grad():
         for part, rows in blocks:
-            found = blocks.compute(rows, inputs[part])
+            found = blocks.compute(rows, part, inputs[part])
             norms.index_add_(0, part, found.detach())
             grads = torch.autograd.grad(found, wanted, weights[part], create_graph=recorded, allow_unused=True)
             totals = [_sum(total, grad) for total, grad in zip(totals, grads, strict=True)]

@@ -15,7 +15,7 @@ from caelab.jacobian.active_sets import squared_norm_of_active
 from caelab.jacobian.elementwise import RELU
 from caelab.jacobian.memory import pieces, refuse_beyond
 from caelab.jacobian.recorded import recorded_inputs
-from caelab.jacobian.structure import Layer
+from caelab.jacobian.structure import Affine, Layer
 from caelab.jacobian.through_gram import SquaredNormThroughGram, pays
 
 
@@ -43,6 +43,22 @@ class Chain:
     def widths(self) -> list[int]:
         """From the input to the code."""
         return [self.layers[0].weight.shape[1], *(layer.weight.shape[0] for layer in self.layers)]
+
+    def at(self, inputs: Tensor) -> Chain:
+        """The Jacobian of the same map elsewhere."""
+        return Chain(self.layers, inputs)
+
+    def in_double(self) -> Chain:
+        """The same map in float64, so that the slopes of saturated units are as exact as its weights allow."""
+        affine = [(layer.weight.detach().double(), layer.affine.bias) for layer in self.layers]
+        maps = [Affine(weight, None if bias is None else bias.detach().double()) for weight, bias in affine]
+        layers = [Layer(one, layer.activation) for one, layer in zip(maps, self.layers, strict=True)]
+        return Chain(layers, self.inputs.detach().double())
+
+    def bytes_per_product(self) -> int:
+        """Bytes that one product of one example takes, with what autograd keeps of it where it records."""
+        kept = 8 * sum(self.widths) if torch.is_grad_enabled() else 4 * max(self.widths)
+        return kept * self.inputs.element_size()
 
     def slopes(self) -> list[Tensor]:
         """The diagonals of D_1 ... D_L, shape (batch, width) each."""

@@ -36,17 +36,19 @@ def contraction_ratios(
         Shape (radii, batch, count).
 
     Raises:
-        CaelabError: directions of another shape, or a negative radius.
+        CaelabError: directions of another shape, a negative radius, or an encoder that has no Jacobian per example.
     """
-    radii = torch.as_tensor(radii, dtype=inputs.dtype).flatten()
+    radii = torch.as_tensor(radii, dtype=inputs.dtype, device=inputs.device).flatten()
     if bool((radii < 0).any()):
         raise CaelabError(f"expected radii of at least 0, but {float(radii.min()):g} came")
     own = _are_own(directions, inputs)
+    at_zero = jacobian(encode, inputs)
+    _ = at_zero.way  # what has no Jacobian per example has no ratio either
     far = _far(encode, inputs, directions if own else directions[None], radii)
     if not bool((radii == 0).any()):
         return far
     each = directions if own else directions.expand(len(inputs), *directions.shape)
-    limit = jacobian(encode, inputs).jvp(each).norm(dim=-1)
+    limit = at_zero.jvp(each).norm(dim=-1)
     return torch.where((radii == 0)[:, None, None], limit, far)
 
 

@@ -34,7 +34,9 @@ def refuse_mixing(encode: Encode, inputs: Tensor) -> None:
     Raises:
         CaelabError: they do not, or the output has no batch axis or is not floating-point.
     """
-    few = inputs[: handful(inputs)].detach() if len(inputs) > 1 else inputs.detach().expand(2, *inputs.shape[1:]).clone()
+    few = inputs[: handful(inputs)].detach()
+    if len(few) == 1:
+        few = torch.cat([few, few])
     with torch.no_grad():
         with nullcontext() if isinstance(encode, nn.Module) else modules_refused():
             first = called(encode, few)

@@ -128,7 +128,8 @@ class Jacobian:
             return self.way.squared_norm(self._budget())
         if not isinstance(samples, int) or samples < 1:
             raise CaelabError(f"expected a whole number of samples, at least 1, but {samples!r} came")
-        estimate, self.standard_error = projected_squared_norm(self.way, self.shape[0], samples, generator)
+        code, budget = self.shape[0], self._budget()
+        estimate, self.standard_error = projected_squared_norm(self.way, code, samples, budget, generator)
         return estimate
 
     def jvp(self, vectors: Tensor) -> Tensor:
@@ -187,7 +188,7 @@ class Jacobian:
         if method not in ("gram", "svd"):
             raise CaelabError(f"expected the method gram or svd, but {method!r} came")
         if method == "gram" and isinstance(self.way, Chain) and len(self.way.layers) == 1:
-            return spectra.singular_values_of_layer(self.way)[:, :count]
+            return spectra.singular_values_of_layer(self.way, self._budget())[:, :count]
         compute = spectra.singular_values_by_svd if method == "svd" else spectra.singular_values_of_matrix
         return torch.cat([compute(piece)[:, :count] for piece in self._dense_pieces()])
 
@@ -209,7 +210,7 @@ class Jacobian:
         count = spectra.checked_count(count, *self.shape)
         spectra.checked_mode(mode)
         if isinstance(self.way, Chain) and len(self.way.layers) == 1:
-            values, directions = spectra.tangents_of_layer(self.way, count, mode)
+            values, directions = spectra.tangents_of_layer(self.way, count, mode, self._budget())
         else:
             parts = [spectra.tangents_of_matrix(piece, count) for piece in self._dense_pieces()]
             values, directions = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -218,9 +219,12 @@ class Jacobian:
     def _dense_pieces(self) -> Any:
         """J of a few examples at a time, so that matrices in float64 fit into the budget as well."""
         code, width = self.shape
-        at_once = max(1, self._budget() // (4 * 8 * code * width))
-        for piece in torch.split(self.inputs, at_once):
-            yield Jacobian(self.encode, piece, memory_budget=self.memory_budget).dense().detach()
+        chain = self.way.in_double() if isinstance(self.way, Chain) else None
+        widest = max(chain.widths) if chain else width
+        at_once = max(1, self._budget() // (4 * 8 * code * widest))
+        for first in range(0, len(self.inputs), at_once):
+            inputs = (chain or self.way).inputs[first : first + at_once]
+            yield spectra.checked_finite((chain or self.way).at(inputs).dense(self._budget())).double()
 
     def _budget(self) -> int:
         return budget_in_bytes(self.memory_budget, self.inputs.device)

@@ -11,24 +11,26 @@ from torch import Tensor
 from caelab.errors import CaelabError
 from caelab.jacobian import closed_form
 from caelab.jacobian.chains import Chain
-from caelab.jacobian.davidson import Operator, leading_right_vectors
+from caelab.jacobian.davidson import MOST_STEPS, Operator, leading_right_vectors
+from caelab.jacobian.memory import pieces, refuse_beyond
 from caelab.jacobian.symmetric import eigenvalues, gram, leading_eigenpairs
 
 Mode = Literal["exact", "strict", "fast"]
 MODES: Sequence[str] = ("exact", "strict", "fast")
+ROWS = 1024  # examples at once in their slopes
 BLOCK = 16  # examples at once, so that their matrices stay in the processor's cache
 SINES = {"fast": 6e-3, "strict": 3e-4}  # a third of what is promised, for an estimate may be low
 RANK_TOLERANCE = 1e-7  # below it, against the largest, a Gram matrix no longer holds a singular vector
 
 
-def singular_values_of_layer(chain: Chain) -> Tensor:
+def singular_values_of_layer(chain: Chain, budget: int) -> Tensor:
     """All singular values of diag(s') W, shape (batch, min(code, input)), descending.
 
     Eigenvalues of the float64 Gram matrix on the smaller side: s' W Wᵀ s' needs no product per example, and
     Wᵀ diag(s'²) W needs one. A singular value s has the relative error ε (s_1 / s)² / 2, ε = 2.2e-16: 1e-6 where
     s is 1e-5 of the largest.
     """
-    weight, slope = _layer_in_double(chain)
+    weight, slope = _layer_in_double(chain, budget)
     if weight.shape[0] > weight.shape[1]:
         return torch.stack([_roots(eigenvalues(gram(one[:, None] * weight))) for one in slope])
     shared = gram(weight.T)
@@ -55,10 +57,24 @@ def _tall(matrix: Tensor) -> Tensor:
     return matrix.mT if matrix.shape[0] < matrix.shape[1] else matrix
 
 
-def _layer_in_double(chain: Chain) -> tuple[Tensor, Tensor]:
-    (layer,) = chain.layers
-    slope = closed_form.slopes(layer, chain.inputs, chain.outputs)
-    return layer.weight.detach().double(), slope.detach().double()
+def _layer_in_double(chain: Chain, budget: int) -> tuple[Tensor, Tensor]:
+    """W and the slopes, computed in float64: 1 - h of a saturated unit keeps few digits in float32."""
+    entries = chain.widths[0] * chain.widths[1]
+    refuse_beyond("the spectrum of one example", 8 * (2 * entries + 3 * min(chain.widths) ** 2), budget)
+    (layer,) = chain.in_double().layers
+    slopes = [closed_form.slopes(layer, part.double()).detach() for part in torch.split(chain.inputs, ROWS)]
+    return layer.weight, checked_finite(torch.cat(slopes))
+
+
+def checked_finite(numbers: Tensor) -> Tensor:
+    """The same numbers.
+
+    Raises:
+        CaelabError: one is infinite or not a number, of which nothing has a spectrum.
+    """
+    if not bool(numbers.isfinite().all()):
+        raise CaelabError("the Jacobian is not finite, so it has no singular values; check the weights and the inputs")
+    return numbers
 
 
 def tangents_of_matrix(dense: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -81,17 +97,19 @@ def _tangents_of_one(matrix: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return values, (vectors @ matrix) / values[:, None] if wide else vectors
 
 
-def tangents_of_layer(chain: Chain, count: int, mode: str) -> tuple[Tensor, Tensor]:
+def tangents_of_layer(chain: Chain, count: int, mode: str, budget: int) -> tuple[Tensor, Tensor]:
     """As ``tangents_of_matrix`` for diag(s') W, without forming it in the modes fast and strict.
 
     ``fast``: singular values to 1e-4, the sine of the angle between the subspaces ≤ 2e-2; ``strict``: to 1e-6, and
     ≤ 1e-3. Examples in which no such angle is reached, for want of a gap behind the last one, are computed exactly.
     """
-    weight, slope = _layer_in_double(chain)
+    weight, slope = _layer_in_double(chain, budget)
     if mode == "exact" or 4 * count >= min(weight.shape):
         return _exactly(weight, slope, count)
     operator = Operator.shared_by(weight, slope, count)
-    parts = [leading_right_vectors(operator, piece, count, SINES[mode]) for piece in torch.split(slope, BLOCK)]
+    each = 8 * 4 * (2 * count + 20 + MOST_STEPS * (count + 4)) * max(weight.shape)
+    at_once = pieces("the tangents of one example", BLOCK, each, budget)
+    parts = [leading_right_vectors(operator, piece, count, SINES[mode]) for piece in torch.split(slope, at_once)]
     values, directions, settled = (torch.cat(part) for part in zip(*parts, strict=True))
     hard = ~settled | (values[:, -1] <= RANK_TOLERANCE * values[:, 0])
     if bool(hard.any()):
@@ -112,7 +130,8 @@ def checked_count(count: int, code: int, width: int) -> int:
     """
     if not isinstance(count, int) or not 1 <= count <= min(code, width):
         raise CaelabError(
-            f"expected between 1 and {min(code, width)} singular values (code {code}, input {width}), but {count!r} came"
+            f"expected between 1 and {min(code, width)} singular values (code {code}, input {width}), "
+            f"but {count!r} came"
         )
     return count
 

@@ -102,13 +102,14 @@ def step_of(module: nn.Module) -> Step | None:
 def is_neutral(module: nn.Module, position: int) -> bool:
     """Whether a module changes nothing here: dropout that is off, or a flattening before the first layer."""
     if any(runs_as(module, kind) for kind in DROPOUTS):
-        return not module.training or module.p == 0
+        return not module.training or cast(nn.Dropout, module).p == 0
     return position == 0 and flattens(module)
 
 
 def flattens(module: nn.Module) -> bool:
     """Whether a module makes one vector of each example."""
-    return runs_as(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1)
+    axes = cast(nn.Flatten, module)
+    return runs_as(module, nn.Flatten) and (axes.start_dim, axes.end_dim) == (1, -1)
 
 
 def runs_as(module: nn.Module, kind: type[nn.Module]) -> bool:
@@ -126,7 +127,7 @@ def is_altered(module: nn.Module) -> bool:
 
 def hooks_everywhere() -> bool:
     """Whether someone watches or changes what every module computes."""
-    return bool(torch.nn.modules.module._has_any_global_hook())
+    return bool(torch.nn.modules.module._has_any_global_hook())  # type: ignore[no-untyped-call]
 
 
 def layers_of(steps: Sequence[Step]) -> list[Layer] | None:

@@ -182,7 +182,9 @@ class TestLookingInside:
     def test_adjacent_affine_layers(self):
         steps = chain_of(nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 2)))
         assert [type(step) for step in steps] == [Affine, Affine]
-        assert [layer.activation.name for layer in find_layers(nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 2)), (6,))] == [
+        assert [
+            layer.activation.name for layer in find_layers(nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 2)), (6,))
+        ] == [
             "identity",
             "identity",
         ]

@@ -25,17 +25,18 @@ encoders = {
               torch.rand(200, 784)),
 }
 encode, inputs = encoders[kind]
-def compute(inputs, budget):
+samples = int(sys.argv[4]) or None
+def compute(inputs, budget, samples):
     with torch.set_grad_enabled(recorded):
-        norms = jacobian(encode, inputs, memory_budget=budget).squared_norm()
+        norms = jacobian(encode, inputs, memory_budget=budget).squared_norm(samples)
         if recorded:
             norms.sum().backward()
 def peak():
     return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
-compute(inputs[:4], 2**24)  # what torch itself takes at first use
+compute(inputs[:4], 2**24, samples and 4)  # what torch itself takes at first use
 Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is in use now
 before = peak()
-compute(inputs, mebibytes * 2**20)
+compute(inputs, mebibytes * 2**20, samples)
 print(peak() - before)
 """
 
@@ -43,9 +44,10 @@ print(peak() - before)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
 @pytest.mark.parametrize("kind", ["conv", "chain"])
 @pytest.mark.parametrize("recorded", ["values", "recorded"])
-def test_memory_stays_under_the_budget(kind, recorded):
-    """Peak memory of a process of its own; unbounded, these take 600 MiB and more."""
-    command = [sys.executable, "-c", MEASURE, "100", kind, recorded]
+@pytest.mark.parametrize("samples", [0, 500], ids=["exact", "estimate"])
+def test_memory_stays_under_the_budget(kind, recorded, samples):
+    """Peak memory of a process of its own; unbounded, these take 300 MiB and more."""
+    command = [sys.executable, "-c", MEASURE, "100", kind, recorded, str(samples)]
     exact = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}  # what is freed is given back
     result = subprocess.run(command, capture_output=True, text=True, check=True, env=exact)
     assert float(result.stdout) < 100
@@ -81,6 +83,40 @@ def test_a_chain_in_pieces_has_the_same_gradient():
     ]
     for mine, theirs in zip(*found, strict=True):
         assert_close(mine, theirs, rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", ["chain", "conv"])
+def test_an_estimate_in_pieces_is_the_same(kind):
+    torch.manual_seed(0)
+    chain = nn.Sequential(nn.Flatten(), nn.Linear(25, 9), nn.Tanh(), nn.Linear(9, 8), nn.Sigmoid()).double()
+    encode, images = chain if kind == "chain" else conv(), torch.rand(9, 1, 5, 5, dtype=torch.float64)
+    parameters, found = list(encode.parameters()), []
+    for budget in (8_000, 40_000, None):
+        j = jacobian(encode, images, memory_budget=budget)
+        norms = j.squared_norm(samples=30, generator=torch.Generator().manual_seed(3))
+        grads = torch.autograd.grad(norms.sum(), parameters, materialize_grads=True)
+        found.append((norms, j.standard_error, *grads))
+    for mine, theirs in ((found[0], found[2]), (found[1], found[2])):
+        for one, other in zip(mine, theirs, strict=True):
+            assert_close(one, other, rtol=1e-10, atol=1e-13)
+
+
+def test_wide_hidden_layers_count():
+    """One example's J is small, what leads to it is not."""
+    torch.manual_seed(0)
+    encode = nn.Sequential(nn.Linear(10, 5000), nn.Tanh(), nn.Linear(5000, 20))
+    inputs = torch.rand(40, 10)
+    found = jacobian(encode, inputs, memory_budget=2**23).singular_values()
+    assert_close(found, jacobian(encode, inputs).singular_values(), rtol=1e-9, atol=0)
+
+
+def test_spectra_and_tangents_beyond_the_budget_are_refused():
+    layer, x = nn.Linear(784, 500), torch.rand(3, 784)
+    for ask in (lambda j: j.singular_values(), lambda j: j.tangents(4, "fast")):
+        with pytest.raises(CaelabError, match=r"one example needs about .* MiB, but the memory budget is 1 MiB"):
+            ask(jacobian(layer, x, memory_budget=2**20))
+    with pytest.raises(CaelabError, match="random signs needs about"):
+        jacobian(layer, x, memory_budget=2**20).squared_norm(samples=3000)
 
 
 def test_an_impossible_request_is_refused_before_it_starts():

@@ -1,3 +1,6 @@
+from copy import deepcopy
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +66,26 @@ def test_the_tail_is_right_where_a_float32_gram_matrix_is_wrong():
     assert np.abs(naive / exact - 1).max() > 0.1
     found = jacobian(single, inputs[:2].float()).singular_values()
     np.testing.assert_allclose(found[0].numpy(), exact, rtol=1e-6)
+
+
+@pytest.mark.parametrize("widths", [(24, 36), (24, 30, 36)], ids=["one layer", "two layers"])
+def test_the_tail_of_a_saturated_float32_encoder(widths):
+    """Its slopes h (1 - h) lose their digits in float32; the same weights in float64 say what is right."""
+    torch.manual_seed(5)
+    steps = [step for pair in pairwise(widths) for step in (nn.Linear(*pair), nn.Sigmoid())]
+    single = nn.Sequential(*steps)
+    with torch.no_grad():
+        for step in single[::2]:
+            step.weight.mul_(12)
+            step.bias.copy_(torch.linspace(-9, 9, len(step.bias)))
+    inputs = torch.rand(6, 24)
+    double = deepcopy(single).double()
+    exact = torch.linalg.svdvals(jacobian(lambda x: double(x), inputs.double()).dense().detach())
+    found = jacobian(single, inputs).singular_values()
+    counted = exact > 1e-5 * exact[:, :1]
+    assert float((found / exact - 1).abs()[counted].max()) < 1e-6
+    slopes_in_single = torch.linalg.svdvals(jacobian(single, inputs).dense().detach().double())
+    assert float((slopes_in_single / exact - 1).abs()[counted].max()) > 1e-5  # what it would be otherwise
 
 
 @pytest.mark.parametrize(
