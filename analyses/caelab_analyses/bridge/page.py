@@ -28,7 +28,7 @@ def publish(folder: Path) -> Iterator[str]:
         CaelabError: the folder holds no finished study.
     """
     facts, tables = load(folder)
-    shown = [(part, [shown_step(step, tables[step.table], folder) for step in part.steps]) for part in PARTS]
+    shown = [(part, [shown_step(step, facts, tables, folder) for step in part.steps]) for part in PARTS]
     with written_aside(folder / "report.html") as partial:
         partial.write_text(render(facts, shown), encoding="utf-8")
     for problem in facts["problems"]:
@@ -52,17 +52,15 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     return facts, tables
 
 
-def shown_step(step: Step, table: pd.DataFrame, folder: Path) -> dict[str, Any]:
-    """A step's figure, saved and as markup, with its sentences."""
-    figure = step.draw(table)
+def shown_step(step: Step, facts: dict[str, Any], tables: dict[str, pd.DataFrame], folder: Path) -> dict[str, Any]:
+    """A step's figure, saved and as markup, with its sentences; or why it is left out."""
+    told = {"name": step.name, "title": step.title, "statement": step.statement, "markup": ""}
+    if step.table not in tables:
+        reason = facts.get("left_out", {}).get(step.table, f"the study has no table of {step.table}; run it again")
+        return {**told, "reading": f"left out: {reason}"}
+    figure = step.draw(tables[step.table])
     save_figure(figure, folder / "figures" / step.name)
-    return {
-        "name": step.name,
-        "title": step.title,
-        "statement": step.statement,
-        "reading": step.reading(table),
-        "markup": embedded(figure, step.name, step.title),
-    }
+    return {**told, "reading": step.reading(tables[step.table]), "markup": embedded(figure, step.name, step.title)}
 
 
 def render(facts: dict[str, Any], shown: list[tuple[Any, list[dict[str, Any]]]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,12 @@ from matplotlib.figure import Figure
 from caelab.analysing import load_analysis
 from caelab.figures import display_name
 from caelab_analyses import alignment_transition, twin_training
+from caelab_analyses.intrinsic_dimension import LIKELIHOOD, OF_MODEL, TRUTH, TWO_NEAREST
 from caelab_analyses.twin_comparison import CAE, RCAE
 
-Tables = Mapping[str, pd.DataFrame]
+TWIN = 0.2  # relative distance up to which two functions are called twins
+APART = 2.0  # times that distance: another function
+SAME_WAY = 0.9  # cosine from which two fields point the same way
 
 
 @dataclass(frozen=True)
@@ -86,24 +89,50 @@ def twins(table: pd.DataFrame) -> str:
 
 
 def twin_training_reading(table: pd.DataFrame) -> str:
-    """Of ``train_twins``."""
-    single = table[table["at"].isna()]
+    """Of ``twin_training``."""
+    single = table[table["at"].isna()].set_index(["quantity", "twin", "sigma"])["value"].sort_index()
     sentences = []
     for quantity, form in (("distance of r(x) - x", "{:.1%}"), ("cosine of r(x) - x", "{:.3f}")):
-        rows = single[single["quantity"] == quantity]
-        each = []
-        for twin in (RCAE, CAE):
-            values = rows[rows["twin"] == twin].set_index("sigma")["value"]
-            each.append(
-                f"{display_name(twin)} " + ", ".join(f"{form.format(v)} at σ = {s:g}" for s, v in values.items())
-            )
+        each = [
+            f"{display_name(twin)} "
+            + ", ".join(f"{form.format(value)} at σ = {sigma:g}" for sigma, value in single[quantity, twin].items())
+            for twin in (RCAE, CAE)
+        ]
         sentences.append(f"{quantity[0].upper()}{quantity[1:]} to the DAE's: {'; '.join(each)}.")
     gradients = table[(table["quantity"] == "gradient cosine (penalty)")].groupby("twin")["value"].median()
     cosines = ", ".join(f"{display_name(str(twin))} {value:.3f}" for twin, value in gradients.items())
     return (
         f"{' '.join(sentences)} Median cosine of the penalty's gradient with denoising's along the way: {cosines}. "
-        "Contraction of the reconstruction and contraction of the encoder are different things."
+        f"{how_they_meet(single)}"
     )
+
+
+def how_they_meet(single: pd.Series) -> str:
+    """What contraction of f led to beside that of g∘f, chosen from the numbers at every σ at which RCAE and DAE agree.
+
+    Args:
+        single: values by quantity, twin and σ.
+    """
+    near = single["distance of r(x) - x", RCAE]
+    near = near[near < TWIN]
+    if near.empty:
+        return f"At no σ is the RCAE within {TWIN:.0%} of the DAE: nothing follows here about the CAE."
+    far, cosines = (single[quantity, CAE][near.index] for quantity in ("distance of r(x) - x", "cosine of r(x) - x"))
+    apart = f"the CAE's is {span(far / near, '{:.2g}')} times as far from the DAE's as the RCAE's is"
+    if (far < APART * near).any():
+        return (
+            f"Contraction of the encoder f and of the reconstruction g∘f led to much the same function here: {apart}."
+        )
+    if (cosines > SAME_WAY).all():
+        way = f"both functions point the same way (cosine {span(cosines, '{:.2f}')})"
+        return f"CAE and DAE meet half way: {way}, but {apart}."
+    return f"Contraction of the encoder f led to another function than contraction of the reconstruction g∘f: {apart}."
+
+
+def span(values: pd.Series, form: str) -> str:
+    """The smallest to the largest of some numbers."""
+    low, high = (form.format(value) for value in (values.min(), values.max()))
+    return low if low == high else f"{low} to {high}"
 
 
 def score(table: pd.DataFrame) -> str:
@@ -111,9 +140,19 @@ def score(table: pd.DataFrame) -> str:
     cosine = per_model(table, "score_field", "score cosine", "{:.3f}")
     blurred = per_model(table, "score_field", "blurred score cosine", "{:.3f}")
     return (
-        f"Median cosine of (r(x) - x) / σ² with the true score: {cosine}; with the score of the data with the noise, "
-        f"which denoising aims at: {blurred}."
+        f"At σ = {table['sigma'].iloc[0]:g}, median cosine of (r(x) - x) / σ² with the true score: {cosine}; with the "
+        f"score of the data with the noise, which denoising aims at: {blurred}."
     )
+
+
+def dimension(table: pd.DataFrame) -> str:
+    """Of ``intrinsic_dimension``."""
+    of_model = [
+        f"{name}: {per_model(table, 'intrinsic_dimension', f'dimension by {name}', '{:.3g}')}" for name in OF_MODEL
+    ]
+    known = table[table["estimator"].isin([TRUTH, TWO_NEAREST, LIKELIHOOD])].groupby("estimator", sort=False)
+    of_data = ", ".join(f"{name} {value:.3g}" for name, value in known["dimension"].mean().items())
+    return f"Median over examples by {'; by '.join(of_model)}. The data alone say: {of_data}."
 
 
 def samples(table: pd.DataFrame) -> str:
@@ -167,14 +206,28 @@ def curvature(table: pd.DataFrame) -> str:
     )
 
 
+def score_on(dataset: str, title: str) -> Step:
+    """The step of the field on one density."""
+    name = f"score on {dataset}"
+    return Step(
+        name.replace(" ", "_"),
+        title,
+        "As σ → 0 the best reconstruction is r(x) = x + σ² ∇ log p(x) + o(σ²) (Alain and Bengio 2014). It is that of "
+        "DAE and RCAE, not of the CAE.",
+        name,
+        lambda table: load_analysis("score_field").draw(table),
+        score,
+    )
+
+
 def twins_on(dataset: str) -> Step:
     """The step of the twins trained on one data set."""
     name = f"twins on {dataset}"
     return Step(
         name.replace(" ", "_"),
         f"Trained side by side on {dataset}",
-        "DAE(σ) and the reconstruction-contractive AE with λ = σ² learn the same function as σ falls; the CAE, which "
-        "contracts the encoder alone, does not.",
+        "As σ falls, DAE(σ) and the reconstruction-contractive AE with λ = σ² have the same optimum; the CAE, which "
+        "contracts the encoder alone, has another.",
         name,
         twin_training.draw,
         twin_training_reading,
@@ -206,7 +259,9 @@ PARTS = (
             by_analysis(
                 "deterministic_twin",
                 "Where the twin holds",
-                "Any corruption with mean μ(x) and covariance C(x) has the twin L(x, r(μ)) + tr(J C Jᵀ).",
+                "Any corruption with mean μ(x) and covariance C(x) has the twin L(x, r(μ)) + ½ Σ_k L''_k (J C Jᵀ)_kk: "
+                "½ Σ_k y_k (1 - y_k) (J_a C J_aᵀ)_kk for cross-entropy, a the logits and y = s(a), and tr(J_r C J_rᵀ) "
+                "for squared error.",
                 twins,
             )
         ],
@@ -215,12 +270,8 @@ PARTS = (
     Part(
         "Score: what the reconstruction points at",
         [
-            by_analysis(
-                "score_field",
-                "The field against the true score",
-                "As σ → 0 the best reconstruction is r(x) = x + σ² ∇ log p(x) + o(σ²) (Alain and Bengio 2014).",
-                score,
-            ),
+            score_on("gaussian-mixture", "The field against the true score"),
+            score_on("spiral", "The same on a spiral"),
             by_analysis(
                 "samples",
                 "Chains that a trained auto-encoder drives",
@@ -246,6 +297,13 @@ PARTS = (
                 "On images",
                 "Small shifts, rotations, scalings and changes of thickness are tangents that are known.",
                 images,
+            ),
+            by_analysis(
+                "intrinsic_dimension",
+                "How many directions are left",
+                "An encoder that keeps the k directions along a manifold and contracts all others has k large singular "
+                "values.",
+                dimension,
             ),
             by_analysis(
                 "higher_order",

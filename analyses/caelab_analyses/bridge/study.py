@@ -1,4 +1,4 @@
-"""What is computed for the bridge: runs with their analyses, and trainings of twins, side by side in one pool."""
+"""What is computed for the bridge: runs, and the analyses of each, side by side in one pool."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from caelab.catalogue import catalogue
 from caelab.comparison import claim
 from caelab.config import RunConfig
+from caelab.errors import CaelabError
 from caelab.files import written_aside
 from caelab.recipes import recipe_config
 from caelab.runs import dataset_of, versions
-from caelab.study import Outcome, Study, StudyResult, cancel
-from caelab_analyses.alignment_transition import alignment_transition
-from caelab_analyses.twin_training import train_twins, twin_config
+from caelab.study import Study, StudyResult, cancel
+from caelab_analyses.alignment_transition import SETTINGS, SPLITS
+from caelab_analyses.twin_training import twin_config
 
 MARK = "bridge.json"
-SQUARED = ("training.reconstruction=squared-error",)
+SQUARED = ("training.reconstruction=squared-error", "model.output=identity")
 ON_IMAGES = ("ae", "ae-wd", "dae-g", "cae", "cae-h")
-ANALYSES_ON_IMAGES: Mapping[str, Mapping[str, Any]] = {
-    "noise_expansion": {},
-    "deterministic_twin": {},
-    "manifold_alignment": {},
-    "linear_limit": {},
-    "higher_order": {},
-}
-DENSITIES = ("gaussian-mixture", "spiral")
-MANIFOLD, SCALE = "sphere", 4.0  # at smaller scales less than the strongest penalty aligns every model
-STRENGTHS = {"cae": (0.03, 0.1, 0.3, 1.0), "dae-g": (0.1, 0.4), "ae-wd": (0.01, 0.1)}
+IMAGES = "images"
+ANALYSES_ON_IMAGES = (
+    "noise_expansion",
+    "deterministic_twin",
+    "manifold_alignment",
+    "intrinsic_dimension",
+    "linear_limit",
+    "higher_order",
+)
+DENSITIES: Mapping[str, float] = {"gaussian-mixture": 0.3, "spiral": 0.1}  # and the noise: at most twice their width
+WALKED = "gaussian-mixture"  # where chains are run
+MANIFOLD, SCALE, NOISE = "sphere", 4.0, 0.12  # at smaller scales less than the strongest penalty aligns every model
+TRANSITION = {"contractive": (0.03, 0.1, 0.3, 1.0), "gaussian": (0.1, 0.4), "weight_decay": (0.01, 0.1)}
+QUICK_TRANSITION = {"contractive": (0.1,), "gaussian": (), "weight_decay": ()}
 SIGMAS = {"gaussian-mixture": (0.05, 0.1, 0.2, 0.5), "digits": (0.1, 0.3)}
 FEW_EPOCHS = "training.epochs=2"
-
-Tables = dict[str, pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -61,30 +61,38 @@ class BridgeStudy:
         """The recipes on images, and the plain auto-encoder once more under squared error."""
         data: dict[str, Any] = {"dataset": {"kind": self.dataset}, "seed": self.seed}
         plain = [recipe_config(name, self._shorter(), **data) for name in ON_IMAGES]
-        return [*plain, recipe_config("ae", [*SQUARED, *self._shorter()], **{**data, "label": "squared-error AE"})]
-
-    def density_configs(self) -> list[RunConfig]:
-        """A denoising auto-encoder on every density whose score is known; see docs/theory/score.md."""
-        return [density_config(name, self.seed, self._shorter()) for name in DENSITIES]
+        squared = [SQUARED[0], *self._shorter()]
+        return [*plain, recipe_config("ae", squared, **{**data, "label": "squared-error AE"})]
 
     def studies(self) -> dict[str, Study]:
-        """Runs and the analyses of each."""
-        runs = self.out / "runs"
-        on_images = {name: dict(options) for name, options in ANALYSES_ON_IMAGES.items()}
+        """Runs and the analyses of each, by the name of what they show."""
+        images: dict[str, dict[str, Any]] = {name: {} for name in ANALYSES_ON_IMAGES}
         return {
-            "images": Study(self.image_configs(), [self.seed], on_images, runs),
-            "densities": Study(self.density_configs(), [self.seed], {"score_field": {}, "samples": {}}, runs),
+            IMAGES: self._study(self.image_configs(), images),
+            **{f"score on {name}": self._score(name, sigma) for name, sigma in DENSITIES.items()},
+            **{f"twins on {name}": self._twins(name, sigmas) for name, sigmas in SIGMAS.items()},
+            "transition": self._transition(),
         }
 
-    def tasks(self) -> dict[str, Callable[[], pd.DataFrame]]:
-        """Tables that come from trainings of their own."""
-        short = self._shorter()
-        found: dict[str, Callable[[], pd.DataFrame]] = {
-            f"twins on {name}": partial(twin_table, name, sigmas[:1] if self.quick else sigmas, [*short])
-            for name, sigmas in SIGMAS.items()
-        }
-        found["transition"] = partial(transition_table, self.out / "transition", self.quick)
-        return found
+    def _study(self, configs: list[RunConfig], analyses: Mapping[str, Mapping[str, Any]]) -> Study:
+        return Study(configs, [self.seed], analyses, self.out / "runs")
+
+    def _score(self, density: str, sigma: float) -> Study:
+        configs = density_configs(density, sigma, self.seed, self._shorter())
+        analyses: dict[str, dict[str, Any]] = {"score_field": {"sigma": sigma}}
+        if density == WALKED:
+            analyses["samples"] = {}
+        return self._study(configs, analyses)
+
+    def _twins(self, dataset: str, sigmas: tuple[float, ...]) -> Study:
+        config = twin_config(dataset, self._shorter(), self.seed).model_copy(update={"label": f"twins-{dataset}"})
+        return self._study([config], {"twin_training": {"sigmas": sigmas[:1] if self.quick else sigmas}})
+
+    def _transition(self) -> Study:
+        data = {"kind": MANIFOLD, "splits": list(SPLITS), "samples": sum(SPLITS), "scale": SCALE, "noise": NOISE}
+        top: dict[str, Any] = {"dataset": data, "seed": self.seed, "label": "transition"}
+        config = recipe_config("ae", [*SETTINGS, *self._shorter()], **top)
+        return self._study([config], {"alignment_transition": QUICK_TRANSITION if self.quick else TRANSITION})
 
     def _shorter(self) -> list[str]:
         return [FEW_EPOCHS] if self.quick else []
@@ -95,13 +103,24 @@ class BridgeStudy:
         Raises:
             CaelabError: data or settings that do not fit, or a folder that is not ours.
         """
+        self._check_range()
         for study in self.studies().values():
             study.check()
         claim(self.out, MARK)
 
+    def _check_range(self) -> None:
+        inputs = dataset_of(self.image_configs()[0]).inputs
+        low, high = float(inputs.min()), float(inputs.max())
+        if low < 0 or high > 1:
+            raise CaelabError(
+                f"the bridge trains under cross-entropy, which expects inputs in [0, 1], but those of {self.dataset} "
+                f"lie in [{low:.4g}, {high:.4g}]; give images, as --dataset digits, or data of your own rescaled to "
+                "[0, 1], as --dataset npz:FILE"
+            )
+
     def steps(self) -> int:
         """How many things there are to do."""
-        return len(self.tasks()) + sum(len(study.jobs()) for study in self.studies().values())
+        return sum(len(study.jobs()) for study in self.studies().values())
 
     def run(self, executor: str, workers: int, done: Callable[[str], None]) -> None:
         """Compute what is not there yet, and store every table."""
@@ -109,41 +128,40 @@ class BridgeStudy:
 
         jobs = {name: study.jobs() for name, study in self.studies().items()}
         with catalogue().get("executor", executor)(workers) as pool:
-            tasks = {name: pool.submit(self._kept, name, make) for name, make in self.tasks().items()}
-            futures = {name: [pool.submit(carry_out, job) for job in each] for name, each in jobs.items()}
-            labels: dict[Future[Any], str] = {future: name for name, future in tasks.items()}
-            labels |= {f: j.config.label for name in jobs for f, j in zip(futures[name], jobs[name], strict=True)}
+            longest_first = sorted(jobs, key=lambda name: name == IMAGES)
+            futures = {name: [pool.submit(carry_out, job) for job in jobs[name]] for name in longest_first}
+            labels: dict[Future[Any], str] = {
+                future: job.config.label for name in jobs for future, job in zip(futures[name], jobs[name], strict=True)
+            }
             wait_for(labels, done)
-        outcomes = {name: [future.result() for future in each] for name, each in futures.items()}
-        self._store(outcomes, {name: future.result() for name, future in tasks.items()})
+        self._store({name: StudyResult([future.result() for future in futures[name]]) for name in jobs})
 
-    def _kept(self, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-        """The table of an earlier run of the same study, or a new one."""
-        path = self.out / "tasks" / f"{name}{' quick' if self.quick else ''}.parquet"
-        if not path.is_file():
-            table = make()
-            with written_aside(path) as partial_path:
-                table.to_parquet(partial_path)
-        return pd.read_parquet(path)
-
-    def _store(self, outcomes: Mapping[str, Iterable[Outcome]], tables: Tables) -> None:
-        results = {name: StudyResult(list(each)) for name, each in outcomes.items()}
-        for result in results.values():
-            tables |= result.tables()
-        for name, table in tables.items():
-            with written_aside(self.out / "data" / f"{name}.parquet") as path:
-                table.to_parquet(path)
-        problems = [f"{p.analysis} ({p.model}): {p.message}" for r in results.values() for p in r.problems if p.applies]
+    def _store(self, results: Mapping[str, StudyResult]) -> None:
+        """Each table under the name of its analysis, or of what it shows where several studies share one."""
+        names = []
+        for study, result in results.items():
+            for analysis, table in result.tables().items():
+                names.append(table_name(study, analysis))
+                with written_aside(self.out / "data" / f"{names[-1]}.parquet") as path:
+                    table.to_parquet(path)
+        problems = [(table_name(study, p.analysis), p) for study, result in results.items() for p in result.problems]
         facts = {
-            "data": f"{dataset_of(self.image_configs()[0]).name}, {', '.join([*SIGMAS, MANIFOLD])}",
+            "data": f"{dataset_of(self.image_configs()[0]).name}, {', '.join(dict.fromkeys([*SIGMAS, *DENSITIES]))}, "
+            f"{MANIFOLD}",
             "seed": self.seed,
             "quick": self.quick,
-            "tables": list(tables),
-            "problems": problems,
+            "tables": names,
+            "left_out": {table: p.message for table, p in reversed(problems) if table not in names},
+            "problems": [f"{p.analysis} ({p.model}): {p.message}" for _, p in problems if p.applies],
             "versions": versions(),
         }
         with written_aside(self.out / MARK) as path:
             path.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def table_name(study: str, analysis: str) -> str:
+    """What the table of an analysis is called on the page: ``score_field`` is there for every density."""
+    return analysis if study == IMAGES or analysis == "samples" else study
 
 
 def wait_for(labels: Mapping[Future[Any], str], done: Callable[[str], None]) -> None:
@@ -157,23 +175,17 @@ def wait_for(labels: Mapping[Future[Any], str], done: Callable[[str], None]) -> 
         raise
 
 
-def density_config(dataset: str, seed: int, settings: Iterable[str] = ()) -> RunConfig:
-    """The denoising auto-encoder whose field is compared with the score of a density in the plane."""
-    own = ["model.hidden=[100]", "model.activation=tanh", "model.output=identity", "model.tied=false"]
-    rate = ["training.learning_rate=0.005", "training.epochs=150", "gaussian.sigma=0.3"]
-    top: dict[str, Any] = {"dataset": {"kind": dataset}, "seed": seed, "label": dataset}
-    return recipe_config("dae-g", [*SQUARED, *own, *rate, *settings], **top)
-
-
-def twin_table(dataset: str, sigmas: Iterable[float], settings: list[str]) -> pd.DataFrame:
-    """DAE, RCAE and the encoder-only CAE, trained side by side."""
-    return train_twins(twin_config(dataset, settings), sigmas)
-
-
-def transition_table(out: Path, quick: bool) -> pd.DataFrame:
-    """Angles to the known tangents against the penalty's weight, on one manifold."""
-    if not quick:
-        return alignment_transition(MANIFOLD, STRENGTHS, (SCALE,), out=out)
-    return alignment_transition(
-        MANIFOLD, {"cae": (0.1,)}, (1.0,), out=out, settings=[*SQUARED, "model.output=identity", FEW_EPOCHS]
-    )
+def density_configs(dataset: str, sigma: float, seed: int, settings: Iterable[str] = ()) -> list[RunConfig]:
+    """DAE(σ), RCAE(σ²) and CAE(σ²), whose fields are compared with the score of a density; see docs/theory/score.md."""
+    own = ["model.hidden=[100]", "model.activation=tanh", "model.tied=false"]
+    rate = ["training.learning_rate=0.005", "training.epochs=150"]
+    top: dict[str, Any] = {"dataset": {"kind": dataset}, "seed": seed}
+    strengths = {
+        "dae-g": f"gaussian.sigma={sigma:g}",
+        "rcae": f"reconstruction-contractive.weight={sigma**2:g}",
+        "cae": f"contractive.weight={sigma**2:g}",
+    }
+    return [
+        recipe_config(recipe, [*SQUARED, *own, *rate, strength, *settings], **top)
+        for recipe, strength in strengths.items()
+    ]
