@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from caelab.errors import CaelabError
 from caelab.jacobian.service import jacobian
 from caelab.models.reconstruction import reconstruction_error
 from caelab.streams import Streams
@@ -48,10 +47,7 @@ class Objective:
 
     def corrupt(self, clean: Tensor, epoch: int) -> Tensor:
         """The batch that the encoder sees."""
-        if not self.corrupts:
-            return clean
-        corrupted: Tensor = self.plugins.call("corrupt_input", epoch, clean=clean, streams=self.streams)
-        return corrupted
+        return self.plugins.corrupted(clean, epoch, self.streams)
 
     def own_term(self, clean: Tensor, corrupted: Tensor, code: Tensor) -> dict[str, Tensor]:
         """What the model is trained on without any penalty: reconstruction, unless it brings its own loss."""
@@ -81,12 +77,7 @@ class Objective:
             reconstruction_jacobian=jacobian(self.reconstruct, clean, gradients=True),
             streams=self.streams,
         )
-        terms = merged_terms(answers, "penalty_terms")
-        if terms.keys() & {"reconstruction", "training_loss"}:
-            raise CaelabError(
-                "a plugin calls its penalty 'reconstruction' or 'training_loss'; those are taken, rename it"
-            )
-        return terms
+        return merged_terms(answers, "penalty_terms")
 
     def reconstruction(self, code: Tensor, found: Pass | None) -> Tensor | None:
         """The reconstruction from the code, if some plugin wants it."""

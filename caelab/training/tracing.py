@@ -51,7 +51,8 @@ class HookTrace:
 def answer(outcome: Any) -> str:
     """What a call returned, or the error it ended in."""
     if outcome.exception is not None:
-        return f"{type(outcome.exception).__name__}: {outcome.exception}"
+        error = outcome.exception.__cause__ or outcome.exception
+        return f"{type(error).__name__}: {error}"
     result = outcome.get_result()
     return "nothing" if result is None or result == [] else described(result)
 
