@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import pluggy
-
 from caelab.errors import CaelabError, unknown_name
+from caelab.fitting import manager_of, register
 from caelab.hookspecs import CatalogueHooks
-from caelab.loading import load_file
+from caelab.loading import as_script, load_file
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +51,8 @@ def _import(target: str, offer: Offer | None = None) -> Any:
     module, _, attribute = target.partition(":")
     whose = f"the {offer.kind} {offer.name!r} of plugin {offer.provider!r}" if offer else repr(target)
     try:
-        found: Any = import_module(module)
+        with as_script(module):
+            found: Any = import_module(module)
         for part in filter(None, attribute.split(".")):
             found = getattr(found, part)
     except Exception as error:  # a plugin's module may fail in any way
@@ -66,7 +66,7 @@ class Catalogue:
 
     Attributes:
         offers: by kind and name.
-        failures: why a plugin could not be imported, by its provider.
+        failures: why an installed plugin is left out, by its provider.
         files: the plugins that are not installed.
         answers: by hook, the providers that answer it, in the order in which they were asked.
     """
@@ -77,36 +77,55 @@ class Catalogue:
     answers: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, provider: str, plugin: object) -> None:
-        """Ask one plugin (a module, or any object with catalogue hooks) what it offers.
+        """Ask one plugin (a module, or any object with catalogue hooks) what it offers; take all of it, or nothing.
 
         Raises:
-            CaelabError: it names a hook that does not exist, or a name that is taken.
+            CaelabError: it names a hook that does not exist, or a name that is taken, or it fails.
         """
-        manager = pluggy.PluginManager("caelab")
-        manager.add_hookspecs(CatalogueHooks)
+        manager = manager_of(CatalogueHooks)
+        register(manager, CatalogueHooks, provider, plugin)
+        asked = {
+            kind: implementation.function
+            for kind, hook in HOOKS.items()
+            for implementation in getattr(manager.hook, hook).get_hookimpls()
+        }
+        found: dict[tuple[str, str], Offer] = {}
+        for kind, function in asked.items():
+            self._ask(kind, provider, function, found)
+        self.offers.update(found)
+        for kind in asked:
+            self.answers.setdefault(HOOKS[kind], []).append(provider)
+
+    def _ask(self, kind: str, provider: str, function: Any, found: dict[tuple[str, str], Offer]) -> None:
+        def take(name: str, thing: Any) -> None:
+            self._refuse_taken({**self.offers, **found}.get((kind, name)), provider)
+            found[kind, name] = Offer(kind, name, provider, thing)
+
         try:
-            manager.register(plugin, name=provider)
-            manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            raise CaelabError(f"plugin {provider!r} does not fit the hooks: {error}") from error
-        for kind, hook in HOOKS.items():
-            for implementation in getattr(manager.hook, hook).get_hookimpls():
-                self.answers.setdefault(hook, []).append(provider)
-                implementation.function(partial(self._register, kind, provider))
+            function(take)
+        except CaelabError:
+            raise
+        except Exception as error:  # a plugin may fail in any way
+            raise CaelabError(
+                f"plugin {provider!r} failed in {HOOKS[kind]}: {type(error).__name__}: {error}"
+            ) from error
 
-    def add_file(self, path: Path) -> None:
-        """Use a plugin that is not installed: a Python file with ``register_*`` hooks."""
-        self.add(str(path), load_file(path))
-        self.files.append(path)
-
-    def _register(self, kind: str, provider: str, name: str, thing: Any) -> None:
-        taken = self.offers.get((kind, name))
+    def _refuse_taken(self, taken: Offer | None, provider: str) -> None:
+        if taken and taken.provider == provider:
+            raise CaelabError(
+                f"plugin {provider!r} offers the {taken.kind} {taken.name!r} twice; give one another name"
+            )
         if taken:
             raise CaelabError(
-                f"the {kind} {name!r} is offered by both {taken.provider!r} and {provider!r}; "
+                f"the {taken.kind} {taken.name!r} is offered by both {taken.provider!r} and {provider!r}; "
                 "uninstall one of them or ask its author for another name"
             )
-        self.offers[kind, name] = Offer(kind, name, provider, thing)
+
+    def add_file(self, path: Path) -> None:
+        """Use a plugin that is not installed, once: a Python file with ``register_*`` hooks."""
+        if path not in self.files:
+            self.add(str(path), load_file(path))
+            self.files.append(path)
 
     def get(self, kind: str, name: str) -> Any:
         """The thing of that kind and name; ``package:attribute`` stands for itself.
@@ -123,7 +142,7 @@ class Catalogue:
 
     def _unknown(self, kind: str, name: str) -> CaelabError:
         error = unknown_name(kind, name, self.names(kind))
-        broken = "".join(f"; plugin {provider!r} failed to import ({why})" for provider, why in self.failures.items())
+        broken = "".join(f"; plugin {provider!r} is left out ({why})" for provider, why in self.failures.items())
         return CaelabError(f"{error}{broken}")
 
     def names(self, kind: str) -> list[str]:
@@ -135,17 +154,23 @@ class Catalogue:
 
 
 def build_catalogue(entries: Iterable[Any]) -> Catalogue:
-    """A catalogue of these entry points; one that fails to import is named, and the rest works."""
+    """A catalogue of these entry points, caelab's own first; one that fails is named and left out, the rest works."""
     found = Catalogue()
-    for entry in sorted(entries, key=lambda entry: str(entry.name)):
+    for entry in sorted(entries, key=lambda entry: (not provider_name(entry).startswith("caelab/"), str(entry.name))):
         try:
-            module = entry.load()
-        except Exception as error:  # an installed plugin may fail in any way; the others must still work
-            found.failures[entry.name] = f"{type(error).__name__}: {error}"
-            log.warning("plugin %r (%s) fails to import and is left out: %s", entry.name, entry.value, error)
-            continue
-        found.add(provider_name(entry), module)
+            found.add(provider_name(entry), _loaded(entry))
+        except CaelabError as error:
+            found.failures[provider_name(entry)] = str(error)
+            log.warning("the plugin %r (%s) is left out: %s", provider_name(entry), entry.value, error)
     return found
+
+
+def _loaded(entry: Any) -> Any:
+    try:
+        with as_script(entry.value):
+            return entry.load()
+    except Exception as error:  # an installed plugin may fail in any way; the others must still work
+        raise CaelabError(f"it fails to import: {type(error).__name__}: {error}") from error
 
 
 def provider_name(entry: Any) -> str:

@@ -84,9 +84,11 @@ def _numbered(answers: Mapping[str, Sequence[tuple[str, str, str]]]) -> list[lis
 def _row(offer: Offer) -> list[str]:
     try:
         thing = offer.load()
+        return [offer.kind, offer.name, options_text(offer.kind, thing), offer.provider, about(thing)]
     except CaelabError as error:
         return [offer.kind, offer.name, "", offer.provider, f"broken: {error}"]
-    return [offer.kind, offer.name, options_text(offer.kind, thing), offer.provider, about(thing)]
+    except (NameError, TypeError, ValueError) as error:  # a signature that cannot be read
+        return [offer.kind, offer.name, "", offer.provider, f"broken: {type(error).__name__}: {error}"]
 
 
 def options_text(kind: str, thing: Any) -> str:

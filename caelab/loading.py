@@ -3,33 +3,107 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from importlib import import_module, util
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, suppress
+from hashlib import sha256
+from importlib import import_module, invalidate_caches, util
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from caelab.errors import CaelabError, unknown_name
 
+_brought: dict[str, Path] = {}  # the modules that files found beside them, with the folders these came from
+
 
 def load_file(path: Path) -> ModuleType:
-    """A Python file as a module of its own, run anew at every call.
+    """A Python file as a module of its own, run anew at every call; it may import its neighbours, as a script does.
+
+    A file of a package (a folder with ``__init__.py``) belongs to it, so that its relative imports work.
 
     Raises:
         CaelabError: no such file, not a Python file, or it fails to import.
     """
     if not path.is_file():
         raise CaelabError(f"no Python file at {path}; give the path of one")
-    spec = util.spec_from_file_location(f"caelab_file_{path.stem}", path)
+    folder, package = _place(path.resolve())
+    digest = sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    name = f"{package}caelab_file_{path.stem}_{digest}"  # a name that hides no module
+    spec = util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise CaelabError(f"{path} is not a Python file; its name ends in .py")
     module = util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their own module up
     try:
-        spec.loader.exec_module(module)
+        with beside(folder), as_script(str(path)):
+            if package:
+                import_module(package.rstrip("."))
+            sys.modules[name] = module  # dataclasses look their own module up
+            spec.loader.exec_module(module)
     except Exception as error:  # a user's file may fail in any way
         raise CaelabError(f"{path} fails to import: {type(error).__name__}: {error}") from error
     return module
+
+
+def _place(path: Path) -> tuple[Path, str]:
+    """The folder to import from, and the package that a file belongs to, as ``""`` or ``"outer.inner."``."""
+    folder, package = path.parent, ""
+    while (folder / "__init__.py").is_file() and folder.name.isidentifier():
+        folder, package = folder.parent, f"{folder.name}.{package}"
+    return folder, package
+
+
+@contextmanager
+def beside(folder: Path) -> Iterator[None]:
+    """Modules of this folder can be imported; one of the same name that another file found beside it does not count."""
+    for name in [name for name, other in _brought.items() if other != folder and _found_in(folder, name)]:
+        _forget(name)
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    invalidate_caches()
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # the file may have changed the path itself
+            sys.path.remove(str(folder))
+        new = {name.partition(".")[0] for name in set(sys.modules) - before}
+        files = {name: getattr(sys.modules.get(name), "__file__", None) for name in new}
+        _brought.update({name: folder for name, file in files.items() if file and _found_in(folder, name, Path(file))})
+
+
+def _found_in(folder: Path, name: str, file: Path | None = None) -> bool:
+    places = [folder / f"{name}.py", folder / name / "__init__.py"]
+    return file in places if file else any(place.is_file() for place in places)
+
+
+def _forget(name: str) -> None:
+    del _brought[name]
+    for each in [each for each in sys.modules if each.partition(".")[0] == name]:
+        del sys.modules[each]
+
+
+@contextmanager
+def as_script(name: str) -> Iterator[None]:
+    """Import something as if it were called without arguments; one that ends the program raises instead.
+
+    What it writes to the standard error is held back meanwhile, and is dropped if it is the usage that argparse prints.
+
+    Raises:
+        ImportError: it called ``sys.exit``, or its argparse did.
+    """
+    arguments, said = sys.argv, StringIO()
+    sys.argv = [name]
+    try:
+        with redirect_stderr(said):
+            yield
+    except SystemExit as error:
+        last = [f"status {error.code}", *said.getvalue().splitlines()][-1]
+        reason = error.code if isinstance(error.code, str) else last
+        said = StringIO()
+        raise ImportError(f"it calls sys.exit ({reason}); put what it runs under: if __name__ == '__main__'") from error
+    finally:
+        sys.argv = arguments
+        sys.stderr.write(said.getvalue())
 
 
 def load_named(target: str, kind: str) -> Callable[..., Any]:
@@ -55,6 +129,7 @@ def load_named(target: str, kind: str) -> Callable[..., Any]:
 
 def _imported(module: str) -> ModuleType:
     try:
-        return import_module(module)
+        with as_script(module):
+            return import_module(module)
     except Exception as error:  # a user's module may fail in any way
         raise CaelabError(f"{module} cannot be imported: {type(error).__name__}: {error}") from error

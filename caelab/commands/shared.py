@@ -22,12 +22,20 @@ def plugin_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def use_plugins(files: Sequence[Path]) -> tuple[Path, ...]:
-    """Add plugin files to the catalogue."""
-    from caelab.catalogue import catalogue
+    """Add plugin files to the catalogue; a file that is named twice is used once.
 
-    for path in files:
-        catalogue().add_file(path.resolve())
-    return tuple(path.resolve() for path in files)
+    Raises:
+        CaelabError: a file that is no plugin, or one that offers nothing.
+    """
+    from caelab.catalogue import catalogue
+    from caelab.errors import CaelabError
+
+    found = tuple(dict.fromkeys(path.resolve() for path in files))
+    for path in found:
+        catalogue().add_file(path)
+        if not any(offer.provider == str(path) for offer in catalogue()):
+            raise CaelabError(f"{path} offers nothing to use; add a register_ hook, as register_regularizers(register)")
+    return found
 
 
 def published(folder: Path) -> None:

@@ -35,7 +35,9 @@ def test_a_plugin_that_fails_to_import_is_named_and_the_rest_works(caplog):
     assert offers.get("regularizer", "mine") is dict
     assert "no module named fancy" in offers.failures["broken"]
     assert "broken" in caplog.text
-    with pytest.raises(CaelabError, match="plugin 'broken' failed to import"):
+    with pytest.raises(
+        CaelabError, match=r"plugin 'broken' is left out \(it fails to import: ImportError: no module named fancy"
+    ):
         offers.get("regularizer", "theirs")
 
 
@@ -47,6 +49,84 @@ def test_a_misspelt_hook_is_refused():
 
     with pytest.raises(CaelabError, match="register_regularizer"):
         Catalogue().add("misspelt", Plugin())
+
+
+class Failing:
+    @hookimpl
+    def register_models(self, register):
+        register("half", object)
+
+    @hookimpl
+    def register_regularizers(self, register):
+        register("whole", object)
+        raise KeyError("kaboom")
+
+
+class Misspelt:
+    @hookimpl
+    def register_regularizers(self, registr):
+        pass
+
+
+class Unmarked:
+    def register_regularizers(self, register):
+        pass
+
+
+class Twice:
+    @hookimpl
+    def register_models(self, register):
+        register("mine", dict)
+        register("mine", list)
+
+
+BAD = [
+    (Failing(), "plugin 'bad' failed in register_regularizers: KeyError: 'kaboom'"),
+    (Misspelt(), "plugin 'bad': unknown argument of register_regularizers 'registr'; did you mean 'register'?"),
+    (Unmarked(), "plugin 'bad': register_regularizers has no @hookimpl"),
+    (Twice(), "plugin 'bad' offers the model 'mine' twice; give one another name"),
+    (offering("good", dict), "the regularizer 'good' is offered by both 'a' and 'bad'"),
+]
+
+
+@pytest.mark.parametrize(("plugin", "sentence"), BAD)
+def test_an_installed_plugin_that_fails_is_named_and_left_out_and_the_rest_works(plugin, sentence, caplog):
+    good = offering("good", dict)
+    offers = build_catalogue(
+        [entry("a", lambda: good), entry("bad", lambda: plugin), entry("c", lambda: offering("c", list))]
+    )
+    assert offers.failures["bad"].startswith(sentence)
+    assert sentence in caplog.text
+    assert {offer.name for offer in offers} == {"good", "c"}
+    assert offers.answers == {"register_regularizers": ["a", "c"]}
+
+
+@pytest.mark.parametrize(("plugin", "sentence"), BAD)
+def test_a_plugin_that_is_asked_for_is_refused_in_one_sentence(plugin, sentence):
+    offers = Catalogue()
+    offers.add("a", offering("good", dict))
+    with pytest.raises(CaelabError) as told:
+        offers.add("bad", plugin)
+    assert str(told.value).startswith(sentence)
+    assert "\n" not in str(told.value)
+
+
+def test_an_installed_plugin_that_ends_the_program_is_left_out():
+    def ends():
+        raise SystemExit(3)
+
+    offers = build_catalogue([entry("bad", ends), entry("good", lambda: offering("mine", dict))])
+    assert "it calls sys.exit (status 3)" in offers.failures["bad"]
+    assert offers.names("regularizer") == ["mine"]
+
+
+def test_what_caelab_offers_is_taken_first():
+    own = SimpleNamespace(
+        name="zoo", value="zoo", dist=SimpleNamespace(name="caelab"), load=lambda: offering("mine", dict)
+    )
+    offers = build_catalogue([entry("a", lambda: offering("mine", list)), own])
+    assert offers.get("regularizer", "mine") is dict
+    assert "offered by both 'caelab/zoo' and 'a'" in offers.failures["a"]
 
 
 def test_a_lazy_offer_is_imported_when_asked_for():

@@ -70,3 +70,71 @@ def test_a_file_that_cannot_be_run_is_refused(name, message, tmp_path):
     path.write_text("1 / 0")
     with pytest.raises(CaelabError, match=message):
         load_file(path)
+
+
+def test_a_file_may_import_its_neighbours_as_a_script_does(tmp_path):
+    before = list(sys.path)
+    for folder, value in (("left", 1), ("right", 2)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "neighbour_of_mine.py").write_text(f"q = {value}")
+        (tmp_path / folder / "mine.py").write_text("from neighbour_of_mine import q\ndef f(): return q")
+    left, right, again = (load_named(f"{tmp_path / folder}/mine.py:f", "f") for folder in ("left", "right", "left"))
+    assert (left(), right(), again()) == (1, 2, 1)
+    assert sys.path == before
+
+
+def test_files_of_one_name_are_two_modules(tmp_path):
+    for folder in ("left", "right"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text("class Mine: pass")
+    left, right = (load_file(tmp_path / folder / "mine.py") for folder in ("left", "right"))
+    assert sys.modules[left.Mine.__module__] is left
+    assert sys.modules[right.Mine.__module__] is right
+
+
+def test_a_file_of_a_package_may_import_relatively(tmp_path):
+    inner = tmp_path / "outer_of_mine" / "inner"
+    inner.mkdir(parents=True)
+    (inner.parent / "__init__.py").write_text("name = 'outer'")
+    (inner / "__init__.py").write_text("")
+    (inner / "helper.py").write_text("q = 3")
+    (inner / "mine.py").write_text("from .helper import q\nfrom .. import name\ndef f(): return name, q")
+    assert load_named(f"{inner / 'mine.py'}:f", "f")() == ("outer", 3)
+
+
+ARGPARSE = """
+import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("data"{})
+given = parser.parse_args()
+def f(): return given.data
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import sys; sys.exit('usage: train.py DATA')", r"usage: train.py DATA"),
+        ("raise SystemExit", r"status None"),
+        (ARGPARSE.format(""), r"mine.py: error: the following arguments are required: data"),
+    ],
+)
+def test_a_file_that_ends_the_program_is_told_in_one_sentence(text, reason, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["caelab", "check", "mine.py"])
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(CaelabError, match=rf"fails to import: ImportError: it calls sys.exit \({reason}\); put what"):
+        load_file(tmp_path / "mine.py")
+    assert capsys.readouterr() == ("", "")
+    assert sys.argv == ["caelab", "check", "mine.py"]
+
+
+def test_arguments_of_caelab_are_not_those_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["caelab", "check", "mine.py"])
+    (tmp_path / "mine.py").write_text(ARGPARSE.format(", nargs='?', default='digits'"))
+    assert load_named(f"{tmp_path}/mine.py:f", "f")() == "digits"
+
+
+def test_what_a_file_says_is_heard(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text("import sys; print('old', file=sys.stderr)")
+    load_file(tmp_path / "mine.py")
+    assert capsys.readouterr().err == "old\n"

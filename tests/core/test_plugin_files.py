@@ -104,6 +104,30 @@ def test_mistakes_are_named(words, sentence, capsys, alone):
     assert not (alone / "runs").exists()
 
 
+def test_a_plugin_file_that_is_named_twice_is_used_once(capsys):
+    rows = hook_rows(capsys, "--plugin", "my_regularizer.py", "--plugin", "./my_regularizer.py")
+    assert len([row for row in rows if row["hook"] == "penalty_terms" and row["plugin"] == "my"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("x = 1", "bad.py offers nothing to use; add a register_ hook"),
+        (MINE.replace("@hookimpl\ndef register", "def register"), "register_regularizers has no @hookimpl"),
+        (MINE.replace("register_regularizers", "register_regularizer"), "did you mean 'register_regularizers'?"),
+        (MINE + "    raise KeyError('kaboom')\n", "failed in register_regularizers: KeyError: 'kaboom'"),
+        ("import sys\nsys.exit('usage: bad.py DATA')", "it calls sys.exit (usage: bad.py DATA)"),
+    ],
+)
+def test_a_file_that_is_no_plugin_is_told_in_one_line(text, sentence, capsys, alone):
+    (alone / "bad.py").write_text(text)
+    status, _, err = call(capsys, "plugins", "--plugin", "bad.py")
+    assert status == 2
+    assert sentence in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
 def rows_of(out):
     titles, *rows = [line.split("\t") for line in out.splitlines()]
     return [dict(zip(titles, row, strict=True)) for row in rows]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from caelab import report
-from caelab.catalogue import catalogue
+from caelab.catalogue import Offer, catalogue
 from caelab.comparison import DEFAULT_ANALYSES
 from caelab.findings import Finding
 from caelab.recipes import recipe_config
@@ -52,8 +52,8 @@ def own_analyses(monkeypatch):
     """Three analyses of someone else."""
     monkeypatch.setattr(catalogue(), "offers", dict(catalogue().offers))
     for name in ("dots", "again"):
-        catalogue()._register("analysis", "test", name, analysis(name, dots))
-    catalogue()._register("analysis", "test", "noise", analysis("noise", noise, about=""))
+        catalogue().offers["analysis", name] = Offer("analysis", name, "test", analysis(name, dots))
+    catalogue().offers["analysis", "noise"] = Offer("analysis", "noise", "test", analysis("noise", noise, about=""))
 
 
 def page(**changes):
