@@ -6,7 +6,8 @@ import hashlib
 import inspect
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -57,8 +58,7 @@ def analyse(run: Run, name: str, **options: Any) -> pd.DataFrame:
         return _with_names(pd.read_parquet(path), run)
     table = _measured(run, name, analysis, options)
     if path:
-        with written_aside(path) as partial:
-            table.to_parquet(partial)
+        store(table, path, name)
     return _with_names(table, run)
 
 
@@ -88,16 +88,41 @@ def _source(analysis: Any) -> list[str]:
 
 
 def _measured(run: Run, name: str, analysis: Any, options: Mapping[str, Any]) -> pd.DataFrame:
-    try:
-        table: pd.DataFrame = analysis.measure(run, Streams(run.seed), **options)
-    except CaelabError:
-        raise
-    except Exception as error:  # a plugin may fail in any way
-        raise CaelabError(f"the analysis {name!r} failed on {run.label!r}: {type(error).__name__}: {error}") from error
+    with named_failure(name, f"failed on {run.label!r}"):
+        table = analysis.measure(run, Streams(run.seed), **options)
+    if not isinstance(table, pd.DataFrame):
+        raise CaelabError(
+            f"measure of the analysis {name!r} returns {type(table).__name__}, but a pandas.DataFrame is expected"
+        )
     taken = [column for column in ABOUT_A_RUN if column in table.columns]
     if taken:
         raise CaelabError(f"the analysis {name!r} returns the column {taken[0]!r}, which caelab adds itself; rename it")
     return table
+
+
+@contextmanager
+def named_failure(name: str, what: str) -> Iterator[None]:
+    """What goes wrong inside an analysis is told with its name.
+
+    Raises:
+        CaelabError: it raised; the original error is the cause.
+    """
+    try:
+        yield
+    except CaelabError:
+        raise
+    except Exception as error:  # a plugin may fail in any way
+        raise CaelabError(f"the analysis {name!r} {what}: {type(error).__name__}: {error}") from error
+
+
+def store(table: pd.DataFrame, path: Path, name: str) -> None:
+    """Write the table of an analysis, complete or not at all.
+
+    Raises:
+        CaelabError: it holds what a table on disk cannot.
+    """
+    with named_failure(name, "returns a table that cannot be stored as Parquet"), written_aside(path) as partial:
+        table.to_parquet(partial)
 
 
 def _with_names(table: pd.DataFrame, run: Run) -> pd.DataFrame:
@@ -110,9 +135,45 @@ def gather(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(list(tables), ignore_index=True)
 
 
+def drawn(name: str, table: pd.DataFrame) -> Figure:
+    """The figure of an analysis from its table.
+
+    Raises:
+        CaelabError: it cannot be drawn.
+    """
+    with named_failure(name, "could not be drawn"):
+        figure = load_analysis(name).draw(table)
+    if not isinstance(figure, Figure):
+        raise CaelabError(
+            f"draw of the analysis {name!r} returns {type(figure).__name__}, but a matplotlib Figure is expected"
+        )
+    return figure
+
+
 def summarise(name: str, table: pd.DataFrame) -> dict[str, float]:
-    """What the summary shows of one run's table; nothing where the analysis has no ``summarise``."""
+    """What the summary shows of one run's table; nothing where the analysis has no ``summarise``.
+
+    Raises:
+        CaelabError: it raised, or returned something else than ``{column: number}``.
+    """
     analysis = load_analysis(name)
     if not hasattr(analysis, "summarise"):
         return {}
-    return {column: float(value) for column, value in analysis.summarise(table).items()}
+    with named_failure(name, "failed in summarise"):
+        found = analysis.summarise(table)
+    try:
+        return {str(column): float(value) for column, value in found.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CaelabError(
+            f"summarise of the analysis {name!r} returns {shortened(found)}, but {{column: number}} is expected"
+        ) from error
+
+
+def shortened(value: Any, length: int = 60) -> str:
+    """A value as Python writes it, on one line of at most so many letters.
+
+    >>> shortened({"a": "high"}), shortened(list(range(99)), 12)
+    ("{'a': 'high'}", '[0, 1, 2, 3…')
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= length else text[: length - 1] + "…"

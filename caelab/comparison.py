@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from caelab.analysing import load_analysis
+from caelab.analysing import drawn, named_failure
 from caelab.config import RunConfig
 from caelab.errors import CaelabError
 from caelab.files import written_aside
@@ -140,12 +140,14 @@ def draw_figures(comparison: Comparison, folder: Path) -> tuple[dict[str, Any], 
     figures, problems = {}, []
     for name, table in comparison.tables.items():
         try:
-            figures[name] = load_analysis(name).draw(table)
-        except Exception as error:  # a plugin may fail in any way; the others go on
+            figure = drawn(name, table)
+            with named_failure(name, "could not be drawn"):
+                save_figure(figure, folder / "figures" / name)
+        except CaelabError as error:  # the others go on
             log.debug("drawing %s", name, exc_info=True)
-            problems.append(Problem("all", name, f"could not be drawn: {type(error).__name__}: {error}", applies=True))
+            problems.append(Problem("all", name, str(error), applies=True))
             continue
-        save_figure(figures[name], folder / "figures" / name)
+        figures[name] = figure
     return figures, problems
 
 

@@ -112,5 +112,8 @@ def _best_of(options: Sequence[RunConfig], seeds: Sequence[int], out: Path, how:
     if len(options) == 1:
         return options[0]
     study = Study(options, seeds, {"classification": {}}, out)
-    errors = run_rows(study.run(**how))[TUNED_BY].to_numpy().reshape(len(options), len(seeds)).mean(axis=1)
+    result = study.run(**how)
+    if result.problems:
+        raise CaelabError(f"{options[0].label!r} cannot be tuned: {result.problems[0].message}; leave --tune out")
+    errors = run_rows(result)[TUNED_BY].to_numpy().reshape(len(options), len(seeds)).mean(axis=1)
     return options[int(errors.argmin())]

@@ -45,33 +45,31 @@ class Problem:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job left: the run's folder, its tables, and what went wrong."""
+    """What a job left: the run's folder, its tables, the numbers that summarise them, and what went wrong."""
 
     config: RunConfig
     path: Path
     tables: Mapping[str, pd.DataFrame]
+    numbers: Mapping[str, float]
     problems: tuple[Problem, ...] = ()
 
 
 def carry_out(job: Job) -> Outcome:
     """Train one run, unless it is there already, and measure it; an analysis that fails does not stop the others."""
-    use_plugin_files(job.plugin_files)
+    for path in job.plugin_files:
+        catalogue().add_file(path)
     run = train(job.config, out=job.out)
-    tables, problems = {}, []
+    tables: dict[str, pd.DataFrame] = {}
+    numbers: dict[str, float] = {}
+    problems = []
     for name, options in job.analyses.items():
         try:
             tables[name] = analyse(run, name, **options)
+            numbers |= summarise(name, tables[name])
         except CaelabError as error:
             problems.append(Problem(run.label, name, str(error), applies=not isinstance(error, NotApplicable)))
     assert run.path is not None
-    return Outcome(job.config, run.path, tables, tuple(problems))
-
-
-def use_plugin_files(files: Sequence[Path]) -> None:
-    """Add plugin files to this process's catalogue, once."""
-    for path in files:
-        if path not in catalogue().files:
-            catalogue().add_file(path)
+    return Outcome(job.config, run.path, tables, numbers, tuple(problems))
 
 
 @dataclass(frozen=True)
@@ -180,6 +178,5 @@ def run_rows(result: StudyResult) -> pd.DataFrame:
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
-    numbers = [summarise(name, table) for name, table in outcome.tables.items()]
-    merged = {column: value for part in numbers for column, value in part.items()}
-    return {"model": outcome.config.label, "seed": outcome.config.seed, **merged, "run": outcome.path.name}
+    about = {"model": outcome.config.label, "seed": outcome.config.seed}
+    return {**about, **outcome.numbers, "run": outcome.path.name}

@@ -19,7 +19,7 @@ def figures(folder: Path, plugins: tuple[Path, ...]) -> None:
 
     drawn, problems = draw_figures(load_comparison(folder), folder)
     for problem in problems:
-        click.echo(f"warning: {problem.analysis} {problem.message}", err=True)
+        click.echo(f"warning: {problem.message}", err=True)
     click.echo(f"{len(drawn)} figures: {folder / 'figures'}")
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from caelab.catalogue import catalogue
+from caelab.catalogue import Offer, catalogue
 from caelab.comparison import claim, save
 from caelab.errors import CaelabError
 from caelab.publication import numbers_of, publish_comparison, title_of, training_seconds, write_tables
@@ -18,7 +18,7 @@ def own_analyses():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(catalogue(), "offers", dict(catalogue().offers))
         for name, draw in (("dots", dots), ("broken", fails)):
-            catalogue()._register("analysis", "test", name, analysis(name, draw))
+            catalogue().offers["analysis", name] = Offer("analysis", name, "test", analysis(name, draw))
         yield
 
 
@@ -90,7 +90,7 @@ def test_problems_come_first(published):
     assert lines[:3] == [
         "note: tangents (ae): no images",
         "warning: dots (ae, rbm): it fails",
-        "warning: broken (all): could not be drawn: KeyError: 'no such column'",
+        "warning: broken (all): the analysis 'broken' could not be drawn: KeyError: 'no such column'",
     ]
     html = (folder / "report.html").read_text()
     assert "could not be drawn" in html

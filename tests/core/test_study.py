@@ -54,6 +54,18 @@ def has_no_meaning(run, streams):
     raise NotApplicable("it asks for colour images, but these are grey")
 
 
+def returns_nothing(run, streams):
+    works(run, streams)
+
+
+def returns_what_no_file_holds(run, streams):
+    return pd.DataFrame({"value": [object(), 1.0]})
+
+
+def sums_wrongly(summarise):
+    return SimpleNamespace(measure=works, draw=analysis(works).draw, summarise=summarise)
+
+
 class FailingPenalty:
     @hookimpl
     def penalty_terms(self, epoch):
@@ -65,6 +77,11 @@ class Offering:
     def register_analyses(self, register):
         for measure in (works, raises, raises_for_cae, has_no_meaning):
             register(measure.__name__, analysis(measure))
+        for measure in (returns_nothing, returns_what_no_file_holds):
+            register(measure.__name__, analysis(measure))
+        register("no_summary", sums_wrongly(lambda table: 1 / 0))
+        register("no_number", sums_wrongly(lambda table: {"value": "high"}))
+        register("no_figure", SimpleNamespace(measure=works, draw=lambda table: None))
 
     @hookimpl
     def register_regularizers(self, register):
@@ -107,6 +124,64 @@ def test_the_published_comparison_tells_of_it_and_draws_the_rest(tmp_path):
     assert (tmp_path / "figures" / "works.png").is_file()
     assert not (tmp_path / "figures" / "raises.png").exists()
     assert load_comparison(tmp_path).problems == result.problems
+
+
+BROKEN = {
+    "returns_nothing": "measure of the analysis 'returns_nothing' returns NoneType, but a pandas.DataFrame is expected",
+    "returns_what_no_file_holds": "the analysis 'returns_what_no_file_holds' returns a table that cannot be stored",
+    "no_summary": "the analysis 'no_summary' failed in summarise: ZeroDivisionError: division by zero",
+    "no_number": "summarise of the analysis 'no_number' returns {'value': 'high'}, but {column: number} is expected",
+    "no_figure": "draw of the analysis 'no_figure' returns NoneType, but a matplotlib Figure is expected",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_analysis_is_named_and_the_others_are_reported_and_drawn(name, tmp_path):
+    study, result = result_of(tmp_path, ["ae", "cae"], [name, "works"])
+    save(collect("caelab compare ae", study.configs, study.seeds, result), tmp_path)
+    said = "\n".join(publish_comparison(tmp_path))
+    assert BROKEN[name] in said
+    assert "code mean" in pd.read_csv(tmp_path / "summary.csv")
+    assert (tmp_path / "figures" / "works.png").is_file()
+    drawn_all_the_same = name in ("no_summary", "no_number")  # their tables are sound
+    assert (tmp_path / "figures" / f"{name}.png").exists() == drawn_all_the_same
+    assert name in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_caelab_analyse_ends_in_that_sentence(name, tmp_path):
+    from caelab import train
+    from caelab.single import analyse_runs
+
+    run = train(small("ae"), out=tmp_path / "runs")
+    with pytest.raises(CaelabError) as told:
+        list(analyse_runs([run], [name], [], tmp_path / "out"))
+    assert str(told.value).startswith(BROKEN[name])
+
+
+def test_caelab_analyse_says_the_numbers_of_each_run(tmp_path):
+    from caelab import train
+    from caelab.single import analyse_runs
+
+    runs = [train(small("ae")), train(small("cae")), train(small("ae").with_seed(1))]
+    said = list(analyse_runs(runs, ["works"], [], tmp_path))
+    means = [float(run.encode(run.dataset.valid_inputs).mean()) for run in runs]
+    assert [line.rpartition(" = ")[0] for line in said[1:]] == [
+        "  ae, seed 0: code mean",
+        "  cae: code mean",
+        "  ae, seed 1: code mean",
+    ]
+    assert [float(line.rpartition(" = ")[2]) for line in said[1:]] == pytest.approx(means, rel=1e-3)
+
+
+def test_what_cannot_be_tuned_says_why(tmp_path):
+    from caelab.plans import tuned
+
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).random((60, 20)).astype("float32"))
+    data = {"kind": f"npz:{tmp_path / 'x.npz'}", "splits": [40, 10, 10]}
+    config = recipe_config("cae", [*SMALL, "training.batch_size=20"], dataset=data)
+    with pytest.raises(CaelabError, match=r"'cae' cannot be tuned: classification needs labels, .*; leave --tune out"):
+        tuned([config], [0], tmp_path / "runs", executor="serial")
 
 
 def test_a_regularizer_that_raises_stops_the_study_with_its_name(tmp_path):
