@@ -9,15 +9,18 @@ from __future__ import annotations
 import re
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 from unicodedata import normalize
 
 import click
 
 from caelab.errors import CaelabError, unknown_name
+from caelab.files import publish
 
 KINDS = ("analysis", "dataset", "model", "regularizer")
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
+LONGEST = 60  # letters; a file's name ends at 255 bytes, and nobody types more
 TERMS_OF_THE_CORE = ("reconstruction", "training_loss")
 
 
@@ -79,10 +82,15 @@ def refuse_names(package: Package) -> None:
     """
     if package.kind not in KINDS:
         raise unknown_name("kind of plugin", package.kind, KINDS)
+    if len(package.name) > LONGEST:
+        raise CaelabError(
+            f"a name has at most {LONGEST} letters, but {len(package.name)} came; "
+            f"{nearest_valid(package.name)!r} would do"
+        )
     if not NAME.fullmatch(package.name):
         raise CaelabError(
-            f"a name is made of lower-case letters, digits and single hyphens and starts with a letter, but "
-            f"{package.name!r} came; {nearest_valid(package.name)!r} would do"
+            f"a name is made of lower-case letters, digits and single hyphens or underscores and starts with a letter, "
+            f"but {package.name!r} came; {nearest_valid(package.name)!r} would do"
         )
     if package.kind == "regularizer":
         refuse_reserved(package.name)
@@ -97,7 +105,7 @@ def nearest_valid(name: str) -> str:
     """
     plain = normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     words = re.sub(r"[^a-z0-9_]+", "-", plain)
-    return re.sub(r"[-_]{2,}", "-", words).strip("-_").lstrip("0123456789-_") or "mine"
+    return re.sub(r"[-_]{2,}", "-", words).lstrip("0123456789-_")[:LONGEST].rstrip("-_") or "mine"
 
 
 def refuse_reserved(name: str) -> None:
@@ -131,13 +139,24 @@ def refuse_taken(package: Package) -> None:
 
 
 def write(package: Package, folder: Path) -> None:
-    """Write the package's files into a folder that does not exist yet.
+    """Write the package's files into a folder that does not exist yet; it appears when it is complete, or not at all.
 
     Raises:
-        CaelabError: it exists.
+        CaelabError: it exists, or cannot be written.
     """
-    if folder.exists():
-        raise CaelabError(f"{folder} exists already and is left as it is; give another folder with --out")
+    try:
+        if folder.exists():
+            raise CaelabError(f"{folder} exists already and is left as it is; give another folder with --out")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder.parent, prefix=".partial-") as partial:
+            write_files(package, Path(partial) / "package")
+            publish(Path(partial) / "package", folder)
+    except OSError as error:
+        raise CaelabError(f"{folder} cannot be written ({error.strerror}); give another folder with --out") from error
+
+
+def write_files(package: Package, folder: Path) -> None:
+    """Write every file of a package."""
     for path, text in rendered(package).items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)

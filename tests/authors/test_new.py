@@ -1,12 +1,13 @@
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from caelab import CaelabError
 from caelab.catalogue import catalogue
 from caelab.cli import main
-from caelab.commands.new import KINDS, NAME, Package, nearest_valid, refuse_names, rendered
+from caelab.commands.new import KINDS, LONGEST, NAME, Package, nearest_valid, refuse_names, rendered
 
 NAMES = {kind: f"my-{kind}" for kind in KINDS}
 
@@ -88,6 +89,8 @@ def test_an_existing_folder_is_left_as_it_is(capsys, tmp_path):
         ("regularizr", "mine", "unknown kind of plugin 'regularizr'; did you mean 'regularizer'?"),
         ("regularizer", "My Penalty", "'My Penalty' came; 'my-penalty' would do"),
         ("regularizer", "../mine", "'../mine' came; 'mine' would do"),
+        ("regularizer", "a__b", "single hyphens or underscores"),
+        ("regularizer", "a" * 300, f"at most 60 letters, but 300 came; '{'a' * 60}' would do"),
         ("analysis", "", "'' came; 'mine' would do"),
         ("analysis", "2nd--try", "'nd-try' would do"),
         ("regularizer", "contractive", "offered by 'caelab/regularizers'; 'my-contractive' would do"),
@@ -109,9 +112,37 @@ def test_a_name_that_cannot_be_is_refused_with_one_that_can(kind, name, sentence
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["My Penalty", "--", "9to5", "a__b", "é-à", "λ", "-_x_-", "a.b/c"])
+@pytest.mark.parametrize("name", ["My Penalty", "--", "9to5", "a__b", "é-à", "λ", "-_x_-", "a.b/c", "a" * 59 + "-b"])
 def test_the_name_that_is_offered_is_valid(name):
     assert NAME.fullmatch(nearest_valid(name))
+    assert len(nearest_valid(name)) <= LONGEST
+
+
+@pytest.mark.parametrize("out", ["file/package", "/proc/nowhere/package", "a" * 300])
+def test_a_folder_that_cannot_be_written_is_told_in_one_sentence(out, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("a file")
+    status, _, err = new(capsys, "regularizer", "mine", "--out", out)
+    assert status == 2
+    assert err.startswith(f"error: {out} cannot be written (")
+    assert err.endswith("); give another folder with --out\n")
+    assert err.count("\n") == 1
+
+
+def test_nothing_half_written_is_left_behind(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def full_disk(package):
+        yield "README.md", "..."
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(
+        "caelab.commands.new.rendered", lambda package: SimpleNamespace(items=lambda: full_disk(package))
+    )
+    status, _, err = new(capsys, "regularizer", "mine")
+    assert status == 2
+    assert "No space left on device" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_name_may_serve_two_kinds_but_not_twice_for_one():
