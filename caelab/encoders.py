@@ -32,11 +32,11 @@ def load_encoder(target: str) -> Callable[[Tensor], Tensor]:
     arguments (a class, a factory). A module with an ``encode`` of its own stands for that encoder.
 
     Raises:
-        CaelabError: nothing is there, it cannot be imported, or it is no encoder.
+        CaelabError: nothing is there, it cannot be imported or made, or it is no encoder.
     """
     found = load_named(target, "encoder")
-    if not isinstance(found, nn.Module) and callable(found) and not _needs_arguments(found):
-        found = found()
+    if not isinstance(found, nn.Module):
+        found = _made(found, target)
     if not callable(found):
         raise CaelabError(f"{target} is {type(found).__name__}, but an encoder maps a batch of inputs to codes")
     if isinstance(found, nn.Module):
@@ -45,9 +45,31 @@ def load_encoder(target: str) -> Callable[[Tensor], Tensor]:
     return encode
 
 
-def _needs_arguments(thing: Any) -> bool:
-    required = (p for p in inspect.signature(thing).parameters.values() if p.default is p.empty)
-    return any(p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in required)
+def _made(found: Callable[..., Any], target: str) -> Any:
+    """What a class or a factory makes; a function of a batch itself."""
+    required = _required_arguments(found)
+    if required and inspect.isclass(found):
+        raise CaelabError(
+            f"{target} is a class that needs {', '.join(required)}; give a module that is made already, or a function "
+            "without arguments that makes one"
+        )
+    if required:
+        return found
+    try:
+        return found()
+    except Exception as error:  # a user's class may fail in any way
+        raise CaelabError(
+            f"the encoder {target} fails when it is made: {type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
+
+
+def _required_arguments(thing: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(thing).parameters.values()
+    except ValueError:  # built in, as torch.tanh: it takes a batch
+        return ["a batch"]
+    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in kinds]
 
 
 def encoder_run(target: str, data: str, seed: int = 0) -> Run:
@@ -69,9 +91,15 @@ def encoder_run(target: str, data: str, seed: int = 0) -> Run:
 def _try_out(encode: Callable[[Tensor], Tensor], inputs: Tensor, target: str) -> None:
     try:
         with torch.no_grad():
-            encode(inputs)
+            code = encode(inputs)
     except Exception as error:
         raise CaelabError(
             f"the encoder {target} does not take inputs of shape {tuple(inputs.shape)}: "
             f"{' '.join(str(error).split())}; wrap it so that it maps (batch, input) to (batch, code)"
         ) from error
+    if not (isinstance(code, Tensor) and code.is_floating_point() and code.shape[:1] == inputs.shape[:1]):
+        came = f"{code.dtype} {tuple(code.shape)}" if isinstance(code, Tensor) else type(code).__name__
+        raise CaelabError(
+            f"the encoder {target} returns {came} for inputs {tuple(inputs.shape)}, but a code is a tensor "
+            "(batch, code) of floating-point numbers; wrap the encoder in a function that returns one"
+        )
