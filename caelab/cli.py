@@ -56,8 +56,10 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     debug = "--debug" in args
     if debug:
         args.remove("--debug")
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s")
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    logging.getLogger("caelab").setLevel(
+        logging.DEBUG if debug else logging.NOTSET
+    )  # of other libraries, only warnings
     try:
         status = cli.main(args, prog_name="caelab", standalone_mode=False)
     except (CaelabError, click.ClickException) as error:
@@ -72,11 +74,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:
         if debug:
             raise
-        click.echo(
-            f"error: this is a mistake in caelab: {type(error).__name__}: {error}; --debug shows where",
-            err=True,
-        )
-        sys.exit(2)
+        sys.exit(_tell(_unforeseen(error)))
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -84,6 +82,12 @@ def _tell(error: Exception) -> int:
     message = error.format_message() if isinstance(error, click.ClickException) else str(error)
     click.echo(f"error: {message}", err=True)
     return 2
+
+
+def _unforeseen(error: Exception) -> CaelabError:
+    if isinstance(error, OSError) and error.filename is not None:
+        return CaelabError(f"{error.filename} cannot be used: {error.strerror}; give another place, or make room")
+    return CaelabError(f"this is a mistake in caelab: {type(error).__name__}: {error}; --debug shows where")
 
 
 @click.group(cls=Commands, context_settings=HELP)

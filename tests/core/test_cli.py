@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from caelab.cli import main
@@ -60,6 +61,32 @@ def test_a_mistake_ends_in_one_sentence_and_status_2(words, sentence, capsys, tm
     assert err.count("\n") == 1
     assert "Traceback" not in err + out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_no_mistake_of_caelab(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    place = tmp_path / "file" / "runs"
+    small = ["--dataset", "digits", "--set", "training.epochs=1", "--set", "model.hidden=[4]"]
+    status, _, err = run(capsys, "train", "ae", *small, "--out", str(place))
+    assert status == 2
+    told = err.splitlines()[-1]
+    assert told.startswith(f"error: {tmp_path / 'file'}")
+    assert "cannot be used: Not a directory" in told
+
+
+def test_debug_shows_caelabs_own_lines_and_no_others(tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).random((40, 20)).astype("float32"))
+    (tmp_path / "mine.py").write_text(
+        "import torch\ndef encode(x): return torch.stack([x[:, 0] * x[:, 1], x[:, 2]], 1)\n"
+    )
+    words = ["analyse", "jacobian_spectrum", "--encoder", "mine.py:encode", "--data", "npz:x.npz", "--debug"]
+    script = [sys.executable, "-c", "from caelab.cli import main; main()", *words]
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    own = [record for record in done.stderr.splitlines() if record.startswith("DEBUG: ")]
+    assert own
+    assert len(own) == len(done.stderr.splitlines()), done.stderr
+    assert any("MiB in a budget of" in record for record in own)
 
 
 def test_an_output_folder_that_is_not_ours_is_refused(capsys, tmp_path):
