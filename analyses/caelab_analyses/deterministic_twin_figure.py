@@ -42,7 +42,7 @@ def deterministic_twin_figure(table: pd.DataFrame) -> Figure:
         below.set_xlabel(OPTIONS.get(option, option))
     grid[0, 0].set_ylabel("increment of the error")
     grid[1, 0].set_ylabel("error of the second order\n/ spread about the mean")
-    legend_below(figure, grid[0, 0], 7, KEY)
+    legend_below(figure, grid[0, 0], 5, KEY)
     return figure
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from caelab.data import Tangents
 from caelab.errors import CaelabError
-from caelab.figures import PAGE_WIDTH, dot_chart, paper_style
+from caelab.figures import PAGE_WIDTH, display_name, look, paper_style
 from caelab.jacobian.service import jacobian
 from caelab.options import Count
 from caelab.runs import Run
@@ -114,13 +115,13 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
 
 @paper_style()
 def draw(table: pd.DataFrame) -> Figure:
-    """A panel per reading of the spectrum: the median over examples of every model and seed; the data's as lines."""
+    """A panel per reading of the spectrum: every model from its lowest to its highest seed; the data's as lines."""
     models = table["model"].nunique()
     figure = Figure(figsize=(PAGE_WIDTH, 1.15 + 0.17 * models), layout="constrained")
     panels = figure.subplots(1, len(OF_MODEL), sharey=True, sharex=True)
     for axes, name in zip(panels, OF_MODEL, strict=True):
         of_model = table[table["estimator"] == name].groupby(["model", "seed"], sort=False)["dimension"].median()
-        dot_chart(axes, of_model.reset_index(), "dimension", "dimension")
+        _seeds(axes, of_model.reset_index())
         axes.set_title(name, loc="left")
         _reference_lines(axes, table)
     panels[0].set_xscale("log")
@@ -132,8 +133,21 @@ def draw(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def _seeds(axes: Axes, table: pd.DataFrame) -> None:
+    """A line of its own for every model: its seeds as ticks, joined, and their geometric mean as the model's marker."""
+    looks = look(table["model"])
+    for row, (model, style) in enumerate(looks.items()):
+        seeds = table.loc[table["model"] == model, "dimension"].dropna().to_numpy()
+        if seeds.size:
+            axes.plot(seeds, [row] * len(seeds), "|-", color=style.color, linewidth=0.9, markersize=5, zorder=2)
+            axes.plot(np.exp(np.log(seeds).mean()), row, style.marker, color=style.color, markersize=5, zorder=3)
+    axes.set_yticks(range(len(looks)), [display_name(model) for model in looks])
+    axes.set(ylim=(len(looks) - 0.5, -0.5), xlabel="dimension")
+
+
 def _reference_lines(axes: Axes, table: pd.DataFrame) -> None:
+    """What the data say, the mean over seeds: their splits differ, and so do the numbers, a little."""
     for name, style in REFERENCES.items():
         values = table.loc[table["estimator"] == name, "dimension"]
-        for number, value in enumerate(sorted(set(values))):
-            axes.axvline(value, label=name if number == 0 else None, zorder=1, **style)
+        if len(values):
+            axes.axvline(values.mean(), label=name, zorder=1, **style)

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 MEANINGS: Mapping[str, Artist] = {
-    "markers": Line2D([], [], color="0.3", marker="o", linestyle="none"),
+    "markers": Line2D([], [], color="0.3", marker="o", markersize=4, linestyle="none"),
     "line": Line2D([], [], color="0.3", linewidth=0.9),
     "dotted": Line2D([], [], color="0.3", linewidth=0.7, linestyle=":"),
     "grey": Line2D([], [], color="0.6", linewidth=0.9),

@@ -40,7 +40,7 @@ def expansion_figure(table: pd.DataFrame) -> Figure:
     for axes in grid[2:]:
         axes.tick_params(labelleft=False)
     slope_guide(grid[1], means[means["term"] == terms[0]])
-    legend_below(figure, grid[0], 5, KEY)
+    legend_below(figure, grid[0], 4, KEY)
     return figure
 
 

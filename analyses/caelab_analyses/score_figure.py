@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from caelab.figures import COLUMN_WIDTH, PAGE_WIDTH, Look, display_name, look, mean_and_half_width, paper_style
+from caelab.figures import COLUMN_WIDTH, PAGE_WIDTH, display_name, look, mean_and_half_width, paper_style
 from caelab_analyses.images import first_seed
 from caelab_analyses.legends import legend_below
 
@@ -18,6 +20,9 @@ GRID, VALID, SEGMENT = "grid", "valid", "segment"
 LEVELS = 7
 FAINT = 1e-2  # of the highest density: no arrows where there are hardly any data
 COLUMNS = 3
+ARROWS = {"true": ("0.68", 0.016), "learned": ("0", 0.0045)}  # shade and width: light and broad, dark and thin
+HEAD = ("headwidth", "headlength", "headaxislength")
+MEANINGS = {"true": "true score", "learned": "learned $(r(x) - x)/\\sigma^2$"}
 
 Numbers = NDArray[np.float64]
 
@@ -35,30 +40,41 @@ def plane_figure(table: pd.DataFrame) -> Figure:
     columns = min(COLUMNS, len(models))
     blocks = -(-len(models) // columns)
     width = PAGE_WIDTH if columns > 1 else COLUMN_WIDTH
-    figure = Figure(figsize=(width, (2 * width / columns + 0.3) * blocks), layout="constrained")
+    figure = Figure(figsize=(width, (2 * width / columns + 0.45) * blocks + 0.2), layout="constrained")
     grid: Any = figure.subplots(2 * blocks, columns, squeeze=False, sharex="col", sharey="col")
     for axes in grid.flat:
         axes.set_axis_off()
-    for number, (model, style) in enumerate(look(models).items()):
+    for number, model in enumerate(models):
         line, column = 2 * (number // columns), number % columns
         rows = shown[shown["model"] == model]
-        arrows(grid[line, column], rows, style)
+        arrows(grid[line, column], rows)
         energy(grid[line + 1, column], rows)
+        for axes in grid[line : line + 2, column]:
+            axes.set_ylabel("$x_2$ (input units)" if column == 0 else "")
+            axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+            axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    handles = [Line2D([], [], color=shade, linewidth=150 * width, marker=">") for shade, width in ARROWS.values()]
+    figure.legend(handles, list(MEANINGS.values()), loc="outside lower center", ncols=len(handles))
     return figure
 
 
-def arrows(axes: Axes, rows: pd.DataFrame, style: Look) -> None:
-    """The learned field in the model's colour over the true score in grey, over contours of the density."""
+def arrows(axes: Axes, rows: pd.DataFrame) -> None:
+    """The learned field, dark and thin, over the true score, light and broad, over contours of the density."""
     axes.set_axis_on()
     points, valid = rows[rows["kind"] == GRID], rows[rows["kind"] == VALID]
     contours(axes, points, points["log density"].to_numpy())
     near = points[points["log density"] > points["log density"].max() + np.log(FAINT)]
     near = near[thinned(near, points)]
-    for name, color, width in (("true", "0.55", 0.008), ("learned", style.color, 0.004)):
-        axes.quiver(near["x"], near["y"], *unit_capped(near, name), color=color, width=width, scale=26, zorder=3)
-    cosine, blurred = valid["cosine"].median(), valid["blurred cosine"].median()
-    axes.set_title(f"{display_name(str(rows['model'].iloc[0]))}\ncosine {cosine:.2f}, blurred {blurred:.2f}")
-    axes.set(xlabel="$x_1$ (input units)", ylabel="$x_2$ (input units)", aspect="equal")
+    for place, (name, (shade, width)) in enumerate(ARROWS.items(), start=3):
+        head: dict[str, Any] = dict.fromkeys(HEAD, 2.2) if name == "true" else {}
+        field = unit_capped(near, name)
+        axes.quiver(near["x"], near["y"], *field, color=shade, width=width, scale=26, zorder=place, **head)
+    cosine, noisy = valid["cosine"].median(), valid["blurred cosine"].median()
+    axes.set_title(
+        f"{display_name(str(rows['model'].iloc[0]))}\nmedian cosine with the score {cosine:.2f},\n"
+        f"with that of the noisy data {noisy:.2f}"
+    )
+    axes.set(xlabel="$x_1$ (input units)", aspect="equal")
     axes.grid(visible=False)
 
 
@@ -81,13 +97,15 @@ def energy(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_axis_on()
     points = rows[rows["kind"] == GRID]
     contours(axes, points, -points["energy"].to_numpy(), filled=True)
-    contours(axes, points, points["log density"].to_numpy())
-    axes.set_title("$\\exp(-E/\\sigma^2)$, contours: density")
-    axes.set(xlabel="$x_1$ (input units)", ylabel="$x_2$ (input units)", aspect="equal")
+    contours(axes, points, points["log density"].to_numpy(), shade="0.25")
+    axes.set_title("shaded: $\\exp(-E/\\sigma^2)$, lines: density")
+    axes.set(xlabel="$x_1$ (input units)", aspect="equal")
     axes.grid(visible=False)
 
 
-def contours(axes: Axes, points: pd.DataFrame, log_density: Numbers, *, filled: bool = False) -> None:
+def contours(
+    axes: Axes, points: pd.DataFrame, log_density: Numbers, *, shade: str = "0.8", filled: bool = False
+) -> None:
     """Levels evenly between 0 and the highest density on the grid."""
     side = round(np.sqrt(len(points)))
     density = np.exp(log_density - log_density.max()).reshape(side, side)
@@ -96,7 +114,7 @@ def contours(axes: Axes, points: pd.DataFrame, log_density: Numbers, *, filled: 
     if filled:
         axes.contourf(x, y, density, levels=np.linspace(0, 1, LEVELS + 2), cmap="Blues", zorder=1)
     else:
-        axes.contour(x, y, density, levels=levels[:-1], colors="0.7", linewidths=0.6, zorder=2)
+        axes.contour(x, y, density, levels=levels[:-1], colors=shade, linewidths=0.5, zorder=2)
 
 
 def segments_figure(table: pd.DataFrame) -> Figure:

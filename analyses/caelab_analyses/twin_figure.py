@@ -86,6 +86,7 @@ def lines(axes: Axes, table: pd.DataFrame, quantity: str, xlabel: str, ylabel: s
 
 def _lines(axes: Axes, rows: pd.DataFrame, x: str) -> None:
     styles = looks()
-    for twin, of_twin in rows.groupby("twin", sort=False):
-        every = max(1, len(of_twin) // 8)
-        axes.plot(of_twin[x], of_twin["value"], **styles[str(twin)].line, markevery=every, label=NAMES[str(twin)])
+    for place, (twin, of_twin) in enumerate(rows.groupby("twin", sort=False)):
+        every = max(1, len(of_twin) // 6)
+        marked = {"markevery": (place % every, every), "markersize": 3.5, "markerfacecolor": "none"}
+        axes.plot(of_twin[x], of_twin["value"], **styles[str(twin)].line | marked, label=NAMES[str(twin)])

@@ -120,11 +120,14 @@ def test_draws_from_the_stored_table(tiny_runs, gathered, tmp_path):
     tables = {(n, s): higher_order.measure(run, Streams(s), examples=5) for n, run in tiny_runs.items() for s in (0, 1)}
     gathered(tables).to_parquet(tmp_path / "t.parquet")
     figure = higher_order.draw(pd.read_parquet(tmp_path / "t.parquet"))
-    assert len(figure.axes) == 5
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["AE", "CAE"]
+    assert len(figure.axes) == 6  # the last one holds the names
+    legend = figure.axes[-1].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["AE", "CAE"]
+    assert legend.get_title().get_text() == "bands: 95 % intervals over seeds"
     both = pd.concat([tables["cae", 0], tables["cae", 1]])
     expected = both[(both["kind"] == ALONG)].groupby("radius")["relative_curvature"].mean()
-    assert_allclose(figure.axes[0].lines[1].get_ydata(), expected, rtol=1e-9)
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert_allclose(lines["CAE"].get_ydata(), expected, rtol=1e-9)
     summary = higher_order.summarise(tables["cae", 0])
     assert summary["curvature along-to-across"] == pytest.approx(
         summary["curvature along tangents"] / summary["curvature across tangents"]

@@ -150,6 +150,11 @@ def test_draws_from_the_stored_table(tiny_runs, gathered, tmp_path):
     assert [axes.get_title(loc="left") for axes in figure.axes] == [GAP, ENERGY, PARTICIPATION]
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["AE", "CAE"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [TWO_NEAREST, LIKELIHOOD]
+    seeds = [tables["ae", seed].query("estimator == @GAP")["dimension"].median() for seed in (0, 1)]
+    assert figure.axes[0].lines[0].get_xdata().tolist() == seeds
+    references = [line for line in figure.axes[0].lines if line.get_label() in (TWO_NEAREST, LIKELIHOOD)]
+    assert len(references) == 2  # one line over the seeds
+    assert all(axes.get_xlim()[0] > 0 for axes in figure.axes)
     summary = intrinsic_dimension.summarise(tables["ae", 0])
     expected = tables["ae", 0].query("estimator == @GAP")["dimension"].median()
     assert summary[f"dimension by {GAP}"] == expected

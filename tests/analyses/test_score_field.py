@@ -107,6 +107,11 @@ def test_figure_reads_nothing_but_the_table():
     )
     figure = load_analysis("score_field").draw(table)
     assert len(figure.axes) == 4
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "true score",
+        "learned $(r(x) - x)/\\sigma^2$",
+    ]
+    assert "with that of the noisy data" in figure.axes[0].get_title()
 
 
 def test_samples_of_both_kinds_in_the_plane_and_on_images():
