@@ -77,6 +77,9 @@ def shifts(inputs: Tensor) -> Tensor:
 class TangentPropagation:
     """Adds λ · mean over examples of Σ_k ‖J_f(x) u_k‖², f the encoder, x clean, u_k given (Simard et al. 1992, NIPS).
 
+    It penalises how the encoder's code changes. For the outputs of a classifier, as in the papers, add
+    ``tangent_propagation(classifier, inputs, tangents)`` to the classifier's loss.
+
     Attributes:
         weight: λ.
         tangents: ``module:function`` or ``FILE.py:function``; the function maps a batch (batch, *input) to the tangents

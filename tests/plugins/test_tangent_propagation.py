@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -147,6 +149,21 @@ def test_the_plugin_asks_the_function_for_the_tangents_of_the_batch(trained, bat
     np.testing.assert_allclose(terms["tangent-propagation"].item(), 0.3 * expected, rtol=1e-11)
     single = plugin.penalty_terms(model=model.float(), clean=batch.float())
     assert single["tangent-propagation"].dtype == torch.float32
+
+
+def test_the_plugin_penalises_the_code_and_nothing_else(trained, batch):
+    """As the page and the docstring say: the decoder is not asked."""
+    model = trained([4], tied=False)
+    plugin = TangentPropagation(weight=1.0, tangents="caelab_plugins.tangent_propagation:shifts")
+    plugin.tangents_of = lambda inputs: inputs[:, None]
+    term = plugin.penalty_terms(model=model, clean=batch)["tangent-propagation"]
+    found = torch.autograd.grad(term, list(model.parameters()), allow_unused=True)
+    names = {name for (name, _), gradient in zip(model.named_parameters(), found, strict=True) if gradient is not None}
+    assert names == {name for name, _ in model.named_parameters() if name.startswith("encode.")}
+    assert "encoder's code" in TangentPropagation.__doc__
+    page = Path(__file__).parents[2] / "docs" / "theory" / "tangent-propagation.md"
+    assert "it penalises how the **code** changes, and nothing else" in page.read_text()
+    assert "tangent_propagation(classifier, inputs, " in page.read_text()
 
 
 def test_the_tangents_are_not_trained(trained, batch):
