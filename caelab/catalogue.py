@@ -142,8 +142,7 @@ class Catalogue:
 
     def _unknown(self, kind: str, name: str) -> CaelabError:
         error = unknown_name(kind, name, self.names(kind))
-        broken = "".join(f"; plugin {provider!r} is left out ({why})" for provider, why in self.failures.items())
-        return CaelabError(f"{error}{broken}")
+        return CaelabError("; left out: ".join([str(error), *self.failures.values()]))
 
     def names(self, kind: str) -> list[str]:
         """The names offered of one kind, sorted."""
@@ -161,7 +160,7 @@ def build_catalogue(entries: Iterable[Any]) -> Catalogue:
             found.add(provider_name(entry), _loaded(entry))
         except CaelabError as error:
             found.failures[provider_name(entry)] = str(error)
-            log.warning("the plugin %r (%s) is left out: %s", provider_name(entry), entry.value, error)
+            log.warning("left out: %s (%s)", error, entry.value)
     return found
 
 
@@ -170,7 +169,9 @@ def _loaded(entry: Any) -> Any:
         with as_script(entry.value):
             return entry.load()
     except Exception as error:  # an installed plugin may fail in any way; the others must still work
-        raise CaelabError(f"it fails to import: {type(error).__name__}: {error}") from error
+        raise CaelabError(
+            f"plugin {provider_name(entry)!r} fails to import: {type(error).__name__}: {error}"
+        ) from error
 
 
 def provider_name(entry: Any) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import click
 
@@ -110,14 +111,20 @@ def _option(field: inspect.Parameter) -> str:
 def type_name(annotation: Any) -> str:
     """A type as a person writes it.
 
-    >>> type_name(int), type_name(list[int]), type_name(float | None)
-    ('int', 'list[int]', 'float | None')
+    >>> from typing import Annotated
+    >>> type_name(list[Annotated[int, "at least 1"]]), type_name(float | None), type_name(tuple[int, ...])
+    ('list[int]', 'float | None', 'tuple[int, ...]')
     """
     if hasattr(annotation, "__metadata__"):
         return type_name(get_args(annotation)[0])
-    if get_origin(annotation) is None:
-        return getattr(annotation, "__name__", str(annotation))
-    return str(annotation).replace("typing.", "")
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if isinstance(annotation, UnionType) or origin is Union:
+        return " | ".join(map(type_name, arguments))
+    if inspect.isclass(origin):
+        return f"{origin.__name__}[{', '.join(map(type_name, arguments))}]"
+    if annotation is NoneType or annotation is ...:
+        return "None" if annotation is NoneType else "..."
+    return annotation.__name__ if inspect.isclass(annotation) else str(annotation).replace("typing.", "")
 
 
 def about(thing: Any) -> str:

@@ -111,6 +111,8 @@ def test_plugins_lists_everything_with_options(capsys):
     assert status == 0
     line = next(line for line in out.splitlines() if line.startswith("regularizer\tcontractive\t"))
     assert "weight: float" in line
+    assert "\thidden: list[int], activation: Literal['sigmoid', 'tanh', " in out
+    assert "FieldInfo" not in out
 
 
 def test_data_lists_the_data_sets(capsys):
