@@ -15,6 +15,7 @@ from caelab.catalogue import Catalogue, catalogue
 from caelab.errors import CaelabError, unknown_name
 from caelab.options import Count, Positive
 from caelab.schema import checked_options, readable
+from caelab.sources import sources_of
 
 GIVEN_BY_CORE = {"model": ("inputs", "image_shape")}
 
@@ -82,10 +83,19 @@ class RunConfig(Section):
         return yaml.safe_dump(self.as_dict(), sort_keys=False)
 
     def content_hash(self, data_hash: str = "") -> str:
-        """Twelve hexadecimal digits that name what this config, on these data, determines; the label is only a name."""
+        """Twelve hexadecimal digits that name what this config, on these data, determines; the label is only a name.
+
+        The code of plugins that are not caelab's own counts: after a change the run is trained anew.
+        """
         plain = {key: value for key, value in self.as_dict().items() if key != "label"}
-        text = json.dumps([plain, data_hash], sort_keys=True)
+        sources = sources_of(self.in_use())
+        text = json.dumps([plain, data_hash, *([sources] if sources else [])], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def in_use(self) -> list[tuple[str, str]]:
+        """Kind and name of everything that this run takes from the catalogue."""
+        regularizers = [("regularizer", block.kind) for block in self.regularizers.values()]
+        return [("dataset", self.dataset.kind), ("model", self.model.kind), *regularizers]
 
     def with_seed(self, seed: int) -> RunConfig:
         """The same run from another seed."""
