@@ -17,6 +17,7 @@ from caelab.jacobian.symmetric import leading_eigenpairs
 
 MOST_STEPS = 8
 TELLING = 0.3  # a sine above which its estimate may be wrong
+STARTS = 3  # random vectors that look for what the head misses
 DEPENDENT = 1e-10  # squared length below which a correction says nothing that the others do not
 
 
@@ -28,11 +29,13 @@ class Operator:
         axes: the coordinates' directions, orthonormal rows, shape (axes, input); they span the rows of W.
         head: W along the first of them, shape (head, code), float64.
         tail: W along the others, shape (axes - head, code).
+        rough_tail: the same in float32, which is enough to see whether something large is left there.
     """
 
     axes: Tensor
     head: Tensor
     tail: Tensor
+    rough_tail: Tensor
 
     @classmethod
     def shared_by(cls, weight: Tensor, slope: Tensor, count: int) -> Operator:
@@ -45,7 +48,8 @@ class Operator:
             _, axes = leading_eigenpairs(scaled.T @ scaled, weight.shape[1])
         rotated = axes @ weight.T
         size = min(2 * count + 20, len(axes))
-        return cls(axes, rotated[:size].contiguous(), rotated[size:].contiguous())
+        tail = rotated[size:].contiguous()
+        return cls(axes, rotated[:size].contiguous(), tail, tail.float())
 
 
 @dataclass(frozen=True)
@@ -92,11 +96,18 @@ class Search:
 
 def orthonormal(rows: Tensor) -> Tensor:
     """An orthonormal basis of what the rows (batch, count, n) span; zero where they depend on each other."""
-    rows = rows / torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp(min=1e-300)
-    lengths, rotation = torch.linalg.eigh(rows @ rows.mT)
-    scale = torch.where(lengths > DEPENDENT, lengths.clamp(min=DEPENDENT).rsqrt(), 0.0)
-    basis: Tensor = (rotation * scale[:, None]).mT @ rows
+    basis: Tensor = orthonormalising(rows) @ rows
     return basis
+
+
+def orthonormalising(rows: Tensor) -> Tensor:
+    """What turns rows into an orthonormal basis of their span, shape (batch, count, count)."""
+    lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp(min=1e-300)
+    scaled = rows / lengths
+    squares, rotation = torch.linalg.eigh(scaled @ scaled.mT)
+    scale = torch.where(squares > DEPENDENT, squares.clamp(min=DEPENDENT).rsqrt(), 0.0)
+    turn: Tensor = (rotation * scale[:, None]).mT / lengths.mT
+    return turn
 
 
 @dataclass(frozen=True)
@@ -114,6 +125,10 @@ class Ritz:
     rotation: Tensor
     corrections: Tensor
     sine: Tensor
+
+    def of(self, examples: Tensor) -> Ritz:
+        """The same for some of the examples."""
+        return Ritz(*(getattr(self, each.name)[examples] for each in fields(self)))
 
 
 def ritz(operator: Operator, search: Search, count: int) -> Ritz:
@@ -138,6 +153,36 @@ def ritz(operator: Operator, search: Search, count: int) -> Ritz:
     return Ritz(better, mixing @ rotation, outside, sine)
 
 
+def reach_of_tail(operator: Operator, search: Search) -> Tensor:
+    """How large an eigenvalue the coordinates outside the head may hold of their own, shape (examples,).
+
+    What is not coupled to the head has no residual there, so no correction ever points to it: an eigenvector that is
+    missing is not missed. Two steps of a block Krylov space from a few random vectors tell the largest eigenvalue μ of
+    A's tail, to about the residual ρ of its vector; μ + 3ρ is taken, or the largest diagonal entry.
+    """
+    count, tail = len(search.slope), len(operator.tail)
+    if tail == 0:
+        return search.slope.new_zeros(count)
+    draws = torch.Generator().manual_seed(0)
+    start = torch.randn(min(STARTS, tail), tail, generator=draws).to(operator.rough_tail)
+    first = start.expand(count, -1, -1)
+    second = _applied(operator, search, first)
+    images = torch.cat([second, _applied(operator, search, second)], 1).double()
+    basis = torch.cat([first, second], 1).double()
+    turned = orthonormalising(basis)
+    basis, images = turned @ basis, turned @ images
+    projected = basis @ images.mT
+    values, vectors = leading_eigenpairs((projected + projected.mT) / 2, 1)
+    rest = torch.linalg.vector_norm(vectors @ images - values[:, :, None] * (vectors @ basis), dim=2)
+    return torch.maximum((values + 3 * rest)[:, 0], search.tail_diagonal.amax(dim=1))
+
+
+def _applied(operator: Operator, search: Search, rows: Tensor) -> Tensor:
+    """A's tail times some vectors of every example, (examples, count, tail), in float32."""
+    weights = search.slope.square().to(rows)
+    return _times(_times(rows, operator.rough_tail).mul_(weights[:, None]), operator.rough_tail.T)
+
+
 def leading_right_vectors(operator: Operator, slope: Tensor, count: int, sine: float) -> tuple[Tensor, Tensor, Tensor]:
     """Singular values and right singular vectors, and for which examples they are good enough.
 
@@ -155,8 +200,12 @@ def leading_right_vectors(operator: Operator, slope: Tensor, count: int, sine: f
     values, vectors = slope.new_empty(len(slope), count), slope.new_empty(len(slope), count, operator.axes.shape[1])
     search, left = Search.within_head(operator, slope), torch.arange(len(slope), device=slope.device)
     before = torch.full_like(slope[:, 0], torch.inf)
+    reach = reach_of_tail(operator, search)
     for step in range(MOST_STEPS + 1):
         found = ritz(operator, search, count)
+        if step == 0:
+            certain = reach < found.values[:, -1]
+            search, found, left, before = search.of(certain), found.of(certain), left[certain], before[certain]
         done = sine_after(found.sine, before) <= sine
         values[left[done]] = found.values[done].clamp(min=0).sqrt()
         vectors[left[done]] = _in_inputs(operator, search.of(done), found.rotation[done], found.corrections[done])

@@ -87,6 +87,61 @@ def test_singular_values_that_fall_slowly(mode, code):
     assert float(sine(directions, true).max()) <= most_sine
 
 
+def axes():
+    """Every unit looks at one input: nothing is coupled to anything, and no residual tells what is missing."""
+    encode = nn.Sequential(nn.Linear(200, 200), nn.Sigmoid()).double()
+    with torch.no_grad():
+        encode[0].weight.copy_(3 * torch.eye(200))
+        encode[0].bias.copy_(torch.linspace(-4, 4, 200))
+    return encode, 0.5 * torch.randn(16, 200, dtype=torch.float64)
+
+
+def patches():
+    """Local receptive fields, most of which do not overlap."""
+    encode = nn.Sequential(nn.Linear(256, 200), nn.Sigmoid()).double()
+    weight = torch.zeros(200, 16, 16, dtype=torch.float64)
+    for unit in weight:
+        row, column = torch.randint(0, 13, (2,)).tolist()
+        unit[row : row + 4, column : column + 4] = torch.randn(4, 4)
+    with torch.no_grad():
+        encode[0].weight.copy_(weight.flatten(1))
+        encode[0].bias.copy_(2 * torch.randn(200))
+    return encode, torch.rand(32, 256, dtype=torch.float64)
+
+
+def blocks():
+    """Thirty groups of eight ReLU units, each with inputs of its own."""
+    encode = nn.Sequential(nn.Linear(240, 240), nn.ReLU()).double()
+    with torch.no_grad():
+        encode[0].weight.copy_(torch.block_diag(*(torch.randn(8, 8) * (0.5 + torch.rand(())) for _ in range(30))))
+        encode[0].bias.copy_(torch.randn(240))
+    return encode, 0.3 * torch.randn(32, 240, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("make", [axes, patches, blocks])
+def test_what_is_not_coupled_to_the_rest_is_found(make, mode):
+    torch.manual_seed(0)
+    encode, inputs = make()
+    values, directions = jacobian(encode, inputs).tangents(3, mode)
+    dense = jacobian(lambda x: encode(x), inputs).dense().detach()
+    all_values = torch.linalg.svdvals(dense)
+    value_error, most_sine = MODES[mode]
+    assert_close(values, all_values[:, :3], rtol=value_error, atol=0)
+    apart = all_values[:, 2] - all_values[:, 3] > 1e-4 * all_values[:, 2]
+    assert float(sine(directions, svd(dense, 3)[1])[apart].max()) <= most_sine
+
+
+def test_the_reach_of_the_tail_is_no_less_than_its_largest_eigenvalue():
+    torch.manual_seed(0)
+    encode, inputs = blocks()
+    weight, slope = encode[0].weight.detach(), (encode(inputs) > 0).double()
+    operator = davidson.Operator.shared_by(weight, slope, 3)
+    reach = davidson.reach_of_tail(operator, davidson.Search.within_head(operator, slope))
+    matrices = (operator.tail * slope.square()[:, None]) @ operator.tail.T
+    assert bool((reach >= torch.linalg.eigvalsh(matrices)[:, -1]).all())
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_singular_values_without_a_gap_are_computed_exactly(mode):
     """Equal singular values: no angle is ever small, and what comes is right all the same."""
