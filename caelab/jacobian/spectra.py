@@ -20,6 +20,7 @@ MODES: Sequence[str] = ("exact", "strict", "fast")
 ROWS = 1024  # examples at once in their slopes
 BLOCK = 16  # examples at once, so that their matrices stay in the processor's cache
 SINES = {"fast": 5e-3, "strict": 3e-4}  # well below what is promised, for an estimate may be low
+SPARSE = 0.1  # share of weights that are exactly 0 from which on the search for tangents is not trusted
 RANK_TOLERANCE = 1e-7  # below it, against the largest, a Gram matrix no longer holds a singular vector
 
 
@@ -101,10 +102,11 @@ def tangents_of_layer(chain: Chain, count: int, mode: str, budget: int) -> tuple
     """As ``tangents_of_matrix`` for diag(s') W, without forming it in the modes fast and strict.
 
     ``fast``: singular values to 1e-4, the sine of the angle between the subspaces ≤ 2e-2; ``strict``: to 1e-6, and
-    ≤ 1e-3. Examples in which no such angle is reached, for want of a gap behind the last one, are computed exactly.
+    ≤ 1e-3. Examples in which no such angle is reached, for want of a gap behind the last one, are computed exactly,
+    and so are layers with many weights that are 0.
     """
     weight, slope = _layer_in_double(chain, budget)
-    if mode == "exact" or 4 * count >= min(weight.shape):
+    if mode == "exact" or 4 * count >= min(weight.shape) or share_of_zeros(weight) > SPARSE:
         return _exactly(weight, slope, count)
     operator = Operator.shared_by(weight, slope, count)
     each = 8 * 4 * (2 * count + 20 + MOST_STEPS * (count + 4)) * max(weight.shape)
@@ -115,6 +117,11 @@ def tangents_of_layer(chain: Chain, count: int, mode: str, budget: int) -> tuple
     if bool(hard.any()):
         values[hard], directions[hard] = _exactly(weight, slope[hard], count)
     return values, directions
+
+
+def share_of_zeros(weight: Tensor) -> float:
+    """Where units look at inputs of their own, as in local receptive fields, directions may not be coupled at all."""
+    return float((weight == 0).double().mean())
 
 
 def _exactly(weight: Tensor, slope: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -87,13 +87,18 @@ def test_singular_values_that_fall_slowly(mode, code):
     assert float(sine(directions, true).max()) <= most_sine
 
 
-def axes():
-    """Every unit looks at one input: nothing is coupled to anything, and no residual tells what is missing."""
+def axes(turn=None):
+    """Every unit looks at one direction: nothing is coupled to anything, and no residual tells what is missing."""
     encode = nn.Sequential(nn.Linear(200, 200), nn.Sigmoid()).double()
     with torch.no_grad():
-        encode[0].weight.copy_(3 * torch.eye(200))
+        encode[0].weight.copy_(3 * (torch.eye(200) if turn is None else turn))
         encode[0].bias.copy_(torch.linspace(-4, 4, 200))
     return encode, 0.5 * torch.randn(16, 200, dtype=torch.float64)
+
+
+def turned_axes():
+    """The same without a weight that is 0."""
+    return axes(torch.linalg.qr(torch.randn(200, 200)).Q)
 
 
 def patches():
@@ -119,7 +124,7 @@ def blocks():
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("make", [axes, patches, blocks])
+@pytest.mark.parametrize("make", [axes, turned_axes, patches, blocks])
 def test_what_is_not_coupled_to_the_rest_is_found(make, mode):
     torch.manual_seed(0)
     encode, inputs = make()
