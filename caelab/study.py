@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
+from traceback import format_exc
 from typing import Any
 
 import pandas as pd
@@ -19,6 +21,8 @@ from caelab.runs import build_model, dataset_of
 from caelab.schema import checked_options
 from caelab.training import train
 from caelab.training.plugins import TrainingPlugins, make_regularizers
+
+log = logging.getLogger(__name__)
 
 Options = Mapping[str, Any]
 
@@ -45,13 +49,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job left: the run's folder, its tables, the numbers that summarise them, and what went wrong."""
+    """What a job left: the run's folder, its tables, the numbers that sum them up, and what went wrong."""
 
     config: RunConfig
     path: Path
     tables: Mapping[str, pd.DataFrame]
     numbers: Mapping[str, float]
     problems: tuple[Problem, ...] = ()
+    tracebacks: tuple[str, ...] = ()
 
 
 def carry_out(job: Job) -> Outcome:
@@ -61,15 +66,16 @@ def carry_out(job: Job) -> Outcome:
     run = train(job.config, out=job.out)
     tables: dict[str, pd.DataFrame] = {}
     numbers: dict[str, float] = {}
-    problems = []
+    problems, tracebacks = [], []
     for name, options in job.analyses.items():
         try:
             tables[name] = analyse(run, name, **options)
             numbers |= summarise(name, tables[name])
         except CaelabError as error:
             problems.append(Problem(run.label, name, str(error), applies=not isinstance(error, NotApplicable)))
+            tracebacks.append(format_exc())
     assert run.path is not None
-    return Outcome(job.config, run.path, tables, numbers, tuple(problems))
+    return Outcome(job.config, run.path, tables, numbers, tuple(problems), tuple(tracebacks))
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,10 @@ class Study:
             futures = [pool.submit(carry_out, job) for job in self.jobs()]
             try:
                 for future in as_completed(futures):
-                    done(future.result())
+                    outcome = future.result()
+                    done(outcome)
+                    for text in outcome.tracebacks:
+                        log.debug("%s, seed %d: %s", outcome.config.label, outcome.config.seed, text)
             except BaseException:
                 cancel(futures)
                 raise

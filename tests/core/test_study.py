@@ -1,5 +1,7 @@
 """Many runs: what is paired, what is reused, and what happens when an analysis or a run fails."""
 
+import contextlib
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -126,6 +128,21 @@ def test_the_published_comparison_tells_of_it_and_draws_the_rest(tmp_path):
     assert load_comparison(tmp_path).problems == result.problems
 
 
+FAILS_DEEP = """
+from types import SimpleNamespace
+from caelab import hookimpl
+
+def deeper():
+    raise IndexError("lost")
+
+def measure(run, streams):
+    deeper()
+
+@hookimpl
+def register_analyses(register):
+    register("deep", SimpleNamespace(measure=measure, draw=measure))
+"""
+
 BROKEN = {
     "returns_nothing": "measure of the analysis 'returns_nothing' returns NoneType, but a pandas.DataFrame is expected",
     "returns_what_no_file_holds": "the analysis 'returns_what_no_file_holds' returns a table that cannot be stored",
@@ -172,6 +189,50 @@ def test_caelab_analyse_says_the_numbers_of_each_run(tmp_path):
         "  ae, seed 1: code mean",
     ]
     assert [float(line.rpartition(" = ")[2]) for line in said[1:]] == pytest.approx(means, rel=1e-3)
+
+
+def test_caelab_analyse_writes_into_no_folder_of_someone_else(tmp_path):
+    from caelab import train
+    from caelab.single import analyse_runs
+
+    (tmp_path / "works.pdf").write_text("a chapter")
+    run = train(small("ae"))
+    with pytest.raises(CaelabError, match="holds files that caelab did not make; give a new folder with --out"):
+        list(analyse_runs([run], ["works"], [], tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["works.pdf"]
+    assert (tmp_path / "works.pdf").read_text() == "a chapter"
+
+
+def test_an_analysis_folder_is_gone_on_with_and_says_what_it_holds(tmp_path):
+    from caelab import train
+    from caelab.single import analyse_runs
+
+    run = train(small("ae"), out=tmp_path / "runs")
+    for names in (["works"], ["works", "no_summary"]):
+        with contextlib.suppress(CaelabError):
+            list(analyse_runs([run], names, [], tmp_path / "out"))
+    found = json.loads((tmp_path / "out" / "analysis.json").read_text())
+    assert found == {name: {"options": {}, "runs": [str(run.path)]} for name in ("works", "no_summary")}
+
+
+def test_a_misspelt_analysis_or_option_leaves_no_folder(tmp_path):
+    from caelab.single import analyse_runs
+
+    for names, settings in ((["wroks"], []), (["jacobian_norm"], ["jacobian_norm.exmaples=3"])):
+        with pytest.raises(CaelabError, match="did you mean"):
+            list(analyse_runs([], names, settings, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_debug_tells_where_an_analysis_failed(executor, tmp_path, caplog):
+    (tmp_path / "mine.py").write_text(FAILS_DEEP)
+    study = Study([small("ae")], [0], {"deep": {}}, tmp_path / "runs", (tmp_path / "mine.py",))
+    catalogue().add_file(tmp_path / "mine.py")
+    with caplog.at_level("DEBUG", logger="caelab"):
+        study.run(executor=executor, workers=1)
+    assert "in deeper" in caplog.text
+    assert "IndexError: lost" in caplog.text
 
 
 def test_what_cannot_be_tuned_says_why(tmp_path):
