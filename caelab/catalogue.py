@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,8 @@ def build_catalogue(entries: Iterable[Any]) -> Catalogue:
             found.add(provider_name(entry), _loaded(entry))
         except CaelabError as error:
             found.failures[provider_name(entry)] = str(error)
-            log.warning("left out: %s (%s)", error, entry.value)
+            level = logging.DEBUG if parent_process() else logging.WARNING  # a worker's parent has said it
+            log.log(level, "left out: %s (%s)", error, entry.value)
     return found
 
 

@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MANY = 30  # names that can be read through
+FEW = 10
+
 
 class CaelabError(Exception):
     """What a user can cause and mend; the command line prints it after ``error:`` and exits with status 2.
@@ -12,7 +15,7 @@ class CaelabError(Exception):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> CaelabError:
-    """The error for a misspelt name, with the nearest known ones.
+    """The error for a misspelt name, with the nearest known one, and all of them; of very many the nearest few.
 
     >>> print(unknown_name("recipe", "caee", ["cae", "rcae", "ae"]))
     unknown recipe 'caee'; did you mean 'cae'? Known: ae, cae, rcae
@@ -20,7 +23,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> CaelabError:
     known = sorted(known)
     near = get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return CaelabError(f"unknown {kind} {name!r}{hint} Known: {', '.join(known) or 'none'}")
+    shown = known if len(known) <= MANY else get_close_matches(name, known, n=FEW, cutoff=0)
+    others = f" and {len(known) - len(shown)} others" if len(shown) < len(known) else ""
+    return CaelabError(f"unknown {kind} {name!r}{hint} Known: {', '.join(shown) or 'none'}{others}")
 
 
 class NotApplicable(CaelabError):

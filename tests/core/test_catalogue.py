@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -118,6 +121,34 @@ def test_an_installed_plugin_that_ends_the_program_is_left_out():
     offers = build_catalogue([entry("bad", ends), entry("good", lambda: offering("mine", dict))])
     assert "it calls sys.exit (status 3)" in offers.failures["bad"]
     assert offers.names("regularizer") == ["mine"]
+
+
+BREAKS = """
+from caelab import hookimpl
+
+@hookimpl
+def register_models(register):
+    raise KeyError("kaboom")
+"""
+
+
+def test_a_plugin_that_is_left_out_is_told_once_however_many_processes_there_are(tmp_path):
+    installed = tmp_path / "breaks-0.1.dist-info"
+    installed.mkdir()
+    (tmp_path / "breaks.py").write_text(BREAKS)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: breaks\nVersion: 0.1\n")
+    (installed / "entry_points.txt").write_text("[caelab]\nbreaks = breaks\n")
+    words = "compare ae --dataset digits --seeds 2 --workers 2 --analyses jacobian_norm --set training.epochs=1"
+    done = subprocess.run(
+        [sys.executable, "-c", "from caelab.cli import main\nif __name__ == '__main__': main()", *words.split()],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("left out: plugin 'breaks/breaks' failed in register_models: KeyError: 'kaboom'") == 1
 
 
 def test_what_caelab_offers_is_taken_first():

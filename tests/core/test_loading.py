@@ -1,6 +1,7 @@
 """Files and names that a user gives."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -41,6 +42,15 @@ def test_a_changed_file_is_run_anew(file):
     load_file(file)
     file.write_text("number = 4")
     assert load_file(file).number == 4
+
+
+def test_of_very_many_names_the_nearest_few_are_shown():
+    with pytest.raises(CaelabError, match="did you mean 'sigmoid'") as told:
+        load_named("torch:sigmod", "encoder")
+    shown = str(told.value).partition("Known: ")[2]
+    assert "sigmoid" in shown
+    assert shown.count(",") == 9
+    assert re.search(r" and \d{3,} others$", shown)
 
 
 def test_a_name_in_a_package():
