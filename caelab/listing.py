@@ -88,8 +88,6 @@ def _row(offer: Offer) -> list[str]:
         return [offer.kind, offer.name, options_text(offer.kind, thing), offer.provider, about(thing)]
     except CaelabError as error:
         return [offer.kind, offer.name, "", offer.provider, f"broken: {error}"]
-    except (NameError, TypeError, ValueError) as error:  # a signature that cannot be read
-        return [offer.kind, offer.name, "", offer.provider, f"broken: {type(error).__name__}: {error}"]
 
 
 def options_text(kind: str, thing: Any) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
@@ -98,12 +99,28 @@ def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
     """The model with its initial weights, which depend on nothing but the run's seed and the model's shape.
 
     Raises:
-        CaelabError: an unknown model, or one without ``encode`` and ``decode``.
+        CaelabError: an unknown model, one that fails when it is made, or one without ``encode`` and ``decode``.
     """
-    factory = catalogue().get("model", config.model.kind)
-    with seeded(config.seed, "initial weights"):
-        model = factory(dataset.inputs.shape[1], dataset.image_shape, **config.model.options)
+    kind, options = config.model.kind, config.model.options
+    factory = catalogue().get("model", kind)
+    given = asked_of(factory, {"inputs": dataset.inputs.shape[1], "image_shape": dataset.image_shape})
+    try:
+        with seeded(config.seed, "initial weights"):
+            model = factory(**given, **options)
+    except CaelabError:
+        raise
+    except Exception as error:  # a user's model may fail in any way
+        raise CaelabError(
+            f"the model {kind!r} cannot be made with {given | options}: {type(error).__name__}: {error}"
+        ) from error
     return checked_model(model)
+
+
+def asked_of(factory: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a factory asks for, by name, of what can be given."""
+    parameters = inspect.signature(factory).parameters
+    everything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return {name: value for name, value in given.items() if everything or name in parameters}
 
 
 def checked_model(model: Any) -> nn.Module:

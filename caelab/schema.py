@@ -17,9 +17,18 @@ def option_fields(factory: Callable[..., Any], skip: Collection[str] = ()) -> di
     >>> def loader(path: str, count: int = 3): ...
     >>> {name: p.annotation.__name__ for name, p in option_fields(loader).items()}
     {'path': 'str', 'count': 'int'}
+
+    Raises:
+        CaelabError: they cannot be read: it is built in, or an annotation names nothing.
     """
-    hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
-    parameters = inspect.signature(factory).parameters.values()
+    try:
+        hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
+        parameters = inspect.signature(factory).parameters.values()
+    except (NameError, TypeError, ValueError) as error:
+        raise CaelabError(
+            f"the parameters of {getattr(factory, '__qualname__', factory)} cannot be read "
+            f"({type(error).__name__}: {error}); write them with types that exist"
+        ) from error
     kept = [p for p in parameters if p.name not in skip and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     return {p.name: p.replace(annotation=hints.get(p.name, Any)) for p in kept}
 
@@ -46,23 +55,24 @@ def checked_options(
     try:
         checked = model.model_validate(dict(options))
     except ValidationError as error:
-        raise readable(error, where, model) from error
+        raise readable(error, where, model, skip) from error
     return checked.model_dump(mode="json")
 
 
-def readable(error: ValidationError, where: str, model: type[BaseModel]) -> CaelabError:
+def readable(error: ValidationError, where: str, model: type[BaseModel], given: Collection[str] = ()) -> CaelabError:
     """All of pydantic's complaints as one sentence, each with its key path and the value that came."""
-    return CaelabError("; ".join(_complaint(item, where, model) for item in error.errors()))
+    return CaelabError("; ".join(_complaint(item, where, model, given) for item in error.errors()))
 
 
-def _complaint(item: Any, where: str, model: type[BaseModel]) -> str:
+def _complaint(item: Any, where: str, model: type[BaseModel], given: Collection[str]) -> str:
     path = ".".join(str(part) for part in (where, *item["loc"]) if part != "")
     if item["type"] == "extra_forbidden":
         *parents, last = item["loc"]
         owner = ".".join(str(part) for part in (where, *parents) if part != "") or "config"
         return f"{owner}: {unknown_name('option', str(last), _known_at(model, parents))}"
     if item["type"] == "missing":
-        return f"{path} is missing: it has no default; give it, for instance with --set {path}=VALUE"
+        itself = f" (of itself caelab gives only what is called {' or '.join(given)})" if given else ""
+        return f"{path} is missing: it has no default; give it, for instance with --set {path}=VALUE{itself}"
     message = item["msg"][0].lower() + item["msg"][1:]
     return f"{path}: {message}, but {item['input']!r} came"
 
