@@ -23,6 +23,22 @@ ROUNDING = 1e3  # in units of the type's epsilon, against the largest: what anot
 STEP = 1e-2
 
 _agreed: WeakKeyDictionary[nn.Module, set[torch.dtype]] = WeakKeyDictionary()
+_unmixed: WeakKeyDictionary[nn.Module, set[Any]] = WeakKeyDictionary()
+
+
+def refuse_mixing_once(encode: Encode, inputs: Tensor) -> None:
+    """As ``refuse_mixing``, but a module that was tried out on such inputs is not tried again, so training is not slow.
+
+    Raises:
+        CaelabError: as there.
+    """
+    if not isinstance(encode, nn.Module):
+        return refuse_mixing(encode, inputs)
+    known, kind = _unmixed.setdefault(encode, set()), (inputs.dtype, inputs.shape[1:], encode.training)
+    if kind not in known:
+        refuse_mixing(encode, inputs)
+        known.add(kind)
+    return None
 
 
 def refuse_mixing(encode: Encode, inputs: Tensor) -> None:

@@ -79,7 +79,7 @@ class Jacobian:
         if layers is not None and isinstance(self.encode, nn.Module):
             probes.refuse_false_claims(self.encode, layers, self.inputs)
             return Chain(layers, self.inputs.flatten(1), self._known_outputs())
-        probes.refuse_mixing(self.encode, self.inputs)
+        probes.refuse_mixing_once(self.encode, self.inputs)
         way = Autodiff(self.encode, self.inputs)
         if self.gradients and torch.is_grad_enabled() and not way.parameters_want_gradient():
             refusals.refuse_no_gradient(self.encode)
