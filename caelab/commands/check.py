@@ -15,14 +15,17 @@ from caelab.commands.shared import plugin_options, use_plugins
 @click.argument("target", metavar="NAME|FILE.py|FILE.py:FUNCTION")
 @click.option("--set", "settings", multiple=True, metavar="OPTION=VALUE", help="An option of the plugin.")
 @click.option("--claims", metavar="TEXT", help="The known quantity that a penalty is to be, as 'weight decay'.")
+@click.option("--activations", metavar="NAME,...", default="", help="Those that a penalty is for, as sigmoid.")
 @plugin_options
-def check(target: str, settings: tuple[str, ...], claims: str | None, plugins: tuple[Path, ...]) -> int:
+def check(
+    target: str, settings: tuple[str, ...], claims: str | None, activations: str, plugins: tuple[Path, ...]
+) -> int:
     """Check a regularizer or an analysis: an installed one, those of a file, or a penalty function of any script.
 
     \b
     caelab check contractive
     caelab check my_regularizer.py --set weight=0.5
-    caelab check old_script.py:penalty --claims "squared norm of the encoder's Jacobian"
+    caelab check old_script.py:penalty --activations sigmoid --claims "squared norm of the encoder's Jacobian"
 
     Exits with status 1 if a check fails.
     """
@@ -30,14 +33,15 @@ def check(target: str, settings: tuple[str, ...], claims: str | None, plugins: t
     from caelab.listing import print_table
     from caelab.testing.outcome import COLUMNS
 
-    reports = reports_on(target, settings, claims)
+    names = tuple(filter(None, (name.strip() for name in activations.split(","))))
+    reports = reports_on(target, settings, claims, names)
     for report in reports:
         print_table(report.subject, COLUMNS, report.rows())
         click.echo(report.summary())
     return 0 if all(report.passed for report in reports) else 1
 
 
-def reports_on(target: str, settings: Sequence[str], claims: str | None) -> list[Any]:
+def reports_on(target: str, settings: Sequence[str], claims: str | None, activations: Sequence[str]) -> list[Any]:
     """The reports on everything that a name or a file stands for."""
     from caelab.config import parse_setting
 
@@ -46,7 +50,8 @@ def reports_on(target: str, settings: Sequence[str], claims: str | None) -> list
         from caelab.loading import load_named
         from caelab.testing import check_penalty
 
-        return [check_penalty(load_named(target, "function"), claims, options=options, raises=False)]
+        function = load_named(target, "function")
+        return [check_penalty(function, claims, activations=activations, options=options, raises=False)]
     from caelab.testing.scripts import checked_offer, offers_of
 
-    return [checked_offer(offer, options, claims) for offer in offers_of(target)]
+    return [checked_offer(offer, options, claims, activations) for offer in offers_of(target)]

@@ -2,80 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
 
-import torch
-from torch import Tensor
-
-from caelab.errors import CaelabError
-from caelab.testing.claims import CLAIMS, DRAWS, RECONSTRUCTION, Claim, Situation
-from caelab.testing.functions import FunctionPenalty
-from caelab.testing.museum import MUSEUM, Exhibit
+from caelab.testing.claims import CLAIMS, Claim
+from caelab.testing.museum import MUSEUM
+from caelab.testing.naming import named_mistakes
+from caelab.testing.observing import (
+    DEVIATIONS,
+    STOPPING_LAYERS,
+    TOGETHER,
+    Observation,
+    expected_values,
+    mean_ratio,
+    same_values,
+)
 from caelab.testing.outcome import Check, judged
 from caelab.testing.references import parameter_differences
-from caelab.testing.settings import EXAMPLES, Setting
-from caelab.testing.subjects import Subject, Trial, is_refusal
-
-ROUNDING = 1e-9  # float64, sums of some hundred terms
-DEVIATIONS = 5.0  # standard errors by which two means of random values may differ
-STOPPING_LAYERS = ("BatchNorm", "dropout")  # no Jacobian per example exists: refusing is right
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What a penalty does in one setting: its values and gradient, or why there are none."""
-
-    setting: Setting
-    values: Tensor | None = None
-    gradient: Tensor | None = None
-    refusal: str = ""
-
-    @property
-    def mean(self) -> float:
-        """The value, or its mean."""
-        return math.nan if self.values is None else float(self.values.mean())
-
-
-def observe(subject: Subject, setting: Setting) -> Observation:
-    """Look at a penalty in one setting.
-
-    Raises:
-        CaelabError: it fails, other than by refusing.
-    """
-    try:
-        trial = Trial(subject, setting)
-        return Observation(setting, trial.draws(None, DRAWS), trial.gradient())
-    except CaelabError as error:
-        if is_refusal(error) or setting.layer in STOPPING_LAYERS:
-            return Observation(setting, refusal=str(error))
-        raise
-
-
-def same_values(found: Tensor, expected: Tensor) -> bool:
-    """Equal to rounding; where values are random, equal means within so many standard errors."""
-    error = math.sqrt(sum(float(v.var()) / len(v) for v in (found, expected) if len(v) > 1))
-    mean, right = float(found.mean()), float(expected.mean())
-    return abs(mean - right) <= ROUNDING * max(abs(mean), abs(right)) + DEVIATIONS * error
-
-
-def same_gradients(found: Tensor, expected: Tensor) -> bool:
-    """Equal to rounding, seen from the largest entry."""
-    size = max(float(found.abs().max()), float(expected.abs().max()))
-    return float((found - expected).abs().max()) <= 1e3 * ROUNDING * size
-
-
-def expected_values(subject: Subject, claim: Claim, setting: Setting) -> Tensor:
-    """The claimed quantity times the penalty's weight, by brute force in float64."""
-    trial = Trial(subject, setting)
-    draws = claim.draws(Situation(trial.model, trial.clean, trial.code(), subject.parameters))
-    return subject.weight * torch.tensor(draws, dtype=torch.float64)
+from caelab.testing.settings import Setting
+from caelab.testing.subjects import Subject, Trial
 
 
 def check_values(subject: Subject, observations: list[Observation]) -> Iterator[Check]:
     """The value in every setting, against the claim."""
+    for observation in observations:
+        if observation.failure:
+            yield _failed(observation)
     claim = subject.claim
     if claim is None:
         known = ", ".join(sorted(CLAIMS))
@@ -84,7 +35,28 @@ def check_values(subject: Subject, observations: list[Observation]) -> Iterator[
         )
         return
     for observation in observations:
-        yield _compared(subject, claim, observation)
+        if not observation.failure:
+            yield _compared(subject, claim, observation)
+    if any(observation.is_random for observation in observations):
+        yield _compared_together(subject, claim, observations)
+
+
+def _failed(seen: Observation) -> Check:
+    remedy = "mend the penalty, or let it refuse such a model: raise a CaelabError that says so"
+    return Check(f"value: {seen.setting.name}", "failed", "a value, or a refusal", seen.failure, remedy)
+
+
+def _compared_together(subject: Subject, claim: Claim, observations: list[Observation]) -> Check:
+    """A mean of random values is known better from all settings than from one."""
+    seen = [(o.values, o.setting) for o in observations if o.values is not None and not o.setting.layer]
+    ratio, error = mean_ratio([(values, expected_values(subject, claim, at)) for values, at in seen if len(values) > 1])
+    passed = abs(ratio - 1) <= DEVIATIONS * error <= DEVIATIONS * TOGETHER
+    remedy = f"the mean of its random values is not {claim.meaning}; mend the penalty, or its claim"
+    found = f"{ratio:.4g} ± {error:.2g} of it"
+    if error > TOGETHER:
+        found = f"cannot tell: {found}, after {max(len(values) for values, _ in seen)} draws in a setting"
+        remedy = "its values differ too much from draw to draw; average over more random numbers in every call"
+    return judged("value: all settings together", passed, f"{claim.name}, on average", found, remedy)
 
 
 def _compared(subject: Subject, claim: Claim, seen: Observation) -> Check:
@@ -97,7 +69,10 @@ def _compared(subject: Subject, claim: Claim, seen: Observation) -> Check:
     ratio = f", {seen.mean / right:.4g} of it" if right else ""
     found = f"{seen.mean:.8g}" + ("" if (passed := same_values(seen.values, expected)) else ratio)
     remedy = f"the claim is {claim.meaning}; mend the penalty, or its claim"
-    return judged(name, passed, f"{right:.8g}{_alternative(claim, seen.setting)}", found, remedy)
+    wanted = f"{right:.8g}{_alternative(claim, seen.setting)}"
+    if not passed and subject.is_beyond(seen.setting):
+        return Check(name, "reported", wanted, found, "it is not for such an encoder; let it raise an error there")
+    return judged(name, passed, wanted, found, remedy)
 
 
 def _wanted(claim: Claim, setting: Setting) -> str:
@@ -145,60 +120,12 @@ def check_reach(subject: Subject) -> Iterator[Check]:
     yield judged("gradient: reaches", not missed, ", ".join(moving) or "no parameter", found, remedy)
 
 
-def named_mistake(subject: Subject, observations: list[Observation]) -> tuple[Exhibit, str] | None:
-    """The mistake that a penalty equals, in value and gradient, in every setting, and what comes on top of it."""
-    claim = subject.claim
-    if claim is None:
-        return None
-    further = (
-        ("", False, 1),
-        (", and at the corrupted point", True, 1),
-        (", and summed over examples", False, EXAMPLES),
-    )
-    for told, at_corrupted, factor in further:
-        for exhibit in MUSEUM:
-            if claim.name not in exhibit.claims:
-                continue
-            mistake = as_subject(exhibit, subject, claim, at_corrupted)
-            if _equals(exhibit, mistake, observations, factor * subject.weight):
-                return exhibit, told
-    return None
-
-
-def as_subject(exhibit: Exhibit, subject: Subject, claim: Claim, at_corrupted: bool) -> Subject:
-    """A mistake, with the options of the penalty under test, about the map that the claim is about."""
-    options = {name: value for name, value in subject.parameters.items() if name in exhibit.options}
-    make = partial(
-        FunctionPenalty,
-        exhibit.function,
-        options,
-        of_reconstruction=claim.name == RECONSTRUCTION,
-        at_corrupted=at_corrupted,
-    )
-    return Subject("mistake", make)
-
-
-def _equals(exhibit: Exhibit, mistake: Subject, observations: list[Observation], factor: float) -> bool:
-    seen = [o for o in observations if o.values is not None and o.setting.layer != "dropout"]
-    if len(seen) < 3 or exhibit.shows_in not in {"", *(o.setting.name for o in seen)}:
-        return False
-    return all(_same(one, observe(mistake, one.setting), factor) for one in seen)
-
-
-def _same(seen: Observation, other: Observation, factor: float) -> bool:
-    if seen.values is None or other.values is None or seen.gradient is None or other.gradient is None:
-        return False
-    if not same_values(seen.values, factor * other.values):
-        return False
-    return len(seen.values) > 1 or same_gradients(seen.gradient, factor * other.gradient)
-
-
 def check_museum(subject: Subject, observations: list[Observation]) -> tuple[list[Check], list[str]]:
-    """The row that names a known mistake; asked for where something failed."""
-    found = named_mistake(subject, observations)
+    """The row that names the known mistakes; asked for where something failed."""
+    found = named_mistakes(subject, observations)
     expected = subject.claim.name if subject.claim else "no known mistake"
-    if found is None:
+    if not found:
         return [Check("known mistake", "reported", expected, f"none of the museum's {len(MUSEUM)}")], []
-    exhibit, further = found
-    row = Check("known mistake", "failed", expected, f"{exhibit.name}{further}", exhibit.explanation)
-    return [row], [exhibit.name]
+    names = [exhibit.name for exhibit in found]
+    explained = "; and ".join(exhibit.explanation for exhibit in found)
+    return [Check("known mistake", "failed", expected, ", and ".join(names), explained)], names

@@ -112,7 +112,8 @@ def on_its_own(name: str, home: Setting) -> tuple[Subject, Outcome] | None:
 
 def both_orders(subject: Subject, partner: Subject) -> list[dict[str, Any]]:
     """Fresh instances of both, in either order."""
-    pairs = ("the subject", subject), (partner.name, partner)
+    label = f"{subject.name} (checked)" if subject.name == partner.name else subject.name
+    pairs = (label, subject), (partner.name, partner)
     return [{name: one.make() for name, one in order} for order in (pairs, pairs[::-1])]
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from caelab.jacobian.service import jacobian
 from caelab.streams import Streams
+from caelab.testing.chance import random_states
 from caelab.testing.outcome import Check, judged
 from caelab.testing.subjects import Subject, Trial
 from caelab.training.objective import reconstruction_map
@@ -79,14 +78,8 @@ def _changed(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
     return before[:2] != after[:2] or not same_gradient or not torch.equal(before[3], after[3])
 
 
-def random_states() -> tuple[Any, ...]:
-    """The global generators of torch, numpy and Python."""
-    numpy_state: Any = np.random.get_state()  # noqa: NPY002
-    return torch.get_rng_state().tolist(), numpy_state[1].tolist(), numpy_state[2], random.getstate()
-
-
 def _global_random_state(subject: Subject) -> Check:
-    trial = Trial(subject, subject.home)
+    trial = Trial(subject, subject.home, steady=False)
     before = random_states()
     trial.gradients()
     return untouched_random_state(before, random_states())
@@ -102,7 +95,7 @@ def untouched_random_state(before: tuple[Any, ...], after: tuple[Any, ...]) -> C
 
 
 def _same_stream(subject: Subject) -> Check:
-    first, again = (Trial(subject, subject.home).number(seed=1) for _ in range(2))
+    first, again = (Trial(subject, subject.home, steady=False).number(seed=1) for _ in range(2))
     remedy = "draw every random number from streams, and keep nothing in the class or the module"
     found = f"{first!r} and {again!r}"
     return judged("same stream, same value", first == again, "two equal values, to the last bit", found, remedy)

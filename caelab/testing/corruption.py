@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from caelab.streams import Streams
-from caelab.testing.conduct import random_states, untouched_random_state
+from caelab.testing.chance import random_states
+from caelab.testing.conduct import untouched_random_state
 from caelab.testing.outcome import Check, judged
 from caelab.testing.settings import batch
 from caelab.testing.subjects import Subject

@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from caelab.analysing import ABOUT_A_RUN, gather
 from caelab.runs import Run
 from caelab.streams import Streams
-from caelab.testing.conduct import random_states, untouched_random_state
+from caelab.testing.chance import random_states
+from caelab.testing.conduct import untouched_random_state
 from caelab.testing.outcome import Check, judged
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +48,20 @@ def offers_of_file(path: Path) -> list[Offer]:
     return found
 
 
-def checked_offer(offer: Offer, options: Mapping[str, Any], claims: str | None) -> Report:
+def checked_offer(
+    offer: Offer, options: Mapping[str, Any], claims: str | None, activations: Sequence[str] = ()
+) -> Report:
     """The report on one thing that a plugin offers.
 
     Raises:
         CaelabError: it cannot be loaded, the options do not fit, or an analysis is to claim something.
     """
     if offer.kind == "regularizer":
-        return check_regularizer(offer.load(), options, claims=claims, name=offer.name, raises=False)
+        return check_regularizer(
+            offer.load(), options, claims=claims, activations=activations, name=offer.name, raises=False
+        )
     if claims:
         raise CaelabError(f"expected no claim of the analysis {offer.name!r}, but {claims!r} came; leave --claims out")
+    if activations:
+        raise CaelabError(f"the analysis {offer.name!r} is for any activation; leave --activations out")
     return check_analysis(offer.load(), options, name=offer.name, raises=False)

@@ -95,10 +95,10 @@ def first_layer(model: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def extra_layer(name: str, width: int) -> nn.Module:
-    """Batch normalisation whose running statistics are not the batch's, or dropout."""
+    """Batch normalisation whose running statistics are not the batch's and stay what they are, or dropout."""
     if name == "dropout":
         return nn.Dropout(0.5)
-    layer = nn.BatchNorm1d(width)
+    layer = nn.BatchNorm1d(width, momentum=0.0)  # else every look in training mode would change the next one
     assert layer.running_mean is not None
     assert layer.running_var is not None
     layer.running_mean.add_(0.4)
