@@ -5,6 +5,7 @@ A comparison's folder::
     comparison.json    what was asked, what was found, what went wrong
     runs/              one folder per run
     data/              one table per analysis, over all runs: all that the figures are drawn from
+    tuning.csv         with --tune: the candidates, their validation errors, and what was chosen
     runs.csv           one row per model and seed
     summary.csv        one row per model
     figures/  tables/  report.html
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ DEFAULT_ANALYSES = (
     "classification",
 )
 MARK = "comparison.json"
+TUNING = "tuning.csv"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Comparison:
         problems: analyses that failed or had no meaning.
         rows: one row per model and seed.
         tables: by analysis, over all runs.
+        tuning: what was chosen on validation examples, and among what; None where nothing was.
     """
 
     command: str
@@ -65,12 +68,20 @@ class Comparison:
     versions: Mapping[str, str]
     rows: pd.DataFrame
     tables: Mapping[str, pd.DataFrame]
+    tuning: pd.DataFrame | None = None
 
 
-def collect(command: str, configs: Sequence[RunConfig], seeds: Sequence[int], result: StudyResult) -> Comparison:
+def collect(
+    command: str,
+    configs: Sequence[RunConfig],
+    seeds: Sequence[int],
+    result: StudyResult,
+    tuning: pd.DataFrame | None = None,
+) -> Comparison:
     """What a finished study amounts to."""
     plain = [config.as_dict() for config in configs]
-    return Comparison(command, plain, list(seeds), result.problems, versions(), run_rows(result), result.tables())
+    rows, tables = run_rows(result), result.tables()
+    return Comparison(command, plain, list(seeds), result.problems, versions(), rows, tables, tuning)
 
 
 def claim(folder: Path, mark: str = MARK) -> None:
@@ -98,6 +109,11 @@ def save(comparison: Comparison, folder: Path) -> None:
     stale = {p.stem for p in (folder / "data").glob("*.parquet")} - {*comparison.tables, "runs"}
     for name in stale:
         (folder / "data" / f"{name}.parquet").unlink()
+    if comparison.tuning is None:
+        (folder / TUNING).unlink(missing_ok=True)
+    else:
+        with written_aside(folder / TUNING) as partial:
+            comparison.tuning.to_csv(partial, index=False)
     facts = {
         "command": comparison.command,
         "configs": comparison.configs,
@@ -116,17 +132,29 @@ def load_comparison(folder: Path) -> Comparison:
     Raises:
         CaelabError: the folder holds none, or one that was not finished.
     """
+    facts = _part(folder, MARK, lambda path: json.loads(path.read_text()))
     try:
-        facts = json.loads((folder / MARK).read_text())
-        tables = {name: pd.read_parquet(folder / "data" / f"{name}.parquet") for name in facts["analyses"]}
-        rows = pd.read_parquet(folder / "data" / "runs.parquet")
-        problems = [Problem(**problem) for problem in facts["problems"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        names, problems = facts["analyses"], [Problem(**problem) for problem in facts["problems"]]
+        asked = facts["command"], facts["configs"], facts["seeds"], problems, facts["versions"]
+    except (KeyError, TypeError) as error:
         raise CaelabError(
-            f"{folder} holds no finished comparison ({type(error).__name__}); "
-            f"make one with: caelab compare --out {folder}"
+            f"{folder} holds no finished comparison ({MARK} lacks {error}); make one with: "
+            f"caelab compare --out {folder}"
         ) from error
-    return Comparison(facts["command"], facts["configs"], facts["seeds"], problems, facts["versions"], rows, tables)
+    tables = {name: _part(folder, f"data/{name}.parquet", pd.read_parquet) for name in names}
+    rows = _part(folder, "data/runs.parquet", pd.read_parquet)
+    tuning = _part(folder, TUNING, pd.read_csv) if (folder / TUNING).is_file() else None
+    return Comparison(*asked, rows, tables, tuning)
+
+
+def _part(folder: Path, name: str, read: Callable[[Path], Any]) -> Any:
+    try:
+        return read(folder / name)
+    except (OSError, ValueError, TypeError) as error:
+        what = f"{name} is missing" if isinstance(error, FileNotFoundError) else f"{name} is damaged"
+        raise CaelabError(
+            f"{folder} holds no finished comparison: {what}; make it with: caelab compare --out {folder}"
+        ) from error
 
 
 def draw_figures(comparison: Comparison, folder: Path) -> tuple[dict[str, Any], list[Problem]]:
@@ -148,6 +176,9 @@ def draw_figures(comparison: Comparison, folder: Path) -> tuple[dict[str, Any], 
             problems.append(Problem("all", name, str(error), applies=True))
             continue
         figures[name] = figure
+    for path in (folder / "figures").glob("*.p[dn][fg]"):
+        if path.stem not in figures:  # of an earlier comparison
+            path.unlink()
     return figures, problems
 
 

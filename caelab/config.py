@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from caelab.catalogue import Catalogue, catalogue
 from caelab.errors import CaelabError, unknown_name
@@ -18,6 +20,7 @@ from caelab.schema import checked_options, readable
 from caelab.sources import sources_of
 
 GIVEN_BY_CORE = {"model": ("inputs", "image_shape")}
+LONGEST_LABEL = 180  # bytes; a file system allows 255 for the name of a run's folder
 
 
 class Section(BaseModel):
@@ -64,10 +67,20 @@ def _kinds_from_labels(blocks: Any) -> Any:
     return {k: {"kind": k, **(v or {})} if v is None or isinstance(v, Mapping) else v for k, v in blocks.items()}
 
 
+def _name_of_folder(label: str) -> str:
+    if label.startswith(".") or len(label.encode()) > LONGEST_LABEL or any(c in "/\\" or c < " " for c in label):
+        raise PydanticCustomError(
+            "label",
+            "expected a name that a folder can have: at most {most} bytes, no slash, no full stop in front",
+            {"most": LONGEST_LABEL},
+        )
+    return label
+
+
 class RunConfig(Section):
     """Everything that determines one run."""
 
-    label: str
+    label: Annotated[str, AfterValidator(_name_of_folder)]
     seed: Annotated[int, Field(ge=0)]
     dataset: DataBlock
     model: Block
@@ -201,12 +214,25 @@ def parse_value(text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise CaelabError(f"{text!r} is not a value in YAML: {' '.join(str(error).split())}") from error
+    return _number_or_text(value)
+
+
+def _number_or_text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_number_or_text(each) for each in value]
     if isinstance(value, str):
-        try:
+        with suppress(ValueError):
             return float(value)
-        except ValueError:
-            return value
     return value
+
+
+def chooses_kind(key: str, value: Any) -> bool:
+    """Whether a setting chooses what a block is: it comes before those that set options of it.
+
+    >>> chooses_kind("model.kind", "rbm"), chooses_kind("model", {"kind": "rbm"}), chooses_kind("model.hidden", 8)
+    (True, True, False)
+    """
+    return key.endswith(".kind") or (isinstance(value, Mapping) and "kind" in value)
 
 
 def unknown_setting(first: str, rest: Sequence[str], known: Collection[str]) -> CaelabError:
@@ -250,12 +276,15 @@ def configured(
 ) -> RunConfig:
     """The checked config after keys were laid over it, ``KEY=VALUE`` settings made, and regularizers left out.
 
+    Settings that choose a ``kind`` come first, wherever they stand; otherwise the last word counts.
+
     Raises:
         CaelabError: a key, a setting or a value that does not fit, or a regularizer to leave out that is not there.
     """
     raw = merged(raw, over)
-    for setting in settings:
-        raw = with_setting(raw, *parse_setting(setting), offers=offers)
+    pairs = [parse_setting(setting) for setting in settings]
+    for key, value in sorted(pairs, key=lambda pair: not chooses_kind(*pair)):
+        raw = with_setting(raw, key, value, offers=offers)
     regularizers = dict(raw.get("regularizers") or {})
     for name in without:
         if name not in regularizers:

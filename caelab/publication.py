@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from caelab.findings import Finding, findings
 from caelab.report import Page, model_settings, picture, render, shared_settings
 from caelab.runs import read_record
 from caelab.study import Problem
-from caelab.tables import TERMINAL, Table, all_tables, every_run, latex_table, summary_table, table_of
+from caelab.tables import TERMINAL, Cell, Table, all_tables, every_run, latex_table, summary_table, table_of
 
 NAMED = 9  # models in the title
 
@@ -115,7 +116,7 @@ def page_of(
         facts=facts_of(comparison, folder),
         models=model_settings(comparison.configs),
         shared=shared_settings(comparison.configs),
-        tables=tables,
+        tables=[*tables, *tuning_table(comparison)],
         findings=found,
         pictures=[picture(name, figure) for name, figure in figures.items()],
         failed=[problem for problem in problems if problem.applies],
@@ -123,6 +124,21 @@ def page_of(
         runs=every_run(comparison.rows),
         versions=comparison.versions,
     )
+
+
+def tuning_table(comparison: Comparison) -> Iterator[Table]:
+    """What was chosen on validation examples, among what; nothing where nothing was."""
+    if comparison.tuning is None or comparison.tuning.empty:
+        return
+    caption = (
+        "Chosen on validation examples: the error of the fine-tuned classifier (%), mean over the seeds. "
+        "What was given is not chosen."
+    )
+    rows = [
+        tuple(map(Cell, (display_name(model), setting, f"{error:.4g}" if isfinite(error) else "–", choice)))
+        for model, setting, error, choice in comparison.tuning.fillna({"choice": ""}).to_numpy()
+    ]
+    yield Table("tuning", caption, ("model", "setting", "validation error", ""), tuple(rows))
 
 
 def title_of(comparison: Comparison) -> str:
@@ -134,16 +150,27 @@ def title_of(comparison: Comparison) -> str:
 
 def facts_of(comparison: Comparison, folder: Path) -> dict[str, str]:
     """What was run, in a few words."""
-    splits = comparison.configs[0]["dataset"].get("splits") if comparison.configs else None
-    sizes = f", {splits[0]} examples to train, {splits[1]} to validate, {splits[2]} to test" if splits else ""
     seconds = training_seconds(comparison.rows, folder)
     return {
         "command": comparison.command,
-        "data": f"{dataset_name(comparison)}{sizes}",
+        "data": "; ".join(dict.fromkeys(_data_text(config["dataset"]) for config in comparison.configs)),
         "seeds": f"{len(comparison.seeds)} per model ({', '.join(map(str, comparison.seeds))}); "
-        "models of one seed share splits and initial weights",
+        f"models of one seed share {shared_by_seed(comparison.configs)}",
         **({"training": f"{sum(seconds):.0f} s in {len(seconds)} runs"} if seconds else {}),
     }
+
+
+def _data_text(block: Mapping[str, Any]) -> str:
+    splits = block.get("splits")
+    sizes = f", {splits[0]} examples to train, {splits[1]} to validate, {splits[2]} to test" if splits else ""
+    return f"{block['kind']}{sizes}"
+
+
+def shared_by_seed(configs: Sequence[Mapping[str, Any]]) -> str:
+    """What the models of one seed have in common, so that their differences are paired."""
+    if all(config["dataset"] == configs[0]["dataset"] for config in configs):
+        return "splits and initial weights"
+    return "splits and initial weights only where their data are the same; numbers on different data cannot be compared"
 
 
 def training_seconds(rows: pd.DataFrame, folder: Path) -> list[float]:

@@ -19,7 +19,7 @@ from caelab.errors import CaelabError, NotApplicable
 from caelab.models.reconstruction import check_objective
 from caelab.runs import build_model, dataset_of
 from caelab.schema import checked_options
-from caelab.training import train
+from caelab.training import checked_device, run_folder, train
 from caelab.training.plugins import TrainingPlugins, make_regularizers
 
 log = logging.getLogger(__name__)
@@ -57,12 +57,18 @@ class Outcome:
     numbers: Mapping[str, float]
     problems: tuple[Problem, ...] = ()
     tracebacks: tuple[str, ...] = ()
+    reused: bool = False
+
+    def __str__(self) -> str:
+        """What a line of progress says of it."""
+        return f"{self.config.label}, seed {self.config.seed}{' (reused)' if self.reused else ''}"
 
 
 def carry_out(job: Job) -> Outcome:
     """Train one run, unless it is there already, and measure it; an analysis that fails does not stop the others."""
     for path in job.plugin_files:
         catalogue().add_file(path)
+    reused = run_folder(job.out, job.config, dataset_of(job.config)).is_dir()
     run = train(job.config, out=job.out)
     tables: dict[str, pd.DataFrame] = {}
     numbers: dict[str, float] = {}
@@ -75,7 +81,7 @@ def carry_out(job: Job) -> Outcome:
             problems.append(Problem(run.label, name, str(error), applies=not isinstance(error, NotApplicable)))
             tracebacks.append(format_exc())
     assert run.path is not None
-    return Outcome(job.config, run.path, tables, numbers, tuple(problems), tuple(tracebacks))
+    return Outcome(job.config, run.path, tables, numbers, tuple(problems), tuple(tracebacks), reused)
 
 
 @dataclass(frozen=True)
@@ -178,6 +184,7 @@ def check_config(config: RunConfig) -> None:
     """Build everything that a run needs, without training it."""
     dataset = dataset_of(config)
     check_objective(config.training.reconstruction, build_model(config, dataset), dataset.inputs)
+    checked_device(config.training.device)
     TrainingPlugins(make_regularizers(config, catalogue()))
 
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from caelab.catalogue import catalogue
 from caelab.commands.shared import plugin_options, published, use_plugins
+from caelab.errors import CaelabError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from caelab.config import RunConfig
+    from caelab.study import Study, StudyResult
+    from caelab.tuning import Choice
 
 
 @click.command()
@@ -23,7 +34,7 @@ from caelab.commands.shared import plugin_options, published, use_plugins
     help="Override a key in every recipe that has it.",
 )
 @click.option("--grid", "grids", multiple=True, metavar="KEY=V,V,...", help="One model per value.")
-@click.option("--tune", is_flag=True, help="Choose each recipe's weight on validation, from the grid it carries.")
+@click.option("--tune", is_flag=True, help="Choose on validation the weight of each recipe that you give none.")
 @click.option("--analyses", default=None, metavar="NAME,NAME,...", help="Only these analyses.")
 @click.option("--device", default=None, help="cpu or cuda.")
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Runs at once. [default: the cores]")
@@ -59,28 +70,49 @@ def compare(
     files = use_plugins(plugins)
     from caelab.comparison import DEFAULT_ANALYSES, DEFAULT_RECIPES, claim, collect, save
     from caelab.executors import usable_cores
-    from caelab.plans import parse_grid, plan, tuned
+    from caelab.plans import parse_grid, plan
+    from caelab.study import Study
+    from caelab.tuning import checked_choices
 
     top: dict[str, Any] = {"dataset": {"kind": dataset}} if dataset else {}
     quick = [f"training.device={device}"] if device else []
-    configs = plan(recipes or DEFAULT_RECIPES, [*settings, *quick], dict(map(parse_grid, grids)), **top)
-    names = analyses.split(",") if analyses else DEFAULT_ANALYSES
-    from caelab.study import Study
-    from caelab.terminal import Steps
-
+    grid = dict(map(parse_grid, grids))
+    models = plan(recipes or DEFAULT_RECIPES, [*settings, *quick], grid, **top)
+    configs = [model.config for model in models]
+    names = dict.fromkeys(name.strip() for name in analyses.split(",")) if analyses else DEFAULT_ANALYSES
     how: dict[str, Any] = {"executor": executor, "workers": workers or usable_cores()}
     study = Study(configs, range(seeds), {name: {} for name in names}, out / "runs", files)
     study.check()
+    catalogue().get("executor", executor)
+    found = checked_choices(models, settings, grid) if tune else []
     claim(out)
+    tuning = None
     if tune:
-        configs = tuned(configs, range(seeds), out / "runs", **how)
-        study = Study(configs, range(seeds), study.analyses, study.out, files)
-    with Steps("compare", len(study.jobs())) as steps:
-        result = study.run(
-            **how, done=lambda outcome: steps.step(f"{outcome.config.label}, seed {outcome.config.seed}")
-        )
-    save(collect(_words(), configs, range(seeds), result), out)
+        configs, tuning = _tuned(found, study, how)
+        study = replace(study, configs=configs)
+    result = _with_progress("compare", study, how)
+    save(collect(_words(), configs, range(seeds), result, tuning), out)
     published(out)
+    if not result.tables():
+        raise CaelabError(f"none of the analyses worked ({', '.join(names)}); the lines above say why")
+
+
+def _tuned(found: Sequence[Choice], study: Study, how: Mapping[str, Any]) -> tuple[list[RunConfig], pd.DataFrame]:
+    """Try every candidate, say what was chosen among what, and go on with it."""
+    from caelab.tuning import decided, told, tuning_study
+
+    trial = tuning_study(found, study.seeds, study.out, study.plugin_files)
+    configs, table = decided(found, len(study.seeds), _with_progress("tune", trial, how))
+    for line in told(table):
+        click.echo(f"tuned: {line}")
+    return configs, table
+
+
+def _with_progress(title: str, study: Study, how: Mapping[str, Any]) -> StudyResult:
+    from caelab.terminal import Steps
+
+    with Steps(title, len(study.jobs())) as steps:
+        return study.run(**how, done=lambda outcome: steps.step(str(outcome)))
 
 
 def _words() -> str:

@@ -235,16 +235,6 @@ def test_debug_tells_where_an_analysis_failed(executor, tmp_path, caplog):
     assert "IndexError: lost" in caplog.text
 
 
-def test_what_cannot_be_tuned_says_why(tmp_path):
-    from caelab.plans import tuned
-
-    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).random((60, 20)).astype("float32"))
-    data = {"kind": f"npz:{tmp_path / 'x.npz'}", "splits": [40, 10, 10]}
-    config = recipe_config("cae", [*SMALL, "training.batch_size=20"], dataset=data)
-    with pytest.raises(CaelabError, match=r"'cae' cannot be tuned: classification needs labels, .*; leave --tune out"):
-        tuned([config], [0], tmp_path / "runs", executor="serial")
-
-
 def test_a_regularizer_that_raises_stops_the_study_with_its_name(tmp_path):
     study = Study([small("ae", "failing={}")], [0], {"works": {}}, tmp_path / "runs")
     sentence = "plugin 'failing' failed in penalty_terms at epoch 1: ArithmeticError: wrong sign"
@@ -279,6 +269,7 @@ def test_what_is_finished_is_not_done_again(tmp_path, monkeypatch):
     monkeypatch.setattr("caelab.training.Trainer.fit", lambda self: pytest.fail("trained again"))
     _, again = result_of(tmp_path, ["ae"], ["works"])
     assert measured == ["ae"]
+    assert [str(outcome) for outcome in again.outcomes] == ["ae, seed 0 (reused)"]
     assert len(again.tables()["works"]) == 6
 
 
