@@ -8,17 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+PARTIAL = ".partial-"  # how the names of unfinished files and folders begin
+
 
 def aside(target: Path) -> Path:
     """Where a file or folder grows before it appears under its name."""
-    return target.with_name(f".partial-{target.name}")
+    return target.with_name(f"{PARTIAL}{target.name}")
 
 
 @contextmanager
 def written_aside(target: Path) -> Iterator[Path]:
     """Write a file beside its place; it appears under its name when complete, or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".partial-{os.getpid()}-{target.name}")
+    partial = target.with_name(f"{PARTIAL}{os.getpid()}-{target.name}")
     try:
         yield partial
         os.replace(partial, target)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import json
+import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,9 +24,11 @@ from caelab.catalogue import catalogue
 from caelab.config import RunConfig, make_config
 from caelab.data import Dataset, load_dataset
 from caelab.errors import CaelabError
+from caelab.files import PARTIAL
 from caelab.models.reconstruction import reconstruction_error
 from caelab.streams import seeded
 
+WEIGHTS = "weights.safetensors"
 CONVENTIONS = {
     "reconstruction": "sum over inputs, mean over examples",
     "penalties": "sum over the Jacobian's entries, mean over examples",
@@ -146,7 +150,7 @@ def write_run(run: Run, folder: Path) -> None:
     """Write a run into a folder that exists: config and record, weights, history."""
     save_file(
         {name: value.contiguous() for name, value in run.model.state_dict().items()},
-        folder / "weights.safetensors",
+        folder / WEIGHTS,
     )
     run.history_table().to_parquet(folder / "history.parquet")
     text = json.dumps({"config": run.config.as_dict(), "record": dict(run.record)}, indent=2)
@@ -167,17 +171,18 @@ def load_run(path: str | Path, *, model: nn.Module | None = None, dataset: Datas
     path = Path(path)
     config, record = read_record(path)
     dataset = dataset or dataset_of(config)
-    if dataset.content_hash != record["data_hash"]:
+    expected = record.get("data_hash", "nothing")
+    if dataset.content_hash != expected:
         raise CaelabError(
-            f"the data of run {path} have changed: it was trained on {record['data_hash'][:12]}, but "
+            f"the data of run {path} have changed: it was trained on {expected[:12]}, but "
             f"{config.dataset.kind} now holds {dataset.content_hash[:12]}; restore the data or train again"
         )
     model = model or build_model(config, dataset)
     try:
-        model.load_state_dict(load_file(path / "weights.safetensors"))
+        model.load_state_dict(load_file(path / WEIGHTS))
         history = pd.read_parquet(path / "history.parquet").to_dict("records")
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise CaelabError(f"the run {path} is damaged: {' '.join(str(error).split())}; train it again") from error
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise damaged(path, error) from error
     return Run(config, model.eval(), dataset, history, record, path)  # type: ignore[arg-type]
 
 
@@ -189,8 +194,45 @@ def read_record(path: Path) -> tuple[RunConfig, dict[str, Any]]:
     """
     try:
         found = json.loads((path / "run.json").read_text())
-        return make_config(found["config"]), found["record"]
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        return make_config(found["config"]), dict(found["record"])
+    except OSError as error:
+        if (path / WEIGHTS).exists():
+            raise damaged(path / "run.json", error) from error
         raise CaelabError(
             f"{path} is not a run: expected a folder with run.json, as caelab train makes ({type(error).__name__})"
         ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(path / "run.json", error) from error
+
+
+def damaged(path: Path, error: Exception) -> CaelabError:
+    """The error for a run, or a file of one, that cannot be read, with the way out."""
+    folder = path.parent if path.suffix == ".json" else path
+    return CaelabError(
+        f"the run {folder} is damaged ({path.name}: {' '.join(str(error).split())}); delete {folder} to train it again"
+    )
+
+
+def refuse_foreign(out: Path) -> None:
+    """Refuse a folder of runs that cannot be made, or that holds files but no run.
+
+    Raises:
+        CaelabError: it holds something else.
+        OSError: it, or what it is to lie in, is a file or may not be written.
+    """
+    place = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+    if not os.access(place, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+    entries = [*out.iterdir()] if out.is_dir() else []
+    if entries and not any(is_run(entry) for entry in entries):
+        raise CaelabError(
+            f"the output folder {out} holds files that caelab did not make, as {min(entries).name}; "
+            "give a folder of runs, or a new one, with --out"
+        )
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run, be it damaged or not finished."""
+    return folder.name.startswith(PARTIAL) or any((folder / file).is_file() for file in ("run.json", WEIGHTS))

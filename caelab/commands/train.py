@@ -61,9 +61,11 @@ def train(
     if print_config:
         click.echo(config.to_yaml(), nl=False)
         return
+    from caelab.runs import refuse_foreign
     from caelab.terminal import EpochProgress
     from caelab.training import train as train_run
 
+    refuse_foreign(out)
     with EpochProgress(config) as progress:
         run = train_run(config, out=out, observers={"progress": progress}, trace=click.echo if trace_hooks else None)
     last = run.history[-1] if run.history else {}

@@ -21,6 +21,8 @@ class RBM(Autoencoder):
     auto-encoder it is tied, with one sigmoid layer. It is trained by contrastive divergence (Hinton 2002).
     """
 
+    takes_probabilities = True
+
     def __init__(self, visible: int, hidden: int, steps: int) -> None:
         layer = glorot_linear(visible, hidden)
         super().__init__(interleaved([layer], [nn.Sigmoid()]), interleaved([TiedLinear(layer)], [nn.Sigmoid()]))

@@ -40,16 +40,22 @@ def check_objective(kind: str, model: nn.Module, inputs: Tensor) -> None:
     """Refuse data and models on which the reconstruction error has no meaning.
 
     Raises:
-        CaelabError: NaN or infinity in the data; under cross-entropy, data outside [0, 1], a model without
-            ``logits``, or one whose output is not a sigmoid.
+        CaelabError: NaN or infinity in the data; data outside [0, 1] for binary units or under cross-entropy; under
+            cross-entropy, a model without ``logits``, or one whose output is not a sigmoid.
     """
     if not torch.isfinite(inputs).all():
         count = int((~torch.isfinite(inputs)).sum())
         raise CaelabError(f"expected finite inputs, but {count} values are NaN or infinite; remove or impute them")
+    low, high = float(inputs.min()), float(inputs.max())
+    outside = low < 0 or high > 1
+    if outside and getattr(model, "takes_probabilities", False):
+        raise CaelabError(
+            f"{type(model).__name__} has binary units and expects inputs in [0, 1], but they lie in "
+            f"[{low:.4g}, {high:.4g}]; rescale them, or name recipes without it, as in: caelab compare ae ae-wd cae"
+        )
     if kind != "cross-entropy":
         return
-    low, high = float(inputs.min()), float(inputs.max())
-    if low < 0 or high > 1:
+    if outside:
         raise CaelabError(
             f"cross-entropy expects inputs in [0, 1], but they lie in [{low:.4g}, {high:.4g}]; rescale them, "
             "or use --set training.reconstruction=squared-error --set model.output=identity"

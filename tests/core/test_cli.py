@@ -1,9 +1,11 @@
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from caelab.catalogue import catalogue
 from caelab.cli import main
 
 
@@ -72,6 +74,82 @@ def test_a_place_that_cannot_be_written_is_no_mistake_of_caelab(capsys, tmp_path
     told = err.splitlines()[-1]
     assert told.startswith(f"error: {tmp_path / 'file'}")
     assert "cannot be used: Not a directory" in told
+
+
+SMALL = ["--dataset", "digits", "--set", "training.epochs=1", "--set", "model.hidden=[4]"]
+
+
+@pytest.mark.parametrize("out", ["thesis", "thesis/chapter.tex", "thesis/chapter.tex/runs"])
+def test_train_writes_into_no_place_of_someone_else_and_says_so_at_once(out, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("caelab.training.Trainer.fit", lambda self: pytest.fail("trained first"))
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("")
+    status, _, err = run(capsys, "train", "ae", *SMALL, "--out", out)
+    assert status == 2
+    assert "holds files that caelab did not make, as chapter.tex" in err or "cannot be used: Not a directory" in err
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
+
+
+def test_train_goes_on_in_a_folder_of_runs_whatever_else_was_put_there(capsys, tmp_path):
+    for recipe in ("ae", "ae-wd"):
+        status, _, err = run(capsys, "train", recipe, *SMALL, "--out", str(tmp_path / "runs"))
+        assert status == 0, err
+        (tmp_path / "runs" / "notes.txt").write_text("mine")
+
+
+@pytest.mark.parametrize("file", ["run.json", "weights.safetensors", "history.parquet"])
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(path.read_bytes()[:20]), lambda path: path.unlink()])
+def test_a_damaged_run_says_what_to_delete_and_then_trains_anew(file, damage, capsys, tmp_path):
+    words = ["train", "ae", *SMALL, "--out", str(tmp_path)]
+    run(capsys, *words)
+    (folder,) = tmp_path.iterdir()
+    damage(folder / file)
+    status, _, err = run(capsys, *words)
+    assert status == 2
+    assert f"the run {folder} is damaged" in err
+    assert err.endswith(f"delete {folder} to train it again\n")
+    shutil.rmtree(folder)
+    assert run(capsys, *words)[0] == 0
+
+
+def test_a_comparison_is_refused_before_it_writes(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words in (["--executor", "foo"], ["--device", "cuda:99"]):
+        status, _, err = run(capsys, "compare", "ae", *SMALL, "--seeds", "1", *words, "--out", "out")
+        assert status == 2
+        assert "unknown executor 'foo'" in err or "device 'cuda:99' cannot be used here" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+FAILING = """
+from types import SimpleNamespace
+from caelab import hookimpl
+
+@hookimpl
+def register_analyses(register):
+    register("failing", SimpleNamespace(measure=lambda run, streams: 1 / 0, draw=None.__class__))
+"""
+
+
+def test_a_comparison_of_which_no_analysis_worked_ends_in_an_error(capsys, tmp_path, monkeypatch):
+    for table in ("offers", "answers"):
+        monkeypatch.setattr(catalogue(), table, dict(getattr(catalogue(), table)))
+    monkeypatch.setattr(catalogue(), "files", [])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(FAILING)
+    words = ["--seeds", "1", "--executor", "serial", "--plugin", "mine.py", "--out", "out"]
+    status, out, err = run(capsys, "compare", "ae", *SMALL, "--analyses", "failing, failing", *words)
+    assert status == 2
+    assert err.endswith("error: none of the analyses worked (failing); the lines above say why\n")
+    assert "ZeroDivisionError" in out
+    assert run(capsys, "compare", "ae", *SMALL, "--analyses", "filters, failing", *words)[0] == 0
+    assert (tmp_path / "out" / "figures" / "filters.pdf").is_file()
+    assert run(capsys, "compare", "ae", *SMALL, "--analyses", "jacobian_norm", *words)[0] == 0
+    assert {path.stem for path in (tmp_path / "out" / "figures").iterdir()} == {"jacobian_norm"}
+    (tmp_path / "out" / "data" / "jacobian_norm.parquet").write_text("damaged")
+    _, _, err = run(capsys, "figures", "out")
+    assert "holds no finished comparison: data/jacobian_norm.parquet is damaged" in err
 
 
 def test_debug_shows_caelabs_own_lines_and_no_others(tmp_path):

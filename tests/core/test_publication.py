@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -7,7 +8,15 @@ from pandas.testing import assert_frame_equal
 from caelab.catalogue import Offer, catalogue
 from caelab.comparison import claim, save
 from caelab.errors import CaelabError
-from caelab.publication import numbers_of, publish_comparison, title_of, training_seconds, write_tables
+from caelab.publication import (
+    facts_of,
+    numbers_of,
+    publish_comparison,
+    shared_by_seed,
+    title_of,
+    training_seconds,
+    write_tables,
+)
 from caelab.recipes import recipe_config
 from caelab.tables import all_tables, summary_table
 from tests.core.invented import MODELS, a_problem, analysis, dots, fails, invented_comparison, invented_rows
@@ -154,6 +163,16 @@ def test_training_time_is_that_of_the_runs_that_are_there(tmp_path):
     record = {"config": recipe_config("ae").as_dict(), "record": {"seconds": 2.5}}
     (folder / "run.json").write_text(json.dumps(record))
     assert training_seconds(invented_rows(), tmp_path) == [2.5]
+
+
+def test_models_on_different_data_are_not_called_paired():
+    base = recipe_config("ae").as_dict()
+    other = recipe_config("ae", dataset={"kind": "digits", "splits": [10, 5, 5]}, label="ae-digits").as_dict()
+    assert shared_by_seed([base, base]) == "splits and initial weights"
+    assert "numbers on different data cannot be compared" in shared_by_seed([base, other])
+    few = invented_comparison()
+    mixed = type(few)("", [base, other], [0], [], {}, few.rows, {})
+    assert "digits, 10 examples to train" in facts_of(mixed, Path("nowhere"))["data"]
 
 
 def test_many_models_are_counted_in_the_title():

@@ -1,9 +1,12 @@
 from itertools import product
 
+import pytest
 import torch
 from torch.testing import assert_close
 
+from caelab.errors import CaelabError
 from caelab.models.rbm import rbm
+from caelab.models.reconstruction import check_objective
 from caelab.streams import Streams
 
 VISIBLE, HIDDEN = 4, 3
@@ -84,3 +87,10 @@ def test_one_step_leaves_the_visible_units_at_their_probabilities():
     reached = model.gibbs(data, 1, Streams(0)["step"])
     hidden = torch.bernoulli(model.encode(data), generator=Streams(0)["step"])
     assert_close(reached, model.decode(hidden))
+
+
+def test_data_that_are_no_probabilities_are_refused_whatever_the_error():
+    model = rbm(3, hidden=2)
+    check_objective("squared-error", model, torch.rand(5, 3))
+    with pytest.raises(CaelabError, match=r"RBM has binary units and expects inputs in \[0, 1\], but they lie in \["):
+        check_objective("squared-error", model, torch.rand(5, 3) * 4 - 2)
