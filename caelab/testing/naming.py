@@ -237,7 +237,12 @@ class Lineup:
             matters = matters or suspect is self.right or not self.is_right(seen.setting, other)
         telling = sum(bool(expected.any()) for _, expected in pairs)
         enough = len(pairs) >= ENOUGH and telling >= (1 if suspect.rounded else ENOUGH)
-        return enough and matters and together(pairs) and self._sums(suspect)
+        return enough and matters and together(pairs) and self._sums(suspect) and self._reaches(suspect)
+
+    def _reaches(self, suspect: Suspect) -> bool:
+        """A gradient somewhere, unless the suspect has none: of random values it is compared no closer."""
+        flat = suspect.rounded or suspect.cut
+        return flat or any(seen.gradient is not None and seen.gradient.any() for seen in self.plain)
 
     def is_right(self, setting: Setting, other: Found) -> bool:
         """Whether a suspect cannot be told from the right quantity in a setting."""
@@ -284,7 +289,7 @@ def agree(seen: Observation, other: Found) -> bool:
     if seen.values is None or seen.gradient is None or not same_values(seen.values, other.values):
         return False
     if len(seen.values) > 1:
-        return bool(seen.gradient.any()) == bool(other.gradient.any())
+        return bool(other.gradient.any()) or not seen.gradient.any()
     return same_gradients(seen.gradient, other.gradient)
 
 

@@ -100,7 +100,7 @@ class CountsInstances(Sound):
     size = 4e-16
 
     def __post_init__(self):
-        self.factor = 1 + self.size * (next(numbers) % 2)
+        self.factor = 1 + self.size * (next(numbers) % 3)
 
     def value(self, model, clean, code, norms, streams):
         return norms.mean() * self.factor
@@ -151,7 +151,38 @@ class TakesName(Sound):
         return {"contractive": self.weight * encoder_jacobian.squared_norm().mean()}
 
 
+class NotMarked(Sound):
+    def penalty_terms(self, code):
+        return {"sound": code.mean()}
+
+
+class NoHook:
+    def __init__(self, weight: float):
+        self.weight = weight
+
+
+class ReturnsNothing(Sound):
+    @hookimpl
+    def penalty_terms(self, code):
+        pass
+
+
+class NotANumber(Sound):
+    def value(self, model, clean, code, norms, streams):
+        return norms.mean() * float("nan")
+
+
+class EndsTheProgram(Sound):
+    def value(self, *_):
+        raise SystemExit(2)
+
+
 PENALTIES = {
+    NotMarked: {"hooks"},
+    NoHook: {"hooks"},
+    ReturnsNothing: {"runs"},
+    NotANumber: {"runs"},
+    EndsTheProgram: {"runs"},
     TakesName: {"mixing: names"},
     Raises: {"runs"},
     Vector: {"runs"},

@@ -3,10 +3,25 @@
 from functools import cache
 
 import pytest
+import torch
 
+from caelab import CaelabError, hookimpl
 from caelab.catalogue import catalogue
 from caelab.testing import CheckFailed, check_regularizer
-from tests.core.testing.broken import CORRUPTIONS, PENALTIES, Sound, SoundNoise, SumOverBatch
+from caelab.testing.hooks import check_metrics
+from caelab.testing.regularizers import guarded
+from caelab.testing.subjects import Subject
+from tests.core.testing.broken import (
+    CORRUPTIONS,
+    PENALTIES,
+    DoubleNoise,
+    NoHook,
+    NotMarked,
+    ReturnsNothing,
+    Sound,
+    SoundNoise,
+    SumOverBatch,
+)
 
 BROKEN = PENALTIES | CORRUPTIONS
 
@@ -43,6 +58,53 @@ def test_a_failure_is_raised_with_its_rows_and_remedies():
     )
     assert "use .mean() over the batch axis" in str(told.value)
     assert isinstance(told.value, AssertionError)
+
+
+def remedies(factory):
+    return " ".join(check.remedy for check in check_regularizer(factory, raises=False).failures)
+
+
+def test_a_forgotten_marker_or_return_is_what_to_do_about_it():
+    assert "write @hookimpl above def penalty_terms" in remedies(NotMarked)
+    assert "answers at least one hook, under @hookimpl: before_training, " in remedies(NoHook)
+    (row,) = check_regularizer(ReturnsNothing, raises=False).failures
+    assert "return {" in row.remedy + row.found
+
+
+@pytest.mark.parametrize("metrics", [
+    {"valid_reconstruction": 0.0}, {"epoch": 1}, {"train_mine": 1.0}, {"mine": "a"}, {"mine": torch.ones(2)}, [1.0],
+], ids=str)  # fmt: skip
+def test_metrics_are_numbers_under_names_of_their_own(metrics):
+    class Measures(Sound):
+        @hookimpl
+        def extra_metrics(self, model):
+            return metrics
+
+    found = {check.name for check in check_metrics_of(Measures)}
+    assert found == {"metrics"}
+
+
+def test_a_number_of_its_own_is_a_metric():
+    class Measures(Sound):
+        @hookimpl
+        def extra_metrics(self, inputs):
+            return {"mine": float(inputs.mean())}
+
+    assert check_metrics_of(Measures) == []
+
+
+def check_metrics_of(factory):
+    return [row for row in guarded(check_metrics, Subject("mine", factory, {"weight": 1.0})) if row.verdict == "failed"]
+
+
+def test_a_claim_needs_a_penalty():
+    with pytest.raises(CaelabError, match="expected a penalty to be 'weight decay', but 'SoundNoise' adds nothing"):
+        check_regularizer(SoundNoise, claims="weight decay")
+
+
+def test_mixing_tells_of_the_plugin_by_its_name():
+    (row,) = (row for row in check_regularizer(DoubleNoise, raises=False).failures if row.name == "company")
+    assert "'DoubleNoise'" in row.found
 
 
 def test_a_penalty_over_the_batch_may_say_so():

@@ -105,6 +105,24 @@ def test_a_function_of_a_script_is_checked(check, written):
     assert cells(out, "known mistake")[3] == "squared sum of weights"
 
 
+def test_a_function_for_one_activation_passes_where_it_is_asked_to(check, written):
+    right = SCRIPT.replace("W.sum(dim=1) ** 2", "(W ** 2).sum(dim=1)")
+    place = f"{written(right)}:loss"
+    claim = ["--claims", "squared norm of the encoder's Jacobian"]
+    status, out, _ = check(place, *claim, "--activations", "sigmoid", "--set", "lam=0.5")
+    assert status == 0
+    assert "value: tanh" not in out
+    status, out, _ = check(place, *claim)
+    assert status == 1
+    assert cells(out, "known mistake")[3] == "the sigmoid formula on other activations"
+
+
+def test_an_option_that_a_function_lacks_and_a_parameter_nobody_knows_are_told(check, written):
+    place = f"{written(SCRIPT.replace('lam=1.0', 'device'))}:loss"
+    assert check(place)[2].endswith("options={'device': VALUE} in Python\n")
+    assert "unknown option 'foo'" in check(place, "--set", "device=1", "--set", "foo=3")[2]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -113,6 +131,10 @@ def test_a_function_of_a_script_is_checked(check, written):
         (["contractive", "--set", "weight=-1"], "contractive.weight: "),
         (["contractive", "--claims", "weight decoy"], "unknown claim 'weight decoy'; did you mean 'weight decay'?"),
         (["jacobian_norm", "--claims", "weight decay"], "expected no claim of the analysis 'jacobian_norm'"),
+        (["jacobian_norm", "--activations", "sigmoid"], "leave --activations out"),
+        (["contractive", "--activations", "sigmiod"], "unknown activation 'sigmiod'; did you mean 'sigmoid'?"),
+        (["contractive", "--set", "weight=0"], "a penalty times 0 cannot be told from any other"),
+        (["gaussian", "--claims", "weight decay"], "expected a penalty to be 'weight decay'"),
         (["/nowhere.py"], "no Python file at /nowhere.py"),
         (["/nowhere.py:loss"], "no Python file at /nowhere.py"),
         ([], "Missing argument"),

@@ -10,10 +10,10 @@ import torch
 
 from caelab import CaelabError
 from caelab.testing import CheckFailed, check_penalty
-from caelab.testing.certify import as_subject, expected_values, observe
 from caelab.testing.claims import CLAIMS, ENCODER, HESSIAN, RECONSTRUCTION, WEIGHTS, claim_named
 from caelab.testing.museum import MUSEUM, gradient_of_the_summed_code, rows_of, squares
-from caelab.testing.subjects import Subject
+from caelab.testing.observing import expected_values, observe
+from caelab.testing.regularizers import penalty_subject
 
 PIECES = [(exhibit, claim) for exhibit in MUSEUM for claim in exhibit.claims]
 
@@ -62,7 +62,7 @@ def test_each_mistake_is_seen_where_it_shows_and_only_there():
     assert values["BatchNorm in training mode"] == modes
     assert values["penalty at the corrupted point"] == modes | {"value: corrupted input"}
     assert "value: random initialisation" not in values["frozen initial weights"]
-    assert values["the sigmoid formula on other activations"] == modes | {
+    assert values["the sigmoid formula on other activations"] == {
         f"value: {a}" for a in ("tanh", "relu", "softplus", "identity")
     }
     assert values["detached weights"] == values["the sigmoid formula on other activations"]
@@ -100,12 +100,13 @@ def test_two_mistakes_at_once_are_both_named():
 
     report = check_penalty(summed, ENCODER, raises=False)
     (row,) = (check for check in report.checks if check.name == "known mistake")
-    assert row.found == "the sigmoid formula on other activations, and summed over examples"
+    assert row.found == "the sigmoid formula on other activations, and sum over examples"
+    assert report.mistakes == ["the sigmoid formula on other activations", "sum over examples"]
 
 
 def test_a_weight_of_another_size_does_not_hide_a_mistake():
     report = check_penalty(
-        lambda encode, x, lam: lam * squares(encode, x).mean(), ENCODER, options={"lam": 0.5}, raises=False
+        lambda encode, x, lam: lam * squares(encode, x).mean() / 2, ENCODER, options={"lam": 0.5}, raises=False
     )
     assert report.mistakes == ["the factor ½"]
 
@@ -126,15 +127,10 @@ def test_the_docs_tell_every_exhibit_with_a_number_that_is_computed(exhibit):
 
 
 def ratio(exhibit, where):
-    subject = as_subject(exhibit, Subject("x", Noiseless, {}), claim_named(exhibit.claims[0]), False)
-    subject = Subject("x", subject.factory, {}, exhibit.claims[0])
+    claim = claim_named(exhibit.claims[0])
+    subject = penalty_subject(exhibit.function, claim.name, options={"sigma": 0.1} if claim.name == HESSIAN else {})
     (setting,) = (setting for setting in subject.settings if setting.name == where)
-    found = observe(subject, setting).mean
-    return found / float(expected_values(subject, claim_named(exhibit.claims[0]), setting).mean())
-
-
-class Noiseless:
-    sigma = 0.1
+    return observe(subject, setting).mean / float(expected_values(subject, claim, setting).mean())
 
 
 def test_unknown_names_are_refused_in_one_sentence():
@@ -142,6 +138,10 @@ def test_unknown_names_are_refused_in_one_sentence():
         claim_named("weigth decay")
     with pytest.raises(CaelabError, match=r"expected parameters that are named .* but 'foo' came"):
         check_penalty(lambda foo: foo)
+    with pytest.raises(CaelabError, match=r"--set foo=VALUE on the command line, options=\{'foo': VALUE\} in Python"):
+        check_penalty(lambda foo: foo)
+    with pytest.raises(CaelabError, match="unknown activation 'sigmiod'; did you mean 'sigmoid'"):
+        check_penalty(squares, ENCODER, activations=["sigmiod"])
     with pytest.raises(CheckFailed):
         check_penalty(squares, ENCODER)
     assert len(CLAIMS) >= 4
