@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from caelab.catalogue import Catalogue, catalogue
 from caelab.errors import CaelabError, unknown_name
 from caelab.options import Count, Positive
-from caelab.schema import checked_options, readable
+from caelab.schema import checked_options, option_fields, readable
 from caelab.sources import sources_of
 
 GIVEN_BY_CORE = {"model": ("inputs", "image_shape")}
@@ -140,10 +140,27 @@ def make_config(raw: Mapping[str, Any], offers: Catalogue | None = None) -> RunC
 
 def _checked(block: Block, kind: str, where: str, offers: Catalogue) -> Block:
     name, options = _named(block)
+    if kind == "dataset" and name not in offers.names(kind):
+        refuse_path(name)
     factory = offers.get(kind, name)
     options = checked_options(factory, options, where, GIVEN_BY_CORE.get(kind, ()))
     fixed = {key: getattr(block, key) for key in type(block).model_fields}
     return type(block)(**{**fixed, "kind": name, **options})
+
+
+def refuse_path(name: str) -> None:
+    """A path in place of a data set's name lacks the kind in front of it.
+
+    Raises:
+        CaelabError: it is one.
+    """
+    suffix = Path(name).suffix
+    kinds = [suffix[1:]] if suffix in (".npz", ".npy") else ["images", "idx"] if Path(name).is_dir() else []
+    if kinds:
+        raise CaelabError(
+            f"expected the name of a data set, but {name!r} is a path; say what it holds, as "
+            f"{' or '.join(f'{kind}:{name}' for kind in kinds)}"
+        )
 
 
 def _named(block: Block) -> tuple[str, dict[str, Any]]:
@@ -152,6 +169,20 @@ def _named(block: Block) -> tuple[str, dict[str, Any]]:
     if colon and isinstance(block, DataBlock):
         return name, {"path": rest, **block.options}
     return block.kind, block.options
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key that stands twice in one mapping is a mistake; PyYAML itself keeps the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping, its keys all different."""
+        keys = [key.value for key, _ in node.value]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", node.value[place][0].start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 def load_config(path: str | Path) -> RunConfig:
@@ -164,7 +195,7 @@ def load_config(path: str | Path) -> RunConfig:
     if not path.is_file():
         raise CaelabError(f"no config file at {path}; write one with: caelab train cae --print-config > {path}")
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.load(path.read_text(), Loader=UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CaelabError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
@@ -235,9 +266,17 @@ def chooses_kind(key: str, value: Any) -> bool:
     return key.endswith(".kind") or (isinstance(value, Mapping) and "kind" in value)
 
 
-def unknown_setting(first: str, rest: Sequence[str], known: Collection[str]) -> CaelabError:
-    """The error for a key path that starts at nothing known; the path with the nearest start is offered."""
-    return unknown_name("setting", ".".join([first, *rest]), {".".join([name, *rest]) for name in known})
+def unknown_setting(first: str, rest: Sequence[str], present: Collection[str], offers: Catalogue) -> CaelabError:
+    """The error for a key path that starts at nothing known; the nearest setting that does exist is offered."""
+    regularizers = {*present, *(name for name in offers.names("regularizer") if _has_option(offers, name, rest))}
+    known = {".".join([name, *rest]) for name in regularizers} | {*RunConfig.model_fields} - {"regularizers"}
+    return unknown_name("setting", ".".join([first, *rest]), known)
+
+
+def _has_option(offers: Catalogue, name: str, rest: Sequence[str]) -> bool:
+    with suppress(CaelabError):  # a broken plugin offers no setting
+        return not rest or rest[0] in option_fields(offers.get("regularizer", name))
+    return False
 
 
 def with_setting(raw: Mapping[str, Any], path: str, value: Any, offers: Catalogue | None = None) -> dict[str, Any]:
@@ -252,9 +291,9 @@ def with_setting(raw: Mapping[str, Any], path: str, value: Any, offers: Catalogu
     first, *rest = path.split(".")
     if first not in RunConfig.model_fields:
         regularizers = {**(raw.get("regularizers") or {})}
-        known = {*regularizers, *(offers or catalogue()).names("regularizer")}
-        if first not in known:
-            raise unknown_setting(first, rest, {*RunConfig.model_fields, *known})
+        offers = offers or catalogue()
+        if first not in {*regularizers, *offers.names("regularizer")}:
+            raise unknown_setting(first, rest, regularizers, offers)
         if not rest and not isinstance(value, Mapping):
             raise CaelabError(
                 f"expected an option, as {first}.OPTION=VALUE, or all of them, as '{first}={{}}' where none is needed, "

@@ -54,10 +54,10 @@ class Steps:
     ) -> None:
         self.bar.stop()
 
-    def step(self, what: str) -> None:
-        """One more is done."""
-        self.count += 1
-        self.bar.update(self.task, advance=1, description=f"{self.title}: {what}")
+    def step(self, what: str, count: int | None = None) -> None:
+        """One more is done, or so many are."""
+        self.count = self.count + 1 if count is None else count
+        self.bar.update(self.task, completed=self.count, description=f"{self.title}: {what}")
         if not console.is_terminal:
             console.print(f"[{self.count}/{self.total}] {what}", markup=False)
 
@@ -80,7 +80,7 @@ class EpochProgress:
     @hookimpl
     def after_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """One line, or one step of the bar, per epoch."""
-        self.steps.step(f"epoch {epoch}, validation reconstruction {metrics['valid_reconstruction']:.4g}")
+        self.steps.step(f"epoch {epoch}, validation reconstruction {metrics['valid_reconstruction']:.4g}", epoch)
 
 
 def table_of(title: str, columns: list[str], rows: list[list[Any]]) -> Table:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import tarfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,15 +99,26 @@ def fetch(remote: Remote, mirror: str | None = None, folder: str | None = None) 
     """
     place = Path(folder).expanduser() if folder else Path(pooch.os_cache("caelab")) / remote.name
     base = (mirror or remote.mirror).rstrip("/")
+    pooch.get_logger().setLevel(logging.WARNING)  # one sentence is enough where it fails
+    new = [folder for folder in (place, *place.parents) if not folder.exists()]
     for file, digest in remote.files.items():
+        damaged = "the one there has another checksum, and " if (place / file).is_file() else ""
         try:
             pooch.retrieve(f"{base}/{file}", f"sha256:{digest}", fname=file, path=place)
         except (OSError, ValueError) as error:  # requests' errors are OSErrors, a wrong checksum is a ValueError
+            remove_empty(new)
             raise CaelabError(
-                f"data set {remote.name!r}: {file} cannot be fetched from {base} ({_reason(error)}); "
+                f"data set {remote.name!r}: {file} cannot be fetched from {base} ({damaged}{_reason(error)}); "
                 f"put {_needed(remote, place)} into {place}, or name another mirror by the option mirror"
             ) from error
     return place
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Take folders away, the innermost first, as far as nothing is in them."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _reason(error: Exception) -> str:

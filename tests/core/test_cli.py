@@ -7,6 +7,7 @@ import pytest
 
 from caelab.catalogue import catalogue
 from caelab.cli import main
+from caelab.recipes import recipe_config
 
 
 def run(capsys, *words):
@@ -111,6 +112,15 @@ def test_a_damaged_run_says_what_to_delete_and_then_trains_anew(file, damage, ca
     assert err.endswith(f"delete {folder} to train it again\n")
     shutil.rmtree(folder)
     assert run(capsys, *words)[0] == 0
+
+
+def test_a_resumed_run_counts_the_epochs_that_are_there(capsys, monkeypatch):
+    from caelab.terminal import EpochProgress, console
+
+    monkeypatch.setattr(console, "_file", sys.stderr)
+    with EpochProgress(recipe_config("ae", ["training.epochs=5"])) as progress:
+        progress.after_epoch(4, {"valid_reconstruction": 1.0})
+    assert "[4/5] epoch 4" in capsys.readouterr().err
 
 
 def test_a_comparison_is_refused_before_it_writes(capsys, tmp_path, monkeypatch):

@@ -121,3 +121,25 @@ def test_one_setting_of_the_width_suits_every_model():
         assert recipe_config("ae", [f"model.hidden={value}"]).model.options["hidden"] == [500]
     with pytest.raises(CaelabError, match="hidden"):
         recipe_config("rbm", ["model.hidden=[500, 30]"])
+
+
+def test_the_settings_that_are_offered_exist():
+    for setting, known in (("nonsense.weight", "contractive.weight"), ("nonsense", "seed")):
+        with pytest.raises(CaelabError) as told:
+            recipe_config("ae", [f"{setting}=1"])
+        assert known in str(told.value)
+        assert not {"label.weight", "seed.weight", "masking.weight"} & {*str(told.value).replace(",", "").split()}
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(recipe_config("cae").to_yaml().replace("  epochs: 30", "  epochs: 30\n  epochs: 3"))
+    with pytest.raises(CaelabError, match="the key 'epochs' stands twice"):
+        load_config(file)
+
+
+def test_a_path_in_place_of_a_data_set_is_told_its_kind(tmp_path):
+    for name, kinds in (("ok.npz", "npz:ok.npz"), (str(tmp_path), f"images:{tmp_path} or idx:{tmp_path}")):
+        with pytest.raises(CaelabError) as told:
+            recipe_config("ae", dataset={"kind": name})
+        assert str(told.value).endswith(f"say what it holds, as {kinds}")

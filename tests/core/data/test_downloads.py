@@ -137,7 +137,7 @@ def test_a_wrong_checksum_is_refused_and_leaves_nothing(served, tmp_path):
     message = refused(mnist, tmp_path / "cache")
     assert expected in message
     assert sha256(b"something else").hexdigest() in message
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.usefixtures("small_mnist")
@@ -227,3 +227,19 @@ def test_fetch_joins_addresses_with_one_slash(served, tmp_path):
     for place, mirror in (("without", address), ("with", f"{address}/")):
         fetch(Remote("any", mirror, {"a": sha256(b"a").hexdigest()}), folder=str(tmp_path / place))
     assert asked == ["/a", "/a"]
+
+
+@pytest.mark.usefixtures("small_mnist")
+def test_a_file_of_another_content_is_called_so_where_it_cannot_be_replaced(closed_port, tmp_path):
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(b"another")
+    with pytest.raises(CaelabError, match=r"\(the one there has another checksum, and no connection\)"):
+        mnist(mirror=closed_port, folder=str(tmp_path))
+
+
+@pytest.mark.usefixtures("small_mnist")
+def test_what_cannot_be_fetched_leaves_one_sentence_and_no_folder(closed_port, tmp_path, capfd):
+    pooch.get_logger().setLevel(logging.INFO)
+    with pytest.raises(CaelabError, match="cannot be fetched"):
+        mnist(mirror=closed_port, folder=str(tmp_path / "cache" / "mnist"))
+    assert not (tmp_path / "cache").exists()
+    assert capfd.readouterr() == ("", "")
