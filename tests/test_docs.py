@@ -34,7 +34,8 @@ def test_commands_and_snippets_run(page, tmp_path):
 
 
 def commands(text):
-    lines = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
+    whole = re.sub(r" \\\n\s*", " ", text)  # a line that ends in a backslash goes on in the next
+    lines = [line.removeprefix("$ ") for line in whole.splitlines() if line.startswith("$ ")]
     return [["bash", "-ec", line] for line in lines if not NOT_HERE.match(line)]
 
 
