@@ -27,16 +27,32 @@ class PluginFailure(Exception):
         self.plugin = plugin
 
 
+class ChangedArgument(Exception):
+    """A plugin changed, in place, what all plugins of the run are handed."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+
+
 def told(plugin: str, hook: str, epoch: int | None, error: Exception) -> CaelabError:
     """The sentence for the user: plugin, hook, epoch, and what happened."""
     where = f"{hook} at epoch {epoch}" if epoch is not None else hook
+    if isinstance(error, ChangedArgument):
+        names = " and ".join(map(repr, error.names))
+        return CaelabError(
+            f"plugin {plugin!r} changes its argument {names} in place in {where}; others are handed the same one, so "
+            f"let it work on a copy, as {error.names[0]}.clone() of a tensor"
+        )
     if isinstance(error, WrongAnswer):
         return CaelabError(f"plugin {plugin!r} answers {where} with {error}")
     return CaelabError(f"plugin {plugin!r} failed in {where}: {type(error).__name__}: {error}")
 
 
 def name_failures(manager: pluggy.PluginManager, hooks: Mapping[str, Any]) -> None:
-    """From now on every implementation raises ``PluginFailure`` with its plugin's name, for a wrong answer too."""
+    """From now on every implementation raises ``PluginFailure`` with its plugin's name.
+
+    Causes are what it raised, a wrong answer, and an argument that it changed in place.
+    """
     for hook in hooks:
         for implementation in getattr(manager.hook, hook).get_hookimpls():
             if not (implementation.wrapper or implementation.hookwrapper):
@@ -44,17 +60,31 @@ def name_failures(manager: pluggy.PluginManager, hooks: Mapping[str, Any]) -> No
 
 
 def _named(implementation: pluggy.HookImpl, check: Callable[[Any], Any]) -> Callable[..., Any]:
-    function = implementation.function
+    function, names = implementation.function, implementation.argnames
 
     def answer(*arguments: Any) -> Any:
+        before = [_state(argument) for argument in arguments]
         try:
-            return check(function(*arguments))
+            answered = check(function(*arguments))
+            changed = [n for n, old, new in zip(names, before, arguments, strict=True) if old != _state(new)]
+            if changed:
+                raise ChangedArgument(changed)
+            return answered
         except CaelabError:
             raise
         except Exception as error:  # a plugin may fail in any way
             raise PluginFailure(str(implementation.plugin_name)) from error
 
     return answer
+
+
+def _state(argument: Any) -> Any:
+    """What differs once an argument was changed in place; of most kinds nothing is known."""
+    if isinstance(argument, Tensor):
+        return 0 if argument.is_inference() else argument._version
+    if isinstance(argument, dict):
+        return dict(argument)
+    return [_state(each) for each in argument] if isinstance(argument, list) else None
 
 
 def _anything(answer: Any) -> Any:
