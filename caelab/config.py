@@ -195,7 +195,7 @@ def load_config(path: str | Path) -> RunConfig:
     if not path.is_file():
         raise CaelabError(f"no config file at {path}; write one with: caelab train cae --print-config > {path}")
     try:
-        raw = yaml.load(path.read_text(), Loader=UniqueKeys)
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CaelabError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):

@@ -154,7 +154,7 @@ def write_run(run: Run, folder: Path) -> None:
     )
     run.history_table().to_parquet(folder / "history.parquet")
     text = json.dumps({"config": run.config.as_dict(), "record": dict(run.record)}, indent=2)
-    (folder / "run.json").write_text(text + "\n")
+    (folder / "run.json").write_text(text + "\n", encoding="utf-8")
 
 
 def load_run(path: str | Path, *, model: nn.Module | None = None, dataset: Dataset | None = None) -> Run:
@@ -193,7 +193,7 @@ def read_record(path: Path) -> tuple[RunConfig, dict[str, Any]]:
         CaelabError: the folder is no run.
     """
     try:
-        found = json.loads((path / "run.json").read_text())
+        found = json.loads((path / "run.json").read_text(encoding="utf-8"))
         return make_config(found["config"]), dict(found["record"])
     except OSError as error:
         if (path / WEIGHTS).exists():
