@@ -16,8 +16,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from caelab.catalogue import catalogue
@@ -26,9 +24,9 @@ from caelab.data import Dataset, load_dataset
 from caelab.errors import CaelabError
 from caelab.files import PARTIAL
 from caelab.models.reconstruction import reconstruction_error
+from caelab.run_files import RECORD, WEIGHTS, damaged, read_files, stored_facts, write_files
 from caelab.streams import seeded
 
-WEIGHTS = "weights.safetensors"
 CONVENTIONS = {
     "reconstruction": "sum over inputs, mean over examples",
     "penalties": "sum over the Jacobian's entries, mean over examples",
@@ -147,14 +145,13 @@ def versions() -> dict[str, str]:
 
 
 def write_run(run: Run, folder: Path) -> None:
-    """Write a run into a folder that exists: config and record, weights, history."""
-    save_file(
-        {name: value.contiguous() for name, value in run.model.state_dict().items()},
-        folder / WEIGHTS,
-    )
-    run.history_table().to_parquet(folder / "history.parquet")
-    text = json.dumps({"config": run.config.as_dict(), "record": dict(run.record)}, indent=2)
-    (folder / "run.json").write_text(text + "\n", encoding="utf-8")
+    """Write a run into a folder that exists: weights, history, config and record.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    facts = {"config": run.config.as_dict(), "record": dict(run.record)}
+    write_files(folder, run.model.state_dict(), run.history_table(), facts)
 
 
 def load_run(path: str | Path, *, model: nn.Module | None = None, dataset: Dataset | None = None) -> Run:
@@ -170,6 +167,7 @@ def load_run(path: str | Path, *, model: nn.Module | None = None, dataset: Datas
     """
     path = Path(path)
     config, record = read_record(path)
+    weights, history = read_files(path)
     dataset = dataset or dataset_of(config)
     expected = record.get("data_hash", "nothing")
     if dataset.content_hash != expected:
@@ -179,38 +177,23 @@ def load_run(path: str | Path, *, model: nn.Module | None = None, dataset: Datas
         )
     model = model or build_model(config, dataset)
     try:
-        model.load_state_dict(load_file(path / WEIGHTS))
-        history = pd.read_parquet(path / "history.parquet").to_dict("records")
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise damaged(path, error) from error
-    return Run(config, model.eval(), dataset, history, record, path)  # type: ignore[arg-type]
+        model.load_state_dict(weights)
+    except (RuntimeError, ValueError) as error:
+        raise damaged(path / WEIGHTS, error) from error
+    return Run(config, model.eval(), dataset, history, record, path)
 
 
 def read_record(path: Path) -> tuple[RunConfig, dict[str, Any]]:
     """The config and the record of a run's folder.
 
     Raises:
-        CaelabError: the folder is no run.
+        CaelabError: the folder is no run, or its record was changed after it was written.
     """
+    found = stored_facts(path)
     try:
-        found = json.loads((path / "run.json").read_text(encoding="utf-8"))
         return make_config(found["config"]), dict(found["record"])
-    except OSError as error:
-        if (path / WEIGHTS).exists():
-            raise damaged(path / "run.json", error) from error
-        raise CaelabError(
-            f"{path} is not a run: expected a folder with run.json, as caelab train makes ({type(error).__name__})"
-        ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise damaged(path / "run.json", error) from error
-
-
-def damaged(path: Path, error: Exception) -> CaelabError:
-    """The error for a run, or a file of one, that cannot be read, with the way out."""
-    folder = path.parent if path.suffix == ".json" else path
-    return CaelabError(
-        f"the run {folder} is damaged ({path.name}: {' '.join(str(error).split())}); delete {folder} to train it again"
-    )
+        raise damaged(path / RECORD, error) from error
 
 
 def refuse_foreign(out: Path) -> None:
@@ -235,4 +218,4 @@ def refuse_foreign(out: Path) -> None:
 
 def is_run(folder: Path) -> bool:
     """Whether a folder is a run, be it damaged or not finished."""
-    return folder.name.startswith(PARTIAL) or any((folder / file).is_file() for file in ("run.json", WEIGHTS))
+    return folder.name.startswith(PARTIAL) or any((folder / file).is_file() for file in (RECORD, WEIGHTS))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ from torch import nn
 from caelab.catalogue import catalogue
 from caelab.config import RunConfig, make_config
 from caelab.data import Dataset
-from caelab.errors import CaelabError
-from caelab.files import aside, publish
+from caelab.errors import CaelabError, StorageError
+from caelab.files import aside, publish, told_as_storage
+from caelab.locks import one_writer
 from caelab.models.reconstruction import check_objective
 from caelab.recipes import recipe_config
 from caelab.runs import Run, build_model, checked_model, dataset_of, load_run, versions, write_run
@@ -53,14 +56,25 @@ def train(
     """
     config = as_config(config)
     dataset = dataset or dataset_of(config)
-    folder = run_folder(Path(out), config, dataset, model) if out else None
-    if folder and folder.is_dir():
-        if trace:
-            trace(f"no hook is called: {folder} holds this run already; give another folder with --out")
-        return load_run(folder, model=model, dataset=dataset)
-    partial = aside(folder) if folder else None
-    run = _trained(config, dataset, model, observers or {}, partial, trace)
-    return _saved(run, partial, folder) if partial and folder else run
+    if out is None:
+        return _trained(config, dataset, model, observers or {}, None, trace)
+    folder = run_folder(Path(out), config, dataset, model)
+    if not folder.is_dir():
+        with one_writer(folder):
+            if not folder.is_dir():
+                run = _trained(config, dataset, model, observers or {}, aside(folder), trace)
+                return _saved(run, aside(folder), folder)
+    if aside(folder).is_dir():
+        _forget(aside(folder), folder)
+    if trace:
+        trace(f"no hook is called: {folder} holds this run already; give another folder with --out")
+    return load_run(folder, model=model, dataset=dataset)
+
+
+def _forget(partial: Path, folder: Path) -> None:
+    """Remove the checkpoint of a finished run, which a process left that was killed just then."""
+    with suppress(StorageError), one_writer(folder):
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def as_config(config: RunConfig | Mapping[str, Any] | str) -> RunConfig:
@@ -134,8 +148,11 @@ def checked_device(name: str) -> str:
 
 
 def _saved(run: Run, partial: Path, folder: Path) -> Run:
-    partial.mkdir(parents=True, exist_ok=True)
-    write_run(run, partial)
-    (partial / "checkpoint.safetensors").unlink(missing_ok=True)
-    publish(partial, folder)
+    """Write the run beside its checkpoint, give it its name, and only then let the checkpoint go."""
+    with told_as_storage(folder):
+        shutil.rmtree(partial / "run", ignore_errors=True)  # of a process that was killed here
+        (partial / "run").mkdir(parents=True, exist_ok=True)
+    write_run(run, partial / "run")
+    publish(partial / "run", folder)
+    shutil.rmtree(partial, ignore_errors=True)
     return load_run(folder, model=run.model, dataset=run.dataset)
