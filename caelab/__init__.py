@@ -12,6 +12,7 @@ from caelab.hookspecs import hookimpl
 if TYPE_CHECKING:
     from caelab.data import Dataset, load_dataset
     from caelab.jacobian.service import Jacobian, jacobian
+    from caelab.loading import allow_code
     from caelab.recipes import recipe_config
     from caelab.runs import Run, load_run
     from caelab.study import Study
@@ -24,6 +25,7 @@ __all__ = [
     "Jacobian",
     "Run",
     "Study",
+    "allow_code",
     "hookimpl",
     "jacobian",
     "load_dataset",
@@ -37,6 +39,7 @@ _HOMES = {
     "Jacobian": "caelab.jacobian.service",
     "Run": "caelab.runs",
     "Study": "caelab.study",
+    "allow_code": "caelab.loading",
     "jacobian": "caelab.jacobian.service",
     "load_dataset": "caelab.data",
     "load_run": "caelab.runs",

@@ -15,7 +15,7 @@ from typing import Any
 from caelab.errors import CaelabError, unknown_name
 from caelab.fitting import manager_of, register
 from caelab.hookspecs import CatalogueHooks
-from caelab.loading import as_script, load_file
+from caelab.loading import allow_code, as_script, load_file, load_named
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +48,9 @@ class Offer:
         return _import(self.thing, self) if isinstance(self.thing, str) else self.thing
 
 
-def _import(target: str, offer: Offer | None = None) -> Any:
+def _import(target: str, offer: Offer) -> Any:
     module, _, attribute = target.partition(":")
-    whose = f"the {offer.kind} {offer.name!r} of plugin {offer.provider!r}" if offer else repr(target)
+    whose = f"the {offer.kind} {offer.name!r} of plugin {offer.provider!r}"
     try:
         with as_script(module):
             found: Any = import_module(module)
@@ -124,12 +124,13 @@ class Catalogue:
 
     def add_file(self, path: Path) -> None:
         """Use a plugin that is not installed, once: a Python file with ``register_*`` hooks."""
+        allow_code(str(path.resolve()))
         if path not in self.files:
             self.add(str(path), load_file(path))
             self.files.append(path)
 
     def get(self, kind: str, name: str) -> Any:
-        """The thing of that kind and name; ``package:attribute`` stands for itself.
+        """The thing of that kind and name; a model may be any ``package.module:NAME`` that the user allowed.
 
         Raises:
             CaelabError: there is none of that name (the nearest is offered), or it cannot be imported.
@@ -138,7 +139,7 @@ class Catalogue:
         if offer:
             return offer.load()
         if kind == "model" and ":" in name:
-            return _import(name)
+            return load_named(name, kind)
         raise self._unknown(kind, name)
 
     def _unknown(self, kind: str, name: str) -> CaelabError:

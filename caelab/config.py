@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from caelab.catalogue import Catalogue, catalogue
 from caelab.errors import CaelabError, unknown_name
+from caelab.loading import allow_code_in
 from caelab.options import Count, Positive
 from caelab.schema import checked_options, option_fields, readable
 from caelab.sources import sources_of
@@ -324,13 +325,15 @@ def configured(
 ) -> RunConfig:
     """The checked config after keys were laid over it, ``KEY=VALUE`` settings made, and regularizers left out.
 
-    Settings that choose a ``kind`` come first, wherever they stand; otherwise the last word counts.
+    Settings that choose a ``kind`` come first, wherever they stand; otherwise the last word counts. Code that they name
+    is allowed, since the user typed them; code that only ``raw`` names is not.
 
     Raises:
         CaelabError: a key, a setting or a value that does not fit, or a regularizer to leave out that is not there.
     """
     raw = merged(raw, over)
     pairs = [parse_setting(setting) for setting in settings]
+    allow_code_in([over, *(value for _, value in pairs)])
     for key, value in sorted(pairs, key=lambda pair: not chooses_kind(*pair)):
         raw = with_setting(raw, key, value, offers=offers)
     regularizers = dict(raw.get("regularizers") or {})

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from caelab.config import make_config, merged
 from caelab.errors import CaelabError
-from caelab.loading import load_named
+from caelab.loading import allow_code, load_named
 from caelab.recipes import BASE
 from caelab.runs import Run, dataset_of, versions
 
@@ -34,6 +34,7 @@ def load_encoder(target: str) -> Callable[[Tensor], Tensor]:
     Raises:
         CaelabError: nothing is there, it cannot be imported or made, or it is no encoder.
     """
+    allow_code(target)  # it was asked for by this name
     found = load_named(target, "encoder")
     if not isinstance(found, nn.Module):
         found = _made(found, target)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, suppress
 from hashlib import sha256
 from importlib import import_module, invalidate_caches, util
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from caelab.errors import CaelabError, unknown_name
 
+_allowed: set[str] = set()  # what this process may import because a config names it
 _brought: dict[str, Path] = {}  # the modules that files found beside them, with the folders these came from
 
 
@@ -106,25 +107,68 @@ def as_script(name: str) -> Iterator[None]:
         sys.stderr.write(said.getvalue())
 
 
+def allow_code(*targets: str) -> None:
+    """From now on this process imports the code at these places when a config names it.
+
+    A config, or a run's folder, may come from anyone, so the code that it names is never imported without this.
+
+    Args:
+        targets: each ``package.module:name`` or ``FILE.py:name``, or a whole ``package.module`` or ``FILE.py``.
+    """
+    _allowed.update(targets)
+
+
+def allowed_code() -> frozenset[str]:
+    """What ``allow_code`` was told, to be told to a worker process too."""
+    return frozenset(_allowed)
+
+
+def allow_code_in(value: Any) -> None:
+    """Allow every ``module:name`` among values that the user typed, or that come from an installed plugin."""
+    if isinstance(value, str) and ":" in value:
+        allow_code(value)
+    for each in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
+        allow_code_in(each)
+
+
+def refuse_unasked(target: str, kind: str) -> None:
+    """Refuse to import what the user did not name.
+
+    Raises:
+        CaelabError: says how to allow it.
+    """
+    place = target.rpartition(":")[0]
+    names = {target, place, *([str(Path(place).resolve())] if place.endswith(".py") else [])}
+    if not names & _allowed:
+        raise CaelabError(
+            f"the {kind} {target!r} is code that a config names, and a config by itself never runs code; "
+            f"if you trust this code, add --allow-code {target} (in Python, call caelab.allow_code({target!r}))"
+        )
+
+
 def load_named(target: str, kind: str) -> Callable[..., Any]:
-    """The function, class or module that ``package.module:name`` or ``folder/file.py:name`` stands for.
+    """The function or class that ``package.module:name`` or ``folder/file.py:name`` stands for, if it was allowed.
 
     Args:
         target: where it is.
         kind: what it is to be, for a message: "encoder".
 
     Raises:
-        CaelabError: nothing that can be called is there (the nearest name is offered), or it cannot be imported.
+        CaelabError: the user did not allow it, nothing that can be called is there (the nearest name is offered), or
+            it cannot be imported.
     """
     place, colon, name = target.rpartition(":")
     if not colon:
         raise CaelabError(f"expected package.module:NAME or FILE.py:NAME for the {kind}, but {target!r} came")
+    refuse_unasked(target, kind)
     module = load_file(Path(place)) if place.endswith(".py") else _imported(place)
-    found: Callable[..., Any] | None = getattr(module, name, None)
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
     if not callable(found):
         names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise unknown_name(f"{kind} of {place}", name, names)
-    return found
+    return cast(Callable[..., Any], found)
 
 
 def _imported(module: str) -> ModuleType:

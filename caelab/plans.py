@@ -19,6 +19,7 @@ from caelab.config import (
     with_setting,
 )
 from caelab.errors import CaelabError
+from caelab.loading import allow_code_in
 from caelab.recipes import recipe_config
 from caelab.schema import option_fields
 
@@ -58,6 +59,7 @@ def plan(recipes: Sequence[str], settings: Sequence[str] = (), grid: Grid | None
     models = [(name, named_config(name, **top).as_dict()) for name in recipes]
     steps = [(key, [value], False) for key, value in map(parse_setting, settings)]
     steps += [(key, list(values), True) for key, values in (grid or {}).items()]
+    allow_code_in([values for _, values, _ in steps])
     for key, values, named in sorted(steps, key=lambda step: not chooses_kind(step[0], step[1][0])):
         refuse_idle(key, [raw for _, raw in models])
         models = [(name, each) for name, raw in models for each in spread(raw, key, values, named)]

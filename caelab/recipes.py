@@ -10,6 +10,7 @@ from typing import Any
 from caelab.catalogue import Catalogue, catalogue
 from caelab.config import RunConfig, configured, merged
 from caelab.hookspecs import hookimpl
+from caelab.loading import allow_code_in
 
 BASE: dict[str, Any] = {
     "seed": 0,
@@ -113,5 +114,6 @@ def recipe_config(
     """
     offers = offers or catalogue()
     recipe: Recipe = offers.get("recipe", name)
+    allow_code_in(recipe.config)  # a recipe comes from a plugin that the user installed or named
     raw = merged(deepcopy(BASE), recipe.config)
     return configured(raw, {"label": name, **top}, settings, without, offers)

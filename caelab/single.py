@@ -13,6 +13,7 @@ from caelab.config import parse_setting
 from caelab.errors import CaelabError
 from caelab.figures import save_figure
 from caelab.files import written_aside
+from caelab.loading import allow_code_in
 from caelab.runs import Run
 from caelab.schema import checked_options
 
@@ -73,5 +74,6 @@ def analysis_options(names: Sequence[str], settings: Sequence[str]) -> dict[str,
             raise CaelabError(
                 f"expected an option of {', '.join(names)}, as {names[0]}.OPTION=VALUE, but {setting!r} came"
             )
+        allow_code_in(value)
         options[name][option] = value
     return options

@@ -16,6 +16,7 @@ from caelab.analysing import analyse, gather, load_analysis, summarise
 from caelab.catalogue import catalogue
 from caelab.config import RunConfig
 from caelab.errors import CaelabError, NotApplicable
+from caelab.loading import allow_code, allowed_code
 from caelab.models.reconstruction import check_objective
 from caelab.runs import build_model, dataset_of
 from caelab.schema import checked_options
@@ -35,6 +36,7 @@ class Job:
     out: Path
     analyses: Mapping[str, Options]
     plugin_files: tuple[Path, ...] = ()
+    allowed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Outcome:
 
 def carry_out(job: Job) -> Outcome:
     """Train one run, unless it is there already, and measure it; an analysis that fails does not stop the others."""
+    allow_code(*job.allowed)
     for path in job.plugin_files:
         catalogue().add_file(path)
     reused = run_folder(job.out, job.config, dataset_of(job.config)).is_dir()
@@ -123,7 +126,7 @@ class Study:
     def jobs(self) -> list[Job]:
         """Every run of the study."""
         return [
-            Job(config.with_seed(seed), self.out, self.analyses, self.plugin_files)
+            Job(config.with_seed(seed), self.out, self.analyses, self.plugin_files, allowed_code())
             for config in self.configs
             for seed in self.seeds
         ]

@@ -44,12 +44,15 @@ def check(
 def reports_on(target: str, settings: Sequence[str], claims: str | None, activations: Sequence[str]) -> list[Any]:
     """The reports on everything that a name or a file stands for."""
     from caelab.config import parse_setting
+    from caelab.loading import allow_code_in
 
     options = dict(map(parse_setting, settings))
+    allow_code_in(options)
     if target.rpartition(":")[0].endswith(".py"):
-        from caelab.loading import load_named
+        from caelab.loading import allow_code, load_named
         from caelab.testing import check_penalty
 
+        allow_code(target)
         function = load_named(target, "function")
         return [check_penalty(function, claims, activations=activations, options=options, raises=False)]
     from caelab.testing.scripts import checked_offer, offers_of

@@ -10,15 +10,29 @@ import click
 
 
 def plugin_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The option that adds plugin files to any command."""
-    option = click.option(
+    """The options of any command that say which code of others it may run."""
+    files = click.option(
         "--plugin",
         "plugins",
         multiple=True,
         type=click.Path(path_type=Path),
         help="Use a plugin file that is not installed.",
     )
-    return option(function)
+    code = click.option(
+        "--allow-code",
+        multiple=True,
+        metavar="MODULE:NAME",
+        help="Import this code where a config or a run names it, as mypackage:Net.",
+        expose_value=False,
+        callback=_allow_code,
+    )
+    return files(code(function))
+
+
+def _allow_code(context: click.Context, option: click.Parameter, targets: Sequence[str]) -> None:
+    from caelab.loading import allow_code
+
+    allow_code(*targets)
 
 
 def use_plugins(files: Sequence[Path]) -> tuple[Path, ...]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from caelab.catalogue import catalogue
+from caelab.loading import allow_code
 from caelab.models.autoencoder import autoencoder
 from caelab.models.convolutional import convolutional
 
@@ -28,6 +29,8 @@ OPTIONS = {
     "twin": {"weight": 1.0, "of": {"kind": "masking", "p": 0.3}},
     "weight-decay": {"weight": 0.01},
 }
+
+allow_code(OPTIONS["tangent-propagation"]["tangents"])  # the tests name it, as a user would
 
 NAMES = catalogue().names("regularizer")
 CORRUPTIONS = [name for name in NAMES if hasattr(catalogue().get("regularizer", name), "corrupt_input")]

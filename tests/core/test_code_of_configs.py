@@ -1,0 +1,195 @@
+"""What a config or a run's folder names by ``module:name`` is never imported unless the user said so."""
+
+import json
+import os
+import pickle
+from contextlib import suppress
+
+import pandas as pd
+import pytest
+import yaml
+
+import caelab
+from caelab import CaelabError, recipe_config
+from caelab.cli import main
+from caelab.config import make_config
+from caelab.loading import allow_code, load_named
+
+DATA = {"kind": "digits", "splits": [100, 30, 30]}
+NET = """
+import pathlib
+pathlib.Path({mark!r}).write_text("ran")
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, inputs: int, units: int = 3):
+        super().__init__()
+        self.encode, self.decode = nn.Linear(inputs, units), nn.Linear(units, inputs)
+
+def shifts(x):
+    return x[:, None]
+
+class Inner:
+    Net = Net
+"""
+TRAINING = {"reconstruction": "squared-error", "optimizer": "adam", "learning_rate": 1e-3, "epochs": 1}
+BACK_DOORS = {
+    "model": {"model": {"kind": "{place}:Net"}},
+    "model, with a name inside a name": {"model": {"kind": "{place}:Inner.Net"}},
+    "model, of the standard library": {"model": {"kind": "os:system", "command": "touch {mark}"}},
+    "model, through a module of caelab": {"model": {"kind": "caelab.loading:load_file", "path": "{file}"}},
+    "model, by the path of a file": {"model": {"kind": "{file}:Net"}},
+    "an option of a regularizer": {
+        "regularizers": {"tangent-propagation": {"weight": 0.1, "tangents": "{place}:shifts"}}
+    },
+    "the same, by the path of a file": {
+        "regularizers": {"tangent-propagation": {"weight": 0.1, "tangents": "{file}:shifts"}}
+    },
+    "an option inside an option": {
+        "regularizers": {
+            "twin": {"weight": 0.1, "of": {"kind": "tangent-propagation", "weight": 1, "tangents": "{file}:shifts"}}
+        }
+    },
+    "kind of a data set": {"dataset": {"kind": "{place}:Net"}},
+    "kind of a regularizer": {"regularizers": {"mine": {"kind": "{place}:shifts"}}},
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_allowed(monkeypatch):
+    monkeypatch.setattr("caelab.loading._allowed", set())
+
+
+@pytest.fixture
+def hostile(tmp_path, monkeypatch):
+    """A folder with a module that leaves a mark where it is imported; the marks are files."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"net_{tmp_path.name.replace('-', '_')}"
+    mark, file = tmp_path / "ran", tmp_path / f"{name}.py"
+    file.write_text(NET.format(mark=str(mark)))
+    return {"mark": str(mark), "file": str(file), "place": name}
+
+
+def filled(value, names):
+    if isinstance(value, dict):
+        return {key: filled(each, names) for key, each in value.items()}
+    return value.format(**names) if isinstance(value, str) else value
+
+
+def received(door, names):
+    base = {"label": "received", "seed": 0, "dataset": DATA, "model": {"kind": "autoencoder", "hidden": [3]}}
+    return {**base, "regularizers": {}, "training": TRAINING, **filled(BACK_DOORS[door], names)}
+
+
+def ended(capsys, *words):
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    return stopped.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("door", BACK_DOORS)
+def test_a_config_that_was_received_runs_no_code(door, hostile, tmp_path, capsys):
+    (tmp_path / "received.yaml").write_text(yaml.safe_dump(received(door, hostile)))
+    for words in (
+        ["train", "--config", "received.yaml"],
+        ["compare", "received.yaml", "--seeds", "1", "--executor", "serial"],
+    ):
+        status, err = ended(capsys, *words, "--out", "out")
+        assert status == 2
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        assert not os.path.exists(hostile["mark"])
+        if "kind of a" not in door:
+            assert "--allow-code" in err
+
+
+@pytest.mark.parametrize("door", BACK_DOORS)
+def test_a_mapping_and_a_run_that_were_received_run_no_code(door, hostile, tmp_path, capsys):
+    raw = received(door, hostile)
+    with pytest.raises(CaelabError):
+        caelab.train(raw)
+    run = caelab.train(recipe_config("ae", ["training.epochs=1", "model.hidden=[3]"], dataset=DATA), out="runs")
+    facts = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps({**facts, "config": raw}))
+    if door.startswith(("model", "kind")):
+        with pytest.raises(CaelabError):
+            caelab.load_run(run.path)
+        assert ended(capsys, "analyse", "filters", "--run", str(run.path))[0] == 2
+    else:
+        with suppress(CaelabError):  # the regularizers of a run are not made again
+            caelab.load_run(run.path)
+    assert not os.path.exists(hostile["mark"])
+
+
+@pytest.mark.parametrize("what", ["{place}:Net", "{place}", "{file}", "{file}:Net"])
+def test_what_the_user_allows_is_used(what, hostile, tmp_path, capsys):
+    place = "file" if "file" in what else "place"
+    raw = {**received("model", hostile), "model": {"kind": f"{hostile[place]}:Net"}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
+    words = ["train", "--config", "mine.yaml", "--allow-code", what.format(**hostile), "--out", "runs"]
+    assert ended(capsys, *words)[0] == 0
+    assert os.path.exists(hostile["mark"])
+
+
+def test_what_is_typed_as_a_setting_is_allowed_and_later_asked_for_again(hostile, monkeypatch, capsys):
+    words = ["--dataset", "digits", "--set", "training.epochs=1", "--set", f"model.kind={hostile['place']}:Net"]
+    words += ["--set", "training.reconstruction=squared-error"]
+    assert ended(capsys, "train", "ae", *words, "--out", "runs")[0] == 0
+    (run,) = os.listdir("runs")
+    monkeypatch.setattr("caelab.loading._allowed", set())
+    status, err = ended(capsys, "analyse", "filters", "--run", f"runs/{run}")
+    assert status == 2
+    assert f"--allow-code {hostile['place']}:Net" in err
+    allowed = ["--allow-code", f"{hostile['place']}:Net"]
+    assert ended(capsys, "analyse", "filters", "--run", f"runs/{run}", *allowed)[0] == 0
+
+
+def test_from_python_it_is_a_call(hostile):
+    raw = received("model", hostile)
+    with pytest.raises(CaelabError, match=r"never runs code.*caelab.allow_code\("):
+        make_config(raw)
+    caelab.allow_code(f"{hostile['place']}:Net")
+    assert caelab.train(raw).model.encode.out_features == 3
+
+
+def test_a_file_of_the_command_line_may_be_named_by_a_config(hostile, tmp_path):
+    from caelab.catalogue import Catalogue
+
+    (tmp_path / "plugin.py").write_text(
+        "from caelab import hookimpl\n@hookimpl\ndef register_models(register): register('mine', dict)\ndef f(): pass\n"
+    )
+    with pytest.raises(CaelabError, match="never runs code"):
+        load_named("plugin.py:f", "model")
+    Catalogue().add_file(tmp_path / "plugin.py")
+    assert callable(load_named("plugin.py:f", "model"))
+
+
+def test_allowing_one_name_allows_no_other(hostile):
+    allow_code(f"{hostile['place']}:Net")
+    for other in (f"{hostile['place']}:shifts", f"{hostile['place']}:Net.mro", "os:system"):
+        with pytest.raises(CaelabError, match="never runs code"):
+            load_named(other, "model")
+
+
+class Bomb:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (self.mark,)
+
+
+def test_a_table_that_was_received_unpickles_nothing(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    mark = str(tmp_path / "ran")
+    extension = {
+        b"ARROW:extension:name": b"arrow.py_extension_type",
+        b"ARROW:extension:metadata": pickle.dumps(Bomb(mark)),
+    }
+    schema = pa.schema([pa.field("value", pa.int64(), metadata=extension)], metadata={"pandas": "os:system"})
+    pq.write_table(pa.table({"value": [1]}, schema=pa.schema([schema.field(0)])), tmp_path / "t.parquet")
+    assert list(pd.read_parquet(tmp_path / "t.parquet").columns) == ["value"]
+    assert not os.path.exists(mark)
