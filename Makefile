@@ -24,7 +24,7 @@ imports: $(VENV)/test
 	$(BIN)/lint-imports
 
 unit: $(VENV)/test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 PYTHONWARNDEFAULTENCODING=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 docs: $(VENV)/docs
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build

@@ -84,7 +84,9 @@ def _source(analysis: Any) -> list[str]:
     package = sys.modules.get(getattr(module, "__package__", None) or "")
     if package is None or module.__name__ == "__main__":
         return [inspect.getsource(module)]
-    return [path.read_text() for folder in package.__path__ for path in sorted(Path(folder).glob("*.py"))]
+    return [
+        path.read_text(encoding="utf-8") for folder in package.__path__ for path in sorted(Path(folder).glob("*.py"))
+    ]
 
 
 def _measured(run: Run, name: str, analysis: Any, options: Mapping[str, Any]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import click
 from caelab import __version__
 from caelab.commands import COMMANDS
 from caelab.errors import CaelabError
+from caelab.signs import print_whatever_comes
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -52,6 +53,7 @@ class Commands(click.Group):
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; a user's mistake ends in one sentence and status 2, never in a traceback."""
+    print_whatever_comes()
     args = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in args
     if debug:

@@ -98,7 +98,7 @@ def claim(folder: Path, mark: str = MARK) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / mark).is_file():
-        (folder / mark).write_text("{}\n")
+        (folder / mark).write_text("{}\n", encoding="utf-8")
 
 
 def save(comparison: Comparison, folder: Path) -> None:
@@ -123,7 +123,7 @@ def save(comparison: Comparison, folder: Path) -> None:
         "analyses": list(comparison.tables),
     }
     with written_aside(folder / MARK) as partial:
-        partial.write_text(json.dumps(facts, indent=2) + "\n")
+        partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def load_comparison(folder: Path) -> Comparison:
@@ -132,7 +132,7 @@ def load_comparison(folder: Path) -> Comparison:
     Raises:
         CaelabError: the folder holds none, or one that was not finished.
     """
-    facts = _part(folder, MARK, lambda path: json.loads(path.read_text()))
+    facts = _part(folder, MARK, lambda path: json.loads(path.read_text(encoding="utf-8")))
     try:
         names, problems = facts["analyses"], [Problem(**problem) for problem in facts["problems"]]
         asked = facts["command"], facts["configs"], facts["seeds"], problems, facts["versions"]

@@ -20,7 +20,6 @@ from caelab.options import Count, Positive
 from caelab.schema import checked_options, option_fields, readable
 from caelab.sources import sources_of
 
-GIVEN = "given"  # the kind of a block that stands for an object of the user's, which no config can make again
 GIVEN_BY_CORE = {"model": ("inputs", "image_shape")}
 LONGEST_LABEL = 180  # bytes; a file system allows 255 for the name of a run's folder
 
@@ -112,10 +111,6 @@ class RunConfig(Section):
         regularizers = [("regularizer", block.kind) for block in self.regularizers.values()]
         return [("dataset", self.dataset.kind), ("model", self.model.kind), *regularizers]
 
-    def with_label(self, label: str) -> RunConfig:
-        """The same run under another label."""
-        return self.model_copy(update={"label": label})
-
     def with_seed(self, seed: int) -> RunConfig:
         """The same run from another seed."""
         return self.model_copy(update={"seed": seed})
@@ -145,10 +140,6 @@ def make_config(raw: Mapping[str, Any], offers: Catalogue | None = None) -> RunC
 
 
 def _checked(block: Block, kind: str, where: str, offers: Catalogue) -> Block:
-    if block.kind == GIVEN:
-        return block
-    if not block.kind:
-        raise CaelabError(f"{where}: expected the name of a {kind}, but an empty text came")
     name, options = _named(block)
     if kind == "dataset" and name not in offers.names(kind):
         refuse_path(name)
@@ -205,7 +196,7 @@ def load_config(path: str | Path) -> RunConfig:
     if not path.is_file():
         raise CaelabError(f"no config file at {path}; write one with: caelab train cae --print-config > {path}")
     try:
-        raw = yaml.load(path.read_text(), Loader=UniqueKeys)
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CaelabError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):

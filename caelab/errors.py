@@ -14,6 +14,25 @@ class CaelabError(Exception):
     """
 
 
+class StorageError(CaelabError):
+    """A file could not be written or read for a reason that lies outside caelab: the disk is full, a quota, a right.
+
+    Attributes:
+        errno: the system's number for the reason.
+    """
+
+    def __init__(self, message: str, errno: int | None = None) -> None:
+        super().__init__(message, errno)
+        self.errno = errno
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class DamagedFile(CaelabError):
+    """A file does not hold what caelab wrote into it."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> CaelabError:
     """The error for a misspelt name, with the nearest known one, and all of them; of very many the nearest few.
 

@@ -45,10 +45,10 @@ def analyse_runs(runs: Sequence[Run], names: Sequence[str], settings: Sequence[s
 
 def note(out: Path, name: str, options: Mapping[str, Any], runs: Sequence[Run]) -> None:
     """Write down beside a table what it was measured from."""
-    facts = json.loads((out / MARK).read_text())
+    facts = json.loads((out / MARK).read_text(encoding="utf-8"))
     facts[name] = {"options": options, "runs": [str(run.path or run.record.get("encoder", run.label)) for run in runs]}
     with written_aside(out / MARK) as partial:
-        partial.write_text(json.dumps(facts, indent=2) + "\n")
+        partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def in_short(runs: Sequence[Run], numbers: Sequence[Mapping[str, float]]) -> Iterator[str]:

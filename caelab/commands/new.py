@@ -160,7 +160,7 @@ def write_files(package: Package, folder: Path) -> None:
     for path, text in rendered(package).items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
+        target.write_text(text, encoding="utf-8")
 
 
 def rendered(package: Package) -> dict[str, str]:

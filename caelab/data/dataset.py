@@ -28,7 +28,7 @@ class Dataset:
         labels: shape (n,), int64, or None.
         image_shape: (height, width), or (height, width, channels), or None.
         train: indices into the examples, shape (count,), int64; so are ``valid`` and ``test``.
-        content_hash: SHA-256 of inputs, labels and image shape, whatever the split; computed where it is left out.
+        content_hash: SHA-256 of inputs, labels and image shape, whatever the split.
         truth: what is known of the law behind the examples, for all n of them in order, or None.
     """
 
@@ -39,12 +39,8 @@ class Dataset:
     train: Tensor = field(repr=False)
     valid: Tensor = field(repr=False)
     test: Tensor = field(repr=False)
-    content_hash: str = ""
+    content_hash: str
     truth: Any = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        if not self.content_hash:
-            object.__setattr__(self, "content_hash", content_hash(self.inputs, self.labels, self.image_shape))
 
     @property
     def train_inputs(self) -> Tensor:
@@ -176,6 +172,7 @@ def _checked_shape(name: str, shape: Sequence[int] | None, width: int) -> tuple[
 def content_hash(inputs: Tensor, labels: Tensor | None, image_shape: tuple[int, ...] | None) -> str:
     """SHA-256, in hexadecimal, of the shapes and the bytes of inputs (float32) and labels (int64)."""
     digest = hashlib.sha256(repr((tuple(inputs.shape), labels is not None, image_shape)).encode())
-    for part in (inputs,) if labels is None else (inputs, labels):
-        digest.update(part.detach().cpu().contiguous().numpy().data)
+    digest.update(inputs.numpy().data)
+    if labels is not None:
+        digest.update(labels.numpy().data)
     return digest.hexdigest()

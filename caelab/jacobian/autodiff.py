@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from caelab.jacobian.blockwise import Blocks, Forgetful, own_leaves
+from caelab.jacobian.context import Part, cut, innermost
 from caelab.jacobian.convolutions import narrow_ones_by_matrix_product
 from caelab.jacobian.memory import MEBIBYTE, handful, pieces, refuse_beyond
 
 Encode = Callable[[Tensor], Tensor]
+FIRST = slice(0, 1)
 LARGEST_BLOCK = 256 * MEBIBYTE  # more at once is slower: fresh memory costs more than another pass
 
 
@@ -42,14 +44,17 @@ class Autodiff:
         blocks = Blocks(partial(_squared_rows, self.encode), list(self._blocks(budget, wanted)))
         if not wanted:
             return blocks.values(self.inputs)
-        leaves = own_leaves(self.encode, [self.inputs[part] for part, _ in blocks.parts])
+        leaves = own_leaves((partial(self._of_part, part), self.inputs[part]) for part, _ in blocks.parts)
         if leaves is None:
             return self._recorded(blocks, budget)
         return cast(Tensor, Forgetful.apply(blocks, self.inputs, *leaves))  # type: ignore[no-untyped-call]
 
+    def _of_part(self, part: Part, inputs: Tensor) -> Tensor:
+        return cut(self.encode, part)(inputs)
+
     def _recorded(self, blocks: Blocks, budget: int) -> Tensor:
         """With the whole record kept: of an encoder that cannot be differentiated in blocks."""
-        needed = bytes_per_row(self.encode, self.inputs[:1], True) * len(self.inputs) * self.code_width()
+        needed = self._bytes_per_row(recorded=True) * len(self.inputs) * self.code_width()
         refuse_beyond("the Jacobian's record", needed, budget)
         return blocks.values(self.inputs)
 
@@ -60,7 +65,7 @@ class Autodiff:
         refuse_beyond("the dense Jacobian", needed, budget)
         wanted = self.parameters_want_gradient()
         matrices = [
-            torch.cat([_rows(self.encode, block, self.inputs[part], wanted) for block in blocks], dim=1)
+            torch.cat([_rows(cut(self.encode, part), block, self.inputs[part], wanted) for block in blocks], dim=1)
             for part, blocks in self._blocks(budget, wanted)
         ]
         return torch.cat(matrices)
@@ -83,30 +88,34 @@ class Autodiff:
         found = _pulled_back(self.encode, self.inputs, many.transpose(0, 1), wanted).transpose(0, 1)
         return found if covectors.ndim == 3 else found[:, 0]
 
-    def at(self, inputs: Tensor) -> Autodiff:
-        """The Jacobian of the same map elsewhere."""
-        return Autodiff(self.encode, inputs)
+    def at(self, inputs: Tensor, part: Part) -> Autodiff:
+        """The Jacobian of the same map elsewhere, for some of the examples of the batch."""
+        return Autodiff(cut(self.encode, part), inputs)
 
     def bytes_per_product(self) -> int:
         """Bytes that one product of one example takes, with what autograd keeps of it where it records."""
-        return bytes_per_row(self.encode, self.inputs[:1], self.parameters_want_gradient())
+        return self._bytes_per_row(self.parameters_want_gradient())
 
     def code_width(self) -> int:
         """How many units the code has."""
         with torch.no_grad():
-            return self.encode(self.inputs[:1]).flatten(1).shape[1]
+            return cut(self.encode, FIRST)(self.inputs[FIRST]).flatten(1).shape[1]
 
     def parameters_want_gradient(self) -> bool:
         """Whether autograd records and something inside asks for a gradient."""
         if not torch.is_grad_enabled():
             return False
-        pieces_of_inputs = torch.split(self.inputs.detach(), handful(self.inputs))  # examples may go different ways
-        return self.inputs.requires_grad or any(self.encode(piece).requires_grad for piece in pieces_of_inputs)
+        count, inputs = handful(self.inputs), self.inputs.detach()
+        parts = [slice(first, first + count) for first in range(0, len(inputs), count)]  # they may go different ways
+        return self.inputs.requires_grad or any(cut(self.encode, part)(inputs[part]).requires_grad for part in parts)
+
+    def _bytes_per_row(self, recorded: bool) -> int:
+        return bytes_per_row(cut(self.encode, FIRST), self.inputs[FIRST], recorded)
 
     def _blocks(self, budget: int, wanted: bool) -> Iterator[tuple[Tensor, list[tuple[int, int]]]]:
         """Indices of the examples that are computed at once, with the ranges of rows, each one backward pass."""
         code, count = self.code_width(), len(self.inputs)
-        each = bytes_per_row(self.encode, self.inputs[:1], wanted)
+        each = self._bytes_per_row(wanted)
         if self.inputs.device.type == "cpu":
             budget = min(budget, max(each, LARGEST_BLOCK))
         examples = pieces("one row of one example's Jacobian", count, each, budget)
@@ -135,9 +144,9 @@ def bytes_per_row(encode: Encode, example: Tensor, recorded: bool) -> int:
     return (6 if recorded else 2) * (saved + own)
 
 
-def _squared_rows(encode: Encode, block: tuple[int, int], _: Tensor, inputs: Tensor) -> Tensor:
-    with narrow_ones_by_matrix_product(encode):
-        rows = _rows(encode, block, inputs, torch.is_grad_enabled())
+def _squared_rows(encode: Encode, block: tuple[int, int], part: Tensor, inputs: Tensor) -> Tensor:
+    with narrow_ones_by_matrix_product(innermost(encode)):
+        rows = _rows(cut(encode, part), block, inputs, torch.is_grad_enabled())
     return rows.square().flatten(1).sum(dim=1)
 
 

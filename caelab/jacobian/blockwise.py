@@ -104,17 +104,17 @@ def _sum(first: Tensor | None, second: Tensor | None) -> Tensor | None:
     return second if first is None else first if second is None else first + second
 
 
-def own_leaves(encode: Callable[[Tensor], Tensor], parts: Iterable[Tensor]) -> list[Tensor] | None:
+def own_leaves(parts: Iterable[tuple[Callable[[Tensor], Tensor], Tensor]]) -> list[Tensor] | None:
     """The tensors that an encoder's gradient ends in, or nothing where it holds a record made elsewhere.
 
     Such a record, as of a weight computed once before, would be gone when a block is differentiated on its own.
 
     Args:
-        encode: the encoder.
-        parts: all inputs, as many at once as may be: which tensors matter may depend on the example.
+        parts: all inputs, as many at once as may be, each with what encodes these examples: which tensors matter
+            may depend on the example.
     """
     leaves: dict[Any, None] = {}
-    for inputs in parts:
+    for encode, inputs in parts:
         with torch.enable_grad():
             codes = [encode(inputs.detach()) for _ in range(2)]
         first, second = (dict.fromkeys(reached(code.grad_fn)) for code in codes)

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from caelab.jacobian import closed_form
 from caelab.jacobian.active_sets import squared_norm_of_active
+from caelab.jacobian.context import Part
 from caelab.jacobian.elementwise import RELU
 from caelab.jacobian.memory import pieces, refuse_beyond
 from caelab.jacobian.recorded import recorded_inputs
@@ -44,8 +45,8 @@ class Chain:
         """From the input to the code."""
         return [self.layers[0].weight.shape[1], *(layer.weight.shape[0] for layer in self.layers)]
 
-    def at(self, inputs: Tensor) -> Chain:
-        """The Jacobian of the same map elsewhere."""
+    def at(self, inputs: Tensor, part: Part) -> Chain:
+        """The Jacobian of the same map elsewhere; it is the same for every part of the batch."""
         return Chain(self.layers, inputs)
 
     def in_double(self) -> Chain:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
 from caelab.jacobian.blockwise import Blocks, Forgetful, Rows, own_leaves
+from caelab.jacobian.context import Part
 from caelab.jacobian.memory import pieces, refuse_beyond
+
+EVERY = slice(None)
 
 
 class Products(Protocol):
@@ -20,8 +24,8 @@ class Products(Protocol):
         """Where the Jacobian is taken, (batch, *input)."""
         ...
 
-    def at(self, inputs: Tensor) -> Products:
-        """The Jacobian of the same map elsewhere."""
+    def at(self, inputs: Tensor, part: Part) -> Products:
+        """The Jacobian of the same map elsewhere, for some of the examples of the batch."""
         ...
 
     def bytes_per_product(self) -> int:
@@ -91,13 +95,13 @@ class Projections:
         parts = self._parts(budget)
         inputs = self.jacobian.inputs
         if len(parts) == 1 and len(parts[0][1]) == 1:
-            return self._squares(self.coins, inputs)
+            return self._squares(self.coins, inputs, EVERY)
         squares = inputs.new_empty(self.coins.shape[:2])
         blocks = Blocks(lambda columns, examples, x: self._noted(squares, columns, examples, x), parts)
         leaves = self._leaves(parts) if torch.is_grad_enabled() else []
         if leaves is None:
             refuse_beyond("the projections' record", self.jacobian.bytes_per_product() * squares.numel(), budget)
-            return self._squares(self.coins, inputs)
+            return self._squares(self.coins, inputs, EVERY)
         if not leaves and not (torch.is_grad_enabled() and inputs.requires_grad):
             blocks.values(inputs.detach())
             return squares
@@ -116,18 +120,19 @@ class Projections:
     def _leaves(self, parts: list[tuple[Tensor, list[Rows]]]) -> list[Tensor] | None:
         coin = self.coins[:1, :1]
         return own_leaves(
-            lambda x: self._squares(coin.expand(len(x), -1, -1), x), (self.jacobian.inputs[part] for part, _ in parts)
+            (partial(self._squares, coin.expand(len(part), -1, -1), part=part), self.jacobian.inputs[part])
+            for part, _ in parts
         )
 
     def _noted(self, squares: Tensor, columns: Rows, examples: Tensor, inputs: Tensor) -> Tensor:
         """Σ over a range of samples, shape (examples,); each is noted down for the standard error."""
         chosen = slice(*columns)
-        found = self._squares(self.coins[examples, chosen], inputs)
+        found = self._squares(self.coins[examples, chosen], inputs, examples)
         squares[examples, chosen] = found.detach()
         return found.sum(dim=1)
 
-    def _squares(self, coins: Tensor, inputs: Tensor) -> Tensor:
-        jacobian = self.jacobian if inputs is self.jacobian.inputs else self.jacobian.at(inputs)
+    def _squares(self, coins: Tensor, inputs: Tensor, part: Part) -> Tensor:
+        jacobian = self.jacobian if inputs is self.jacobian.inputs else self.jacobian.at(inputs, part)
         signs = coins.to(inputs.dtype).mul_(2).sub_(1)
         if self.code <= inputs[0].numel():
             return jacobian.vjp(signs).square().sum(dim=2)

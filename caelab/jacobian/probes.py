@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from caelab.errors import CaelabError
+from caelab.jacobian.context import Encode, cut
 from caelab.jacobian.elementwise import Elementwise, derivative_of
 from caelab.jacobian.memory import handful
 from caelab.jacobian.refusals import name_of, refuse_module
 from caelab.jacobian.structure import Layer
 
-Encode = Callable[[Tensor], Tensor]
 CHANCES = 2  # further passes that are to give the same
 ROUNDING = 1e3  # in units of the type's epsilon, against the largest: what another order of summation may change
 STEP = 1e-2
@@ -50,9 +50,8 @@ def refuse_mixing(encode: Encode, inputs: Tensor) -> None:
     Raises:
         CaelabError: they do not, or the output has no batch axis or is not floating-point.
     """
-    few = inputs[: handful(inputs)].detach()
-    if len(few) == 1:
-        few = torch.cat([few, few])
+    chosen = [0, 0] if len(inputs) == 1 else list(range(min(len(inputs), handful(inputs))))
+    encode, few = cut(encode, chosen), inputs[chosen].detach()
     with torch.no_grad():
         with nullcontext() if isinstance(encode, nn.Module) else modules_refused():
             first = called(encode, few)
@@ -61,7 +60,7 @@ def refuse_mixing(encode: Encode, inputs: Tensor) -> None:
             raise _dependent(encode, "depends on chance")
         if not all(same(encode(around(few, kept))[kept], first[kept]) for kept in (0, -1)):
             raise _dependent(encode, "depends on the batch's other examples")
-    _refuse_gradients(encode, few[[0, -1]])
+    _refuse_gradients(cut(encode, [0, -1]), few[[0, -1]])
 
 
 def around(few: Tensor, kept: int) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from caelab.errors import CaelabError
+from caelab.jacobian.context import innermost
 
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 DROPOUT = nn.modules.dropout._DropoutNd
@@ -32,6 +34,14 @@ def refuse_inputs(inputs: Any) -> None:
             f"expected a batch of inputs (batch, *input) with at least one example, but shape {tuple(inputs.shape)} "
             "came; add a batch axis with inputs[None]"
         )
+
+
+def whole_number(value: Any) -> int | None:
+    """The number where it is a whole one, of Python, numpy or torch; nothing otherwise, for a truth value too."""
+    try:
+        return None if isinstance(value, bool) else index(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def refuse_modules(encode: Any) -> None:
@@ -90,4 +100,5 @@ def refuse_no_gradient(encode: Any) -> None:
 
 def name_of(encode: Any) -> str:
     """What a message calls an encoder."""
+    encode = innermost(encode)
     return type(encode).__name__ if isinstance(encode, nn.Module) else str(getattr(encode, "__name__", encode))

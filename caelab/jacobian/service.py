@@ -12,12 +12,13 @@ from caelab.errors import CaelabError
 from caelab.jacobian import probes, refusals, spectra
 from caelab.jacobian.autodiff import Autodiff
 from caelab.jacobian.chains import Chain
+from caelab.jacobian.context import Context, conditioned
 from caelab.jacobian.elementwise import IDENTITY
 from caelab.jacobian.estimates import projected_squared_norm
 from caelab.jacobian.memory import budget_in_bytes
 from caelab.jacobian.structure import find_layers
 
-Encode = Callable[[Tensor], Tensor]
+Encode = Callable[..., Tensor]
 
 
 class Jacobian:
@@ -38,8 +39,10 @@ class Jacobian:
         memory_budget: int | None = None,
         gradients: bool = False,
         known_squared_norm: Tensor | None = None,
+        context: Context | None = None,
     ) -> None:
         self.encode = encode
+        self.context = context
         self.inputs = inputs
         self.outputs = outputs
         self._ways: dict[bool, Chain | Autodiff] = {}
@@ -75,12 +78,13 @@ class Jacobian:
         refusals.refuse_modules(self.encode)
         if self.gradients:
             refusals.refuse_untrainable(self.encode)
-        layers = find_layers(self.encode, self.inputs.shape[1:])
+        encode = conditioned(self.encode, self.context, len(self.inputs))
+        layers = find_layers(encode, self.inputs.shape[1:])
         if layers is not None and isinstance(self.encode, nn.Module):
             probes.refuse_false_claims(self.encode, layers, self.inputs)
             return Chain(layers, self.inputs.flatten(1), self._known_outputs())
-        probes.refuse_mixing_once(self.encode, self.inputs)
-        way = Autodiff(self.encode, self.inputs)
+        probes.refuse_mixing_once(encode, self.inputs)
+        way = Autodiff(encode, self.inputs)
         if self.gradients and torch.is_grad_enabled() and not way.parameters_want_gradient():
             refusals.refuse_no_gradient(self.encode)
         return way
@@ -126,10 +130,11 @@ class Jacobian:
             if self.known_squared_norm is not None:
                 return self.known_squared_norm
             return self.way.squared_norm(self._budget())
-        if not isinstance(samples, int) or samples < 1:
+        count = refusals.whole_number(samples)
+        if count is None or count < 1:
             raise CaelabError(f"expected a whole number of samples, at least 1, but {samples!r} came")
         code, budget = self.shape[0], self._budget()
-        estimate, self.standard_error = projected_squared_norm(self.way, code, samples, budget, generator)
+        estimate, self.standard_error = projected_squared_norm(self.way, code, count, budget, generator)
         return estimate
 
     def jvp(self, vectors: Tensor) -> Tensor:
@@ -223,8 +228,9 @@ class Jacobian:
         widest = max(chain.widths) if chain else width
         at_once = max(1, self._budget() // (4 * 8 * code * widest))
         for first in range(0, len(self.inputs), at_once):
-            inputs = (chain or self.way).inputs[first : first + at_once]
-            yield spectra.checked_finite((chain or self.way).at(inputs).dense(self._budget())).double()
+            part = slice(first, first + at_once)
+            piece = (chain or self.way).at((chain or self.way).inputs[part], part)
+            yield spectra.checked_finite(piece.dense(self._budget())).double()
 
     def _budget(self) -> int:
         return budget_in_bytes(self.memory_budget, self.inputs.device)
@@ -238,6 +244,7 @@ def jacobian(
     memory_budget: int | None = None,
     gradients: bool = False,
     known_squared_norm: Tensor | None = None,
+    context: Context | None = None,
 ) -> Jacobian:
     """The Jacobian of a map at a batch of inputs: one lazy object that answers every question about it.
 
@@ -253,6 +260,13 @@ def jacobian(
         memory_budget: bytes that a computation may take; a quarter of the free memory by default.
         gradients: refuse an encoder without a trainable parameter, because a gradient will be asked for.
         known_squared_norm: ‖J‖_F² where someone has it already.
+        context: what else belongs to each example, as a noise level, a class or a mask: a tensor (batch, ...) or a
+            tuple of them, handed to ``encode`` by position behind its inputs, or a dictionary of them, handed over by
+            name. It is cut wherever the batch is cut. No derivative with respect to it is taken here, but a penalty's
+            gradient flows on through it where it requires one.
+
+    Raises:
+        CaelabError: when something is asked, where no such Jacobian exists or an argument does not fit.
     """
     return Jacobian(
         encode,
@@ -261,4 +275,5 @@ def jacobian(
         memory_budget=memory_budget,
         gradients=gradients,
         known_squared_norm=known_squared_norm,
+        context=context,
     )

@@ -13,6 +13,7 @@ from caelab.jacobian import closed_form
 from caelab.jacobian.chains import Chain
 from caelab.jacobian.davidson import MOST_STEPS, Operator, leading_right_vectors
 from caelab.jacobian.memory import pieces, refuse_beyond
+from caelab.jacobian.refusals import whole_number
 from caelab.jacobian.symmetric import eigenvalues, gram, leading_eigenpairs
 
 Mode = Literal["exact", "strict", "fast"]
@@ -135,12 +136,13 @@ def checked_count(count: int, code: int, width: int) -> int:
     Raises:
         CaelabError: below 1, or more than the smaller side has.
     """
-    if not isinstance(count, int) or not 1 <= count <= min(code, width):
+    whole = whole_number(count)
+    if whole is None or not 1 <= whole <= min(code, width):
         raise CaelabError(
             f"expected between 1 and {min(code, width)} singular values (code {code}, input {width}), "
             f"but {count!r} came"
         )
-    return count
+    return whole
 
 
 def checked_mode(mode: str) -> str:

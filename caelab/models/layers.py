@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Activation = Literal["sigmoid", "tanh", "relu", "softplus", "identity"]
+Activation = Literal[
+    "sigmoid", "tanh", "relu", "softplus", "identity", "leaky-relu", "elu", "celu", "selu", "gelu", "silu", "mish",
+    "relu6", "hardtanh", "hardsigmoid", "hardswish", "logsigmoid", "softsign", "softshrink", "tanhshrink",
+]  # fmt: skip
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
@@ -17,7 +20,23 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "softplus": nn.Softplus,
     "identity": nn.Identity,
+    "leaky-relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "celu": nn.CELU,
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "mish": nn.Mish,
+    "relu6": nn.ReLU6,  # torch derives it from Hardtanh, so it comes before
+    "hardtanh": nn.Hardtanh,
+    "hardsigmoid": nn.Hardsigmoid,
+    "hardswish": nn.Hardswish,
+    "logsigmoid": nn.LogSigmoid,
+    "softsign": nn.Softsign,
+    "softshrink": nn.Softshrink,
+    "tanhshrink": nn.Tanhshrink,
 }
+"""Elementwise, each with the settings that torch gives it by default."""
 
 
 class TiedLinear(nn.Module):

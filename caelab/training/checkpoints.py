@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from caelab.errors import CaelabError
-from caelab.files import written_aside
+from caelab.errors import DamagedFile
+from caelab.files import told_as_storage, write_bytes
 
 Flat = dict[str, Tensor]
 
@@ -36,25 +37,53 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, flat: Mapping[str, Tenso
 
 
 def save_checkpoint(path: Path, parts: Mapping[str, Flat], facts: Mapping[str, Any]) -> None:
-    """Write all parts (``{"model": {...}, "optimizer": {...}}``) and the facts at once, or nothing."""
-    tensors = {f"{part}|{name}": t.detach().contiguous() for part, flat in parts.items() for name, t in flat.items()}
-    with written_aside(path) as partial:
-        save_file(tensors, partial, metadata={"facts": json.dumps(facts)})
+    """Write all parts (``{"model": {...}, "optimizer": {...}}``) and the facts at once, or nothing.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    tensors = {f"{part}|{name}": _own(tensor) for part, flat in parts.items() for name, tensor in flat.items()}
+    text = json.dumps(facts)
+    write_bytes(path, save(tensors, metadata={"facts": text, "checksum": _digest(tensors, text)}))
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The values in memory that no other tensor shares, as the format asks."""
+    return tensor.detach().contiguous().clone()
+
+
+def _digest(tensors: Mapping[str, Tensor], facts: str) -> str:
+    """SHA-256 of all that a checkpoint holds: names, types, shapes and values of its tensors, and its facts."""
+    digest = hashlib.sha256(facts.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_checkpoint(path: Path, parts: Iterable[str], device: str = "cpu") -> tuple[dict[str, Flat], dict[str, Any]]:
     """Read what ``save_checkpoint`` wrote.
 
     Raises:
-        CaelabError: the file is damaged.
+        DamagedFile: it holds something else than was written.
+        StorageError: it cannot be read.
     """
     found: dict[str, Flat] = {part: {} for part in parts}
     try:
-        with safe_open(path, framework="pt", device=device) as file:
-            facts = json.loads(file.metadata()["facts"])
-            for key in file.keys():  # noqa: SIM118 (not a dictionary)
-                part, name = key.split("|", 1)
-                found[part][name] = file.get_tensor(key)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CaelabError(f"the checkpoint {path} is damaged ({error}); remove it to start anew") from error
-    return found, facts
+        tensors, facts = _checked(path, device)
+        for key, tensor in tensors.items():
+            part, name = key.split("|", 1)
+            found[part][name] = tensor
+        return found, json.loads(facts)
+    except (SafetensorError, KeyError, TypeError, ValueError, DamagedFile) as error:
+        raise DamagedFile(f"the checkpoint {path} is damaged ({error}); remove it to start anew") from error
+
+
+def _checked(path: Path, device: str) -> tuple[Flat, str]:
+    """Tensors and facts of a checkpoint's file; one that was written before there were checksums is taken as it is."""
+    with told_as_storage(path, "read"), safe_open(path, framework="pt", device=device) as file:
+        metadata = file.metadata()
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dictionary)
+    if metadata.keys() != {"facts"} and metadata["checksum"] != _digest(tensors, metadata["facts"]):
+        raise DamagedFile("its content is not what was written: its checksum is another")
+    return tensors, metadata["facts"]

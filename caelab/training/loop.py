@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Mapping
@@ -16,12 +17,14 @@ from torch import Tensor, nn
 from caelab.config import RunConfig
 from caelab.config import Training as TrainingConfig
 from caelab.denormals import flushed_denormals
-from caelab.errors import CaelabError
+from caelab.errors import CaelabError, DamagedFile
 from caelab.models.reconstruction import reconstruction_error
 from caelab.streams import Streams, seeded
 from caelab.training.checkpoints import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
 from caelab.training.objective import Objective
 from caelab.training.plugins import TrainingPlugins, merged_terms
+
+log = logging.getLogger(__name__)
 
 DIVERGED = 100.0  # times the untrained model's reconstruction error
 PARTS = ("model", "best", "optimizer", "streams")
@@ -160,7 +163,11 @@ class Trainer:
         """Continue from the checkpoint, if there is one, to the weights that an unbroken run would reach."""
         if self.checkpoint is None or not self.checkpoint.is_file():
             return
-        parts, facts = load_checkpoint(self.checkpoint, PARTS)
+        try:
+            parts, facts = load_checkpoint(self.checkpoint, PARTS)
+        except DamagedFile as error:
+            log.warning("%s: this run is trained from its start", error)
+            return
         self.model.load_state_dict(parts["model"])
         self.best = parts["best"]
         restore_optimizer(self.optimizer, parts["optimizer"])

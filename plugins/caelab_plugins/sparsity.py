@@ -62,7 +62,7 @@ def refuse_unbounded_activation(model: nn.Module) -> None:
     """
     encode = getattr(model, "encode", None)
     last = encode[-1] if isinstance(encode, nn.Sequential) else None
-    if isinstance(last, (nn.Linear, *ACTIVATIONS.values())) and not isinstance(last, nn.Sigmoid):
+    if isinstance(last, (nn.Linear, *ACTIVATIONS.values())) and not isinstance(last, (nn.Sigmoid, nn.Hardsigmoid)):
         raise CaelabError(
             f"sparse-kl expects codes in [0, 1], but the encoder ends in {type(last).__name__}; "
             "use --set model.activation=sigmoid or the penalty sparse-l1"

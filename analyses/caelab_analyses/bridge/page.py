@@ -42,7 +42,7 @@ def publish(folder: Path) -> Iterator[str]:
 def load(folder: Path) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """The facts and the tables of a study."""
     try:
-        facts = json.loads((folder / MARK).read_text())
+        facts = json.loads((folder / MARK).read_text(encoding="utf-8"))
         tables = {name: pd.read_parquet(folder / "data" / f"{name}.parquet") for name in facts["tables"]}
     except (OSError, ValueError, KeyError) as error:
         raise CaelabError(

@@ -156,7 +156,7 @@ class BridgeStudy:
             "versions": versions(),
         }
         with written_aside(self.out / MARK) as path:
-            path.write_text(json.dumps(facts, indent=2) + "\n")
+            path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def table_name(study: str, analysis: str) -> str:

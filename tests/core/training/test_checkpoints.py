@@ -1,13 +1,20 @@
+import errno
+import io
 import json
+import os
 import signal
+import stat
 import subprocess
 import sys
 import time
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from caelab import CaelabError, hookimpl, load_run, train
+from caelab.checksums import sealed, unsealed
+from caelab.errors import DamagedFile, StorageError
 from caelab.files import aside
 from caelab.runs import dataset_of
 from caelab.training import run_folder
@@ -103,11 +110,125 @@ def test_a_damaged_run_is_told(small, tmp_path):
 
 def test_changed_data_are_told(small, tmp_path):
     run = train(small("ae"), out=tmp_path)
-    record = json.loads((run.path / "run.json").read_text())
-    record["record"]["data_hash"] = "0" * 64
-    (run.path / "run.json").write_text(json.dumps(record))
+    facts = unsealed((run.path / "run.json").read_text(encoding="utf-8"))
+    facts["record"]["data_hash"] = "0" * 64
+    (run.path / "run.json").write_text(sealed(facts), encoding="utf-8")
     with pytest.raises(CaelabError, match="have changed"):
         load_run(run.path)
+
+
+def test_what_a_kill_inside_a_checkpoint_left_is_not_in_the_run(small, tmp_path):
+    config = small("ae")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, out=tmp_path, observers={"stop": Interrupt(3)})
+    partial = aside(run_folder(tmp_path, config, dataset_of(config)))
+    (partial / ".partial-17-checkpoint.safetensors").write_bytes(b"half")
+    (partial / "run").mkdir()
+    (partial / "run" / "weights.safetensors").write_bytes(b"half")
+    run = train(config, out=tmp_path)
+    assert {path.name for path in run.path.iterdir()} == {"history.parquet", "run.json", "weights.safetensors"}
+    assert [path.name for path in tmp_path.iterdir()] == [run.path.name]
+
+
+def test_the_checkpoint_that_a_kill_after_the_last_step_left_is_removed(small, tmp_path):
+    run = train(small("ae"), out=tmp_path)
+    aside(run.path).mkdir()
+    (aside(run.path) / "checkpoint.safetensors").write_bytes(b"old")
+    train(small("ae"), out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [run.path.name]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_the_files_of_a_run_have_the_rights_of_the_umask(umask, small, tmp_path):
+    before = os.umask(umask)
+    try:
+        run = train(small("ae"), out=tmp_path)
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in run.path.iterdir()} == {0o666 & ~umask}
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:100], lambda b: b"", lambda b: b[:-9] + bytes([b[-9] ^ 1]) + b[-8:]])
+def test_a_damaged_checkpoint_is_told_and_training_starts_anew(damage, small, tmp_path, caplog):
+    config = small("ae")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, out=tmp_path, observers={"stop": Interrupt(3)})
+    file = aside(run_folder(tmp_path, config, dataset_of(config))) / "checkpoint.safetensors"
+    file.write_bytes(damage(file.read_bytes()))
+    resumed, unbroken = train(config, out=tmp_path), train(config)
+    assert f"the checkpoint {file} is damaged" in caplog.text
+    assert "this run is trained from its start" in caplog.text
+    for name, value in unbroken.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name])
+
+
+def test_a_flipped_bit_of_a_checkpoint_is_noticed(tmp_path):
+    file = tmp_path / "c.safetensors"
+    parts, facts = {"model": {"w": torch.arange(3.0), "n": torch.tensor(3)}, "best": {}}, {"history": [{"epoch": 1.0}]}
+    save_checkpoint(file, parts, facts)
+    content, unnoticed = file.read_bytes(), 0
+    for place in range(0, len(content), 3):
+        for bit in range(8):
+            flipped = bytearray(content)
+            flipped[place] ^= 1 << bit
+            file.write_bytes(flipped)
+            try:
+                tensors, told = load_checkpoint(file, parts)
+            except DamagedFile:
+                continue
+            assert told == facts
+            assert tensors["model"].keys() == parts["model"].keys()
+            assert all(torch.equal(tensors["model"][name], value) for name, value in parts["model"].items())
+            unnoticed += 1
+    assert unnoticed < len(content) // 50
+
+
+def test_a_checkpoint_from_before_there_were_checksums_is_read(tmp_path):
+    save_file({"model|w": torch.ones(3)}, tmp_path / "c", metadata={"facts": json.dumps({"note": 1})})
+    tensors, facts = load_checkpoint(tmp_path / "c", ["model"])
+    assert facts == {"note": 1}
+    assert torch.equal(tensors["model"]["w"], torch.ones(3))
+
+
+def test_a_run_from_before_there_were_checksums_is_read(small, tmp_path):
+    run = train(small("ae"), out=tmp_path)
+    facts = unsealed((run.path / "run.json").read_text(encoding="utf-8"))
+    del facts["files"]
+    (run.path / "run.json").write_text(json.dumps(facts), encoding="utf-8")
+    assert load_run(run.path).history == run.history
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "history.parquet", "run.json"])
+def test_one_flipped_bit_of_a_run_is_noticed(file, small, tmp_path):
+    run = train(small("ae"), out=tmp_path)
+    content = (run.path / file).read_bytes()
+    for place in range(1, len(content), len(content) // 40):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 8
+        (run.path / file).write_bytes(flipped)
+        with pytest.raises(CaelabError, match=f"is damaged \\({file}: "):
+            load_run(run.path)
+
+
+def test_a_run_that_the_disk_does_not_give_back_is_not_called_damaged(small, tmp_path, monkeypatch):
+    run = train(small("ae"), out=tmp_path)
+    for file in ("weights.safetensors", "history.parquet", "run.json"):
+        with monkeypatch.context() as patch:
+            patch.setattr("io.open", failing_open(file, errno.EACCES))
+            with pytest.raises(StorageError, match=f"{file} may not be read") as told:
+                load_run(run.path)
+            assert "delete" not in str(told.value)
+
+
+def failing_open(name, number):
+    real = io.open
+
+    def opened(file, *args, **kwargs):
+        if str(file).endswith(name):
+            raise OSError(number, os.strerror(number), str(file))
+        return real(file, *args, **kwargs)
+
+    return opened
 
 
 def test_optimizer_state_survives_the_file(tmp_path):
