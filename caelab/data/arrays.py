@@ -2,62 +2,66 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from caelab.data.samples import FilePath, Samples, describes
+from caelab.data.memory import check_room, sized
+from caelab.data.reading import Layout, read_exactly, read_examples
+from caelab.data.samples import Examples, FilePath, Samples, describes
 from caelab.errors import CaelabError
 
 MAGIC = {"npy": b"\x93NUMPY", "npz": b"PK"}
 INPUTS, LABELS = ("x", "inputs", "X"), ("y", "labels")
+LONGEST_HEADER = 10_000  # bytes, as numpy has it
+UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError)
 
 
 @describes(
     "as in the file", "as in the file", "arrays x (or inputs, X) and, if any, y (or labels), by numpy.savez", "FILE"
 )
-def npz(path: FilePath) -> Samples:
+def npz(path: FilePath, examples: Examples = None) -> Samples:
     """Inputs under ``x``, ``inputs`` or ``X`` and perhaps labels under ``y`` or ``labels``, in one .npz file.
 
-    Unsigned bytes are divided by 255, all else is taken as it is; (n, height, width[, channels]) are images.
+    Unsigned bytes (uint8) are divided by 255, all else is taken as it is; (n, height, width[, channels]) are images.
+    ``examples`` reads so many, evenly spread over the file.
     """
     file = Path(path).expanduser()
-    with _opened(file, "npz") as archive:
-        inputs = _member(file, archive, _key(file, archive.files, INPUTS))
-        label_key = _key(file, archive.files, LABELS, needed=False)
-        labels = _member(file, archive, label_key) if label_key else None
-    return _samples(file, inputs, labels)
+    with _opened(file, "npz") as stream, zipfile.ZipFile(stream) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        key, label_key = _key(file, names, INPUTS), _key(file, names, LABELS, needed=False)
+        inputs = _member(file, archive, key or "", examples, inputs=True)
+        labels = _member(file, archive, label_key, examples) if label_key else None
+    return _samples(inputs, labels)
 
 
 @describes("as in the file", "as in the file", "one array, by numpy.save", "FILE")
-def npy(path: FilePath) -> Samples:
+def npy(path: FilePath, examples: Examples = None) -> Samples:
     """Inputs without labels in one .npy file; read like those of ``npz``."""
     file = Path(path).expanduser()
-    with _opened(file, "npy") as array:
-        return _samples(file, array, None)
+    with _opened(file, "npy") as stream:
+        return _samples(_array(file, stream, file.stat().st_size, examples, inputs=True), None)
 
 
 @contextmanager
-def _opened(file: Path, kind: str) -> Iterator[Any]:
-    """What numpy finds in the file, which is closed behind the block whatever happens."""
-    with ExitStack() as stack:
-        try:
-            stream = stack.enter_context(file.open("rb"))
-            magic = stream.read(len(MAGIC[kind]))
-            _check_magic(file, kind, magic)
+def _opened(file: Path, kind: str) -> Iterator[BinaryIO]:
+    """The file's bytes, closed behind the block whatever happens; what cannot be read there is told in a sentence."""
+    try:
+        with file.open("rb") as stream:
+            _check_magic(file, kind, stream.read(len(MAGIC[kind])))
             stream.seek(0)
-            found = np.load(stream, allow_pickle=False)
-        except FileNotFoundError as error:
-            raise CaelabError(f"no file at {file}; give the path of a .{kind} file") from error
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise _unreadable(file, error) from error
-        yield found
+            yield stream
+    except FileNotFoundError as error:
+        raise CaelabError(f"no file at {file}; give the path of a .{kind} file") from error
+    except UNREADABLE as error:
+        raise CaelabError(f"{file} cannot be read ({error}); it may be truncated: write it again") from error
 
 
 def _check_magic(file: Path, kind: str, magic: bytes) -> None:
@@ -66,12 +70,6 @@ def _check_magic(file: Path, kind: str, magic: bytes) -> None:
             f"{file} is no .{kind} file: expected it to begin with {MAGIC[kind]!r}, found {magic!r}; "
             f"write it with numpy.save{'z' if kind == 'npz' else ''}"
         )
-
-
-def _unreadable(file: Path, error: Exception) -> CaelabError:
-    if "pickle" in str(error):
-        return CaelabError(f"{file} holds Python objects, which are never loaded; save arrays of numbers instead")
-    return CaelabError(f"{file} cannot be read ({error}); it may be truncated: write it again")
 
 
 def _key(file: Path, there: Iterable[str], wanted: tuple[str, ...], *, needed: bool = True) -> str | None:
@@ -84,23 +82,81 @@ def _key(file: Path, there: Iterable[str], wanted: tuple[str, ...], *, needed: b
     return found[0] if found else None
 
 
-def _member(file: Path, archive: Any, key: str | None) -> NDArray[Any]:
-    try:
-        return np.asarray(archive[key])
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise _unreadable(file, error) from error
+def _member(
+    file: Path, archive: zipfile.ZipFile, key: str, examples: int | None, *, inputs: bool = False
+) -> NDArray[Any]:
+    member = archive.getinfo(f"{key}.npy" if f"{key}.npy" in archive.namelist() else key)
+    with archive.open(member) as stream:
+        return _array(f"{file}, array {key}", stream, member.file_size, examples, inputs=inputs)
 
 
-def _samples(file: Path, inputs: NDArray[Any], labels: NDArray[Any] | None) -> Samples:
-    if inputs.dtype.kind not in "buif":
-        raise CaelabError(f"{file}: expected an array of real numbers, but {inputs.dtype} came; convert it")
-    if not (inputs.ndim in (2, 3) or (inputs.ndim == 4 and inputs.shape[3] <= 4)):
+def _array(
+    where: str | Path, stream: BinaryIO | Any, size: int, examples: int | None, *, inputs: bool = False
+) -> NDArray[Any]:
+    """The array, or some examples of it, after its header was found possible.
+
+    Args:
+        where: how to call it in an error.
+        stream: it stands at the array's header.
+        size: the bytes of header and array together, as the file system or the archive has it.
+        examples: how many to keep, or None for all.
+        inputs: whether they are examples to learn from, as opposed to labels.
+    """
+    header, layout = _header(where, stream)
+    if inputs:
+        _check_inputs(where, layout)
+    if size != header + layout.size:
         raise CaelabError(
-            f"{file}: expected the shape (n, d), (n, height, width) or (n, height, width, channels), "
-            f"but {inputs.shape} came; reshape it, or move the channels last"
+            f"{where} cannot be read: it is {'truncated' if size < header + layout.size else 'too long'}, its header "
+            f"{layout.shape} of {layout.dtype} needs {sized(layout.size)}, found {sized(max(0, size - header))}; "
+            "write it again"
         )
+    check_room(f"{where}, {layout.shape} of {layout.dtype},", layout.values(examples), layout.dtype)
+    return read_examples(stream, layout, examples)
+
+
+def _header(where: str | Path, stream: BinaryIO) -> tuple[int, Layout]:
+    """The length of an array's header, and what it says; nothing of it is trusted."""
+    magic = read_exactly(stream, 8)
+    major = magic[6]
+    start = read_exactly(stream, 2 if major == 1 else 4)
+    length = int.from_bytes(start, "little")
+    if magic[:6] != MAGIC["npy"] or major not in (1, 2) or length > LONGEST_HEADER:
+        raise ValueError(f"expected an array of numpy with a header of at most {LONGEST_HEADER} bytes")
+    text = io.BytesIO(start + read_exactly(stream, length))
+    read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+    shape, by_columns, dtype = _parsed(read, text)
+    if dtype.hasobject:
+        raise CaelabError(f"{where} holds Python objects, which are never loaded; save arrays of numbers instead")
+    if any(not 0 <= side < 2**63 for side in shape):
+        raise ValueError(f"its header has the shape {shape}")
+    return 8 + len(start) + length, Layout(shape, dtype, by_columns)
+
+
+def _parsed(read: Any, text: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    try:
+        shape, by_columns, dtype = read(text, max_header_size=LONGEST_HEADER)
+    except Exception as error:  # a damaged header has numpy and Python's parser fail in many ways
+        raise ValueError(f"its header cannot be read: {' '.join(str(error).split())}") from error
+    return shape, by_columns and len(shape) > 1, dtype
+
+
+def _check_inputs(where: str | Path, layout: Layout) -> None:
+    shape = layout.shape
+    if layout.dtype.kind not in "buif":
+        raise CaelabError(f"{where}: expected an array of real numbers, but {layout.dtype} came; convert it")
+    if not (len(shape) in (2, 3) or (len(shape) == 4 and shape[3] <= 4)):
+        raise CaelabError(
+            f"{where}: expected the shape (n, d), (n, height, width) or (n, height, width, channels), "
+            f"but {shape} came; reshape it, or move the channels last"
+        )
+    if 0 in shape:
+        raise CaelabError(f"{where}: expected at least one example of at least one value, but the shape {shape} came")
+
+
+def _samples(inputs: NDArray[Any], labels: NDArray[Any] | None) -> Samples:
     shape = inputs.shape[1:] if inputs.ndim > 2 else None
     if shape and len(shape) == 3 and shape[2] == 1:
         shape = shape[:2]
-    flat = inputs.reshape(len(inputs), int(np.prod(inputs.shape[1:])))
+    flat = inputs.reshape(len(inputs), -1)
     return Samples(flat / np.float32(255) if inputs.dtype == np.uint8 else flat, labels, shape)

@@ -28,8 +28,10 @@ class Dataset:
         labels: shape (n,), int64, or None.
         image_shape: (height, width), or (height, width, channels), or None.
         train: indices into the examples, shape (count,), int64; so are ``valid`` and ``test``.
-        content_hash: SHA-256 of inputs, labels and image shape, whatever the split.
+        content_hash: SHA-256 of inputs, labels, image shape and, where there are any, the labels' names, whatever the
+            split.
         truth: what is known of the law behind the examples, for all n of them in order, or None.
+        label_names: what the labels 0, 1, 2, ... are called, or None.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Dataset:
     test: Tensor = field(repr=False)
     content_hash: str
     truth: Any = field(default=None, repr=False)
+    label_names: tuple[str, ...] | None = None
 
     @property
     def train_inputs(self) -> Tensor:
@@ -120,8 +123,9 @@ def make_dataset(name: str, samples: Samples, *, splits: Sequence[int] | None = 
     labels = None if samples.labels is None else _checked_labels(name, samples.labels, len(inputs))
     shape = _checked_shape(name, samples.image_shape, inputs.shape[1])
     train, valid, test = draw_splits(name, len(inputs), splits, seed, samples.official_test)
-    digest = content_hash(inputs, labels, shape)
-    return Dataset(name, inputs, labels, shape, train, valid, test, digest, samples.truth)
+    names = _checked_names(name, samples.label_names, labels)
+    digest = content_hash(inputs, labels, shape, names)
+    return Dataset(name, inputs, labels, shape, train, valid, test, digest, samples.truth, names)
 
 
 def _checked_inputs(name: str, values: Any) -> Tensor:
@@ -158,6 +162,18 @@ def _checked_labels(name: str, values: Any, count: int) -> Tensor:
     return torch.from_numpy(labels.astype(np.int64))
 
 
+def _checked_names(name: str, names: Sequence[str] | None, labels: Tensor | None) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    low, high = (0, -1) if labels is None else (int(labels.min()), int(labels.max()))
+    if labels is None or low < 0 or high >= len(names) or not all(isinstance(each, str) for each in names):
+        raise CaelabError(
+            f"data set {name!r}: expected a name for each of the labels 0, 1, 2, ..., but {len(names)} names came for "
+            f"{'no labels' if labels is None else f'labels from {low} to {high}'}"
+        )
+    return tuple(names)
+
+
 def _checked_shape(name: str, shape: Sequence[int] | None, width: int) -> tuple[int, ...] | None:
     if shape is None:
         return None
@@ -169,9 +185,15 @@ def _checked_shape(name: str, shape: Sequence[int] | None, width: int) -> tuple[
     return tuple(int(side) for side in shape)
 
 
-def content_hash(inputs: Tensor, labels: Tensor | None, image_shape: tuple[int, ...] | None) -> str:
-    """SHA-256, in hexadecimal, of the shapes and the bytes of inputs (float32) and labels (int64)."""
-    digest = hashlib.sha256(repr((tuple(inputs.shape), labels is not None, image_shape)).encode())
+def content_hash(
+    inputs: Tensor,
+    labels: Tensor | None,
+    image_shape: tuple[int, ...] | None,
+    label_names: tuple[str, ...] | None = None,
+) -> str:
+    """SHA-256, in hexadecimal, of the shapes and the bytes of inputs (float32) and labels (int64), and of any names."""
+    named = () if label_names is None else (label_names,)
+    digest = hashlib.sha256(repr((tuple(inputs.shape), labels is not None, image_shape, *named)).encode())
     digest.update(inputs.numpy().data)
     if labels is not None:
         digest.update(labels.numpy().data)

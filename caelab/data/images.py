@@ -2,99 +2,150 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from pydantic import Field
 
-from caelab.data.samples import FilePath, Samples, describes
+from caelab.data.memory import check_room
+from caelab.data.pictures import Contents, Picture, contents, described, pixels
+from caelab.data.reading import spread
+from caelab.data.samples import Examples, FilePath, Samples, describes
 from caelab.errors import CaelabError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm", ".webp"})
-GREY, COLOUR = ("1", "L"), ("LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+LEVELS = {"black": 0, "white": 255}
+
+Background = Literal["white", "black"] | Annotated[int, Field(ge=0, le=255)]
+"""What transparent pictures are laid on: white, black, or a grey level from 0 to 255."""
 
 
 @describes(
     "as in the folder", "height x width [x 3]", "image files of one size; a subfolder per label, if any", "FOLDER"
 )
-def images(path: FilePath, greyscale: bool = False) -> Samples:
-    """Image files of one size, pixels in [0, 1]; each subfolder is a label, numbered in the order of their names.
+def images(
+    path: FilePath, greyscale: bool = False, background: Background = "white", examples: Examples = None
+) -> Samples:
+    """Pictures of one size as people see them, pixels in [0, 1]; each subfolder is a label, in the order of the names.
 
-    Grey where all files are grey or ``greyscale`` is set (luminance of ITU-R 601), colour otherwise, without alpha.
-    Hidden files and those without an image's suffix are left out.
+    Names with numbers are in the order of the numbers (1, 2, 10). Grey where all files are grey or ``greyscale`` is set
+    (luminance of ITU-R 601), colour otherwise. Transparent parts show the ``background``, pictures are turned as the
+    file's orientation says, and every page of a TIFF and every frame of an animation is an example. Colour profiles
+    are not applied. Hidden files and those without an image's suffix are left out. ``examples`` reads so many pictures,
+    evenly spread over the folder.
     """
     folder = Path(path).expanduser()
-    files, labels = _labelled_files(folder)
-    modes = [_mode(file) for file in files]
-    grey = greyscale or all(mode in GREY for mode in modes)
-    first = _pixels(files[0], grey)
-    pixels = np.empty((len(files), *first.shape), np.uint8)
-    for place, file in zip(pixels, files, strict=True):
-        place[...] = _same_size(file, _pixels(file, grey), files[0], first)
-    return Samples(pixels.reshape(len(files), -1) / np.float32(255), labels, first.shape)
+    files, classes, names = _labelled_files(folder)
+    found = [contents(file) for file in files]
+    grey = greyscale or all(each.grey for each in found)
+    pictures = [picture for each in found for picture in each.pictures]
+    kept = spread(len(pictures), examples)
+    _check_room(folder, len(kept), found[0], grey)
+    level = background if isinstance(background, int) else LEVELS[background]
+    values = _all_pixels([pictures[place] for place in kept], grey, level)
+    labels = None if names is None else np.repeat(classes, [len(each.pictures) for each in found])[kept]
+    return Samples(values.reshape(len(values), -1) / np.float32(255), labels, values.shape[1:], label_names=names)
 
 
-def _labelled_files(folder: Path) -> tuple[list[Path], NDArray[np.int64] | None]:
+def _check_room(folder: Path, count: int, first: Contents, grey: bool) -> None:
+    width, height = first.size
+    values = count * width * height * (1 if grey else 3)
+    check_room(f"{folder}, {described(count, width, height)},", values, np.dtype(np.uint8))
+
+
+def _all_pixels(pictures: Sequence[Picture], grey: bool, background: int) -> NDArray[np.uint8]:
+    """(n, height, width) or (n, height, width, 3)."""
+    out: NDArray[np.uint8] | None = None
+    first = pictures[0]
+    for place, (picture, seen) in enumerate(_decoded(pictures, grey, background)):
+        out = np.empty((len(pictures), *seen.shape), np.uint8) if out is None else out
+        _check_size(picture, seen.shape, first, out.shape[1:])
+        out[place] = seen
+    assert out is not None
+    return out
+
+
+def _decoded(pictures: Sequence[Picture], grey: bool, background: int) -> Iterator[tuple[Picture, NDArray[np.uint8]]]:
+    for file, of_file in groupby(pictures, lambda picture: picture.file):
+        chosen = list(of_file)
+        pages = [picture.page for picture in chosen]
+        yield from zip(chosen, pixels(file, pages, grey, background), strict=True)
+
+
+def _check_size(picture: Picture, shape: tuple[int, ...], first: Picture, expected: tuple[int, ...]) -> None:
+    if shape != expected:
+        raise CaelabError(
+            f"expected images of one size, but {picture.file} is {shape[0]} x {shape[1]} and "
+            f"{first.file} {expected[0]} x {expected[1]} (height x width); scale or crop them"
+        )
+
+
+def _labelled_files(folder: Path) -> tuple[list[Path], NDArray[np.int64], tuple[str, ...] | None]:
+    """The files, the number of each one's label, and the labels' names, or None if there are none."""
     if not folder.is_dir():
-        raise CaelabError(f"no folder at {folder}; give a folder of images, or of one subfolder per label")
+        what = "is a file" if folder.is_file() else "does not exist"
+        raise CaelabError(
+            f"no folder at {folder}, which {what}; give a folder of images, or of one subfolder per label"
+        )
     loose = _image_files(folder)
-    groups = [group for sub in _subfolders(folder) if (group := _image_files(sub))]
+    subfolders = _subfolders(folder)
+    groups = {sub: group for sub in subfolders if (group := _image_files(sub))}
     if loose and groups:
         raise CaelabError(
-            f"{folder} holds both images ({loose[0].name}) and subfolders of images ({groups[0][0].parent.name}); "
+            f"{folder} holds both images ({loose[0].name}) and subfolders of images ({next(iter(groups)).name}); "
             "put every image into the subfolder of its label, or all into one folder"
         )
+    _refuse_deeper(folder, subfolders)
     if groups:
-        labels = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-        return [file for group in groups for file in group], labels
+        labels = np.repeat(np.arange(len(groups)), [len(group) for group in groups.values()])
+        return [file for group in groups.values() for file in group], labels, tuple(sub.name for sub in groups)
     if not loose:
         raise CaelabError(f"{folder} holds no images: expected files with one of {', '.join(sorted(SUFFIXES))}")
-    return loose, None
+    return loose, np.zeros(len(loose), np.int64), None
+
+
+def _refuse_deeper(folder: Path, subfolders: Sequence[Path]) -> None:
+    """Images two levels down have no label of their own, and must not be left out in silence."""
+    for sub in subfolders:
+        for deeper in _subfolders(sub):
+            if _image_files(deeper):
+                raise CaelabError(
+                    f"expected images in {folder} or in subfolders of it, one per label, but {deeper} holds images two "
+                    "levels down; move them, or give the folder above them"
+                )
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(sub for sub in folder.iterdir() if sub.is_dir() and not sub.name.startswith("."))
+    subfolders = [sub for sub in _listed(folder) if sub.is_dir()]
+    return sorted(subfolders, key=lambda sub: _in_order_of_numbers(sub.name))
+
+
+def _in_order_of_numbers(name: str) -> tuple[list[tuple[int, int | str]], str]:
+    """A key by which 2 comes before 10, and class2 before class10.
+
+    >>> sorted(["b", "10", "2", "a10", "-1", "a9"], key=_in_order_of_numbers)
+    ['-1', '2', '10', 'a9', 'a10', 'b']
+    """
+    parts = [part for part in re.split(r"(^-?\d+|\d+)", name) if part]
+    return [(0, int(part)) if part.lstrip("-").isdecimal() else (1, part) for part in parts], name
 
 
 def _image_files(folder: Path) -> list[Path]:
-    return sorted(
-        file
-        for file in folder.iterdir()
-        if file.is_file() and file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-    )
+    named = [entry for entry in _listed(folder) if entry.suffix.lower() in SUFFIXES]
+    for entry in named:
+        if entry.is_symlink() and not entry.exists():
+            raise CaelabError(f"{entry} is a link to nothing; mend or remove it")
+    return sorted(entry for entry in named if entry.is_file())
 
 
-def _mode(file: Path) -> str:
+def _listed(folder: Path) -> list[Path]:
+    """What is in a folder, except what is hidden."""
     try:
-        with Image.open(file) as image:
-            mode = image.mode
+        return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     except OSError as error:
-        raise _unreadable(file, error) from error
-    if mode not in GREY + COLOUR:
-        raise CaelabError(
-            f"{file}: expected 8 bits a channel, but its pixels are of kind {mode}; convert it, or use npz:FILE"
-        )
-    return mode
-
-
-def _pixels(file: Path, grey: bool) -> NDArray[np.uint8]:
-    """(height, width) or (height, width, 3)."""
-    try:
-        with Image.open(file) as image:
-            return np.asarray(image.convert("L" if grey else "RGB"))
-    except OSError as error:
-        raise _unreadable(file, error) from error
-
-
-def _unreadable(file: Path, error: OSError) -> CaelabError:
-    return CaelabError(f"{file} is no image that can be read ({error}); replace or remove it")
-
-
-def _same_size(file: Path, pixels: NDArray[np.uint8], first_file: Path, first: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if pixels.shape != first.shape:
-        raise CaelabError(
-            f"expected images of one size, but {file} is {pixels.shape[0]} x {pixels.shape[1]} and "
-            f"{first_file} {first.shape[0]} x {first.shape[1]} (height x width); scale or crop them"
-        )
-    return pixels
+        raise CaelabError(f"{folder} cannot be read ({error.strerror}); change its permissions, or move it") from error

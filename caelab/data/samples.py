@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
+
+from caelab.options import Count
 
 FilePath = Annotated[str, Field(min_length=1)]
 """The path of a file or folder; ``kind:REST`` in a data set's name sets it."""
 
 Seed = Annotated[int, Field(ge=0)]
 """A seed: a whole number, at least 0."""
+
+Examples = Count | None
+"""How many examples to read of a file, evenly spread over it; all by default."""
 
 Loader = TypeVar("Loader", bound=Callable[..., Any])
 
@@ -28,6 +33,7 @@ class Samples:
         truth: what is known of the law that made them (:class:`~caelab.data.truth.Tangents`,
             :class:`~caelab.data.truth.Score`), or None.
         official_test: so many of the last examples are the official test part, from which alone tests are drawn.
+        label_names: what the labels 0, 1, 2, ... are called, or None.
     """
 
     inputs: Any
@@ -35,6 +41,7 @@ class Samples:
     image_shape: tuple[int, ...] | None = None
     truth: Any = None
     official_test: int = 0
+    label_names: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)

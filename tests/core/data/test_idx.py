@@ -95,7 +95,7 @@ def test_huge_sizes_in_a_header_are_refused_before_any_memory_is_taken(family):
     assert "is truncated: its header (4294967295, 4294967295, 4294967295)" in refused(folder)
 
 
-@pytest.mark.parametrize("magic", [2049, 0x0D03, 0x08030000])
+@pytest.mark.parametrize("magic", [2049, 0x0A03, 0x08030000])
 def test_a_wrong_magic_number_is_refused(family, idx_bytes, magic):
     folder, arrays = family
     (folder / f"{IMAGES}.gz").write_bytes(magic.to_bytes(4, "big") + idx_bytes(arrays[IMAGES])[4:])

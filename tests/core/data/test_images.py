@@ -50,11 +50,6 @@ def test_colour_is_kept_or_made_grey(tmp_path):
     np.testing.assert_allclose(grey.inputs[0], luminance.ravel(), atol=0.51 / 255)  # Pillow rounds to bytes
 
 
-def test_transparency_is_left_out(tmp_path):
-    pixels = draw(tmp_path / "a.png", (4, 5, 4))
-    np.testing.assert_array_equal(images(str(tmp_path)).inputs[0], pixels[..., :3].ravel() / np.float32(255))
-
-
 def refused(path, *words):
     with pytest.raises(CaelabError) as caught:
         images(str(path))
