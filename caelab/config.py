@@ -18,8 +18,9 @@ from caelab.errors import CaelabError, unknown_name
 from caelab.loading import allow_code_in
 from caelab.options import Count, Positive
 from caelab.schema import checked_options, option_fields, readable
-from caelab.sources import sources_of
+from caelab.sources import files_in, sources_of
 
+GIVEN = "given"  # the kind of a block that stands for an object of the user's, which no config can make again
 GIVEN_BY_CORE = {"model": ("inputs", "image_shape")}
 LONGEST_LABEL = 180  # bytes; a file system allows 255 for the name of a run's folder
 
@@ -99,17 +100,28 @@ class RunConfig(Section):
     def content_hash(self, data_hash: str = "") -> str:
         """Twelve hexadecimal digits that name what this config, on these data, determines; the label is only a name.
 
-        The code of plugins that are not caelab's own counts: after a change the run is trained anew.
+        The code of plugins that are not caelab's own counts, and so does what a file holds that an option of a model or
+        of a regularizer names: after a change the run is trained anew.
         """
         plain = {key: value for key, value in self.as_dict().items() if key != "label"}
-        sources = sources_of(self.in_use())
+        sources = self.sources()
         text = json.dumps([plain, data_hash, *([sources] if sources else [])], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def sources(self) -> dict[str, str]:
+        """Digests of the code of others, and of the files that options of the model and the regularizers name."""
+        blocks = {"model": self.model, **self.regularizers}
+        files = [files_in(block.options, label) for label, block in blocks.items() if block.kind != GIVEN]
+        return {**sources_of(self.in_use()), **{name: digest for found in files for name, digest in found.items()}}
 
     def in_use(self) -> list[tuple[str, str]]:
         """Kind and name of everything that this run takes from the catalogue."""
         regularizers = [("regularizer", block.kind) for block in self.regularizers.values()]
         return [("dataset", self.dataset.kind), ("model", self.model.kind), *regularizers]
+
+    def with_label(self, label: str) -> RunConfig:
+        """The same run under another label."""
+        return self.model_copy(update={"label": label})
 
     def with_seed(self, seed: int) -> RunConfig:
         """The same run from another seed."""
@@ -140,6 +152,10 @@ def make_config(raw: Mapping[str, Any], offers: Catalogue | None = None) -> RunC
 
 
 def _checked(block: Block, kind: str, where: str, offers: Catalogue) -> Block:
+    if block.kind == GIVEN:
+        return block
+    if not block.kind:
+        raise CaelabError(f"{where}: expected the name of a {kind}, but an empty text came")
     name, options = _named(block)
     if kind == "dataset" and name not in offers.names(kind):
         refuse_path(name)

@@ -28,7 +28,7 @@ def load_file(path: Path) -> ModuleType:
     """
     if not path.is_file():
         raise CaelabError(f"no Python file at {path}; give the path of one")
-    folder, package = _place(path.resolve())
+    folder, package = home_of(path.resolve())
     digest = sha256(str(path.resolve()).encode()).hexdigest()[:8]
     name = f"{package}caelab_file_{path.stem}_{digest}"  # a name that hides no module
     spec = util.spec_from_file_location(name, path)
@@ -46,7 +46,7 @@ def load_file(path: Path) -> ModuleType:
     return module
 
 
-def _place(path: Path) -> tuple[Path, str]:
+def home_of(path: Path) -> tuple[Path, str]:
     """The folder to import from, and the package that a file belongs to, as ``""`` or ``"outer.inner."``."""
     folder, package = path.parent, ""
     while (folder / "__init__.py").is_file() and folder.name.isidentifier():

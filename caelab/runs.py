@@ -8,6 +8,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
@@ -19,11 +20,22 @@ import torch
 from torch import Tensor, nn
 
 from caelab.catalogue import catalogue
-from caelab.config import RunConfig, make_config
+from caelab.config import GIVEN, RunConfig, make_config
 from caelab.data import Dataset, load_dataset
+from caelab.data.given import as_dataset, split_hash
 from caelab.errors import CaelabError
 from caelab.files import PARTIAL
+from caelab.models.identity import (
+    check_outputs,
+    check_parameters,
+    copied,
+    first_difference,
+    materialised,
+    outputs_of,
+    repr_of,
+)
 from caelab.models.reconstruction import reconstruction_error
+from caelab.pinned import pinned_settings
 from caelab.run_files import RECORD, WEIGHTS, damaged, read_files, stored_facts, write_files
 from caelab.streams import seeded
 
@@ -87,14 +99,35 @@ class Run:
 
 
 def dataset_of(config: RunConfig) -> Dataset:
-    """The data set of a run, split by its seed; the last few stay in memory."""
+    """The data set of a run, split by its seed; the last few stay in memory, until a file of theirs changes.
+
+    Raises:
+        CaelabError: it cannot be loaded, or was given as an object, which no config can make again.
+    """
     block = config.dataset
-    return _loaded(block.kind, block.splits, config.seed, json.dumps(block.options, sort_keys=True))
+    if block.kind == GIVEN:
+        raise CaelabError(
+            f"the data of {config.label!r} ({block.options.get('name')}) were given as an object; give them again, "
+            "as in: caelab.load_run(path, dataset=...)"
+        )
+    files = tuple(state for value in block.options.values() if isinstance(value, str) for state in files_at(value))
+    return _loaded(block.kind, block.splits, config.seed, json.dumps(block.options, sort_keys=True), files)
 
 
 @lru_cache(maxsize=4)
-def _loaded(kind: str, splits: tuple[int, int, int] | None, seed: int, options: str) -> Dataset:
+def _loaded(
+    kind: str, splits: tuple[int, int, int] | None, seed: int, options: str, files: tuple[object, ...]
+) -> Dataset:
     return load_dataset(kind, splits=splits, seed=seed, **json.loads(options))
+
+
+def files_at(path: str) -> list[tuple[str, int, int, int]]:
+    """What tells a file, or every file of a folder, from what it was before: place, number, size, time of change."""
+    place = Path(path).expanduser().absolute()
+    with suppress(OSError, ValueError):  # it need not be a path
+        found = sorted(place.rglob("*")) if place.is_dir() else [place]
+        return [(str(each), s.st_ino, s.st_size, s.st_mtime_ns) for each in found for s in [each.stat()]]
+    return []
 
 
 def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
@@ -104,6 +137,11 @@ def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
         CaelabError: an unknown model, one that fails when it is made, or one without ``encode`` and ``decode``.
     """
     kind, options = config.model.kind, config.model.options
+    if kind == GIVEN:
+        raise CaelabError(
+            f"the model of {config.label!r} ({options.get('name')}) was given as an object; give it again, "
+            "as in: caelab.load_run(path, model=...)"
+        )
     factory = catalogue().get("model", kind)
     given = asked_of(factory, {"inputs": dataset.inputs.shape[1], "image_shape": dataset.image_shape})
     try:
@@ -144,43 +182,96 @@ def versions() -> dict[str, str]:
     }
 
 
+def record_of(config: RunConfig, model: nn.Module, dataset: Dataset) -> dict[str, Any]:
+    """What is known of a run beside its config: data, model, the code of others, and versions."""
+    return {
+        "data_hash": dataset.content_hash,
+        "split_hash": split_hash(dataset),
+        "data": {"name": dataset.name, "shape": list(dataset.inputs.shape)},
+        "model": {"class": type(model).__qualname__, "repr": repr_of(model)},
+        "sources": config.sources(),
+        "versions": versions(),
+    }
+
+
 def write_run(run: Run, folder: Path) -> None:
     """Write a run into a folder that exists: weights, history, config and record.
 
     Raises:
         StorageError: a file cannot be written.
     """
-    facts = {"config": run.config.as_dict(), "record": dict(run.record)}
+    record = {**run.record, "outputs": outputs_of(run.model, run.dataset.inputs)}
+    facts = {"config": run.config.as_dict(), "record": record}
     write_files(folder, run.model.state_dict(), run.history_table(), facts)
 
 
-def load_run(path: str | Path, *, model: nn.Module | None = None, dataset: Dataset | None = None) -> Run:
+def load_run(path: str | Path, *, model: nn.Module | None = None, dataset: Any = None) -> Run:
     """Read a run back from its folder.
 
     Args:
         path: the folder that ``train`` named.
-        model: a module of the same shape, where the run was trained on a model that was given as an object.
-        dataset: the data, where they were given as an object.
+        model: the model, where it was given as an object; its weights do not matter, and it stays as it is.
+        dataset: the data, where they were given as an object: anything that ``train`` takes.
 
     Raises:
-        CaelabError: the folder is no run, is damaged, or its data have changed since.
+        CaelabError: the folder is no run, is damaged, its data have changed since, or the model computes something
+            else than the one that was trained.
     """
     path = Path(path)
     config, record = read_record(path)
     weights, history = read_files(path)
-    dataset = dataset or dataset_of(config)
+    with pinned_settings():
+        data = dataset_of(config) if dataset is None else _given_data(config, dataset)
+        check_data(path, record, data)
+        own = build_model(config, data) if model is None else materialised(copied(model), data.inputs, config.seed)
+        check_parameters(own, weights, f"run {path}")
+        own.load_state_dict(weights)
+        check_model(own.eval(), data, record, path)
+    return Run(config, own, data, history, record, path)
+
+
+def _given_data(config: RunConfig, given: Any) -> Dataset:
+    splits = None if isinstance(given, Dataset) else config.dataset.splits
+    name = str(config.dataset.options.get("name", config.dataset.kind))
+    return as_dataset(given, splits=splits, seed=config.seed, name=name)
+
+
+def check_data(path: Path, record: Mapping[str, Any], dataset: Dataset) -> None:
+    """Refuse data other than those that a run was trained on, or another split of them.
+
+    Raises:
+        CaelabError: they are others.
+    """
     expected = record.get("data_hash", "nothing")
     if dataset.content_hash != expected:
         raise CaelabError(
             f"the data of run {path} have changed: it was trained on {expected[:12]}, but "
-            f"{config.dataset.kind} now holds {dataset.content_hash[:12]}; restore the data or train again"
+            f"{dataset.name} now holds {dataset.content_hash[:12]}; restore the data or train again"
         )
-    model = model or build_model(config, dataset)
-    try:
-        model.load_state_dict(weights)
-    except (RuntimeError, ValueError) as error:
-        raise damaged(path / WEIGHTS, error) from error
-    return Run(config, model.eval(), dataset, history, record, path)
+    if record.get("split_hash", split_hash(dataset)) != split_hash(dataset):
+        raise CaelabError(
+            f"the data of run {path} are split otherwise now: other examples train, validate or test than those it "
+            "was trained with; give the same splits and seed, or train again"
+        )
+
+
+def check_model(model: nn.Module, dataset: Dataset, record: Mapping[str, Any], path: Path) -> None:
+    """Refuse a model that is not the one of the record: what it shows of itself, and what it computes.
+
+    What a module shows of itself counts under the versions that the run was made with only, since libraries may
+    change it.
+
+    Raises:
+        CaelabError: it is another one.
+    """
+    check_outputs(model, dataset.inputs, record.get("outputs", {}), f"run {path}")
+    then = record.get("model", {}).get("repr", repr_of(model))
+    if then != repr_of(model) and record.get("versions") == versions():
+        before, now = first_difference(then, repr_of(model))
+        raise CaelabError(
+            f"this is not the model of run {path}: it shows {now!r} where that one shows {before!r}; "
+            "give the model that was trained, or train again in another folder"
+        )
 
 
 def read_record(path: Path) -> tuple[RunConfig, dict[str, Any]]:

@@ -29,7 +29,7 @@ class Dataset:
         image_shape: (height, width), or (height, width, channels), or None.
         train: indices into the examples, shape (count,), int64; so are ``valid`` and ``test``.
         content_hash: SHA-256 of inputs, labels, image shape and, where there are any, the labels' names, whatever the
-            split.
+            split; computed where it is left out.
         truth: what is known of the law behind the examples, for all n of them in order, or None.
         label_names: what the labels 0, 1, 2, ... are called, or None.
     """
@@ -41,9 +41,14 @@ class Dataset:
     train: Tensor = field(repr=False)
     valid: Tensor = field(repr=False)
     test: Tensor = field(repr=False)
-    content_hash: str
+    content_hash: str = ""
     truth: Any = field(default=None, repr=False)
     label_names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.content_hash:
+            found = content_hash(self.inputs, self.labels, self.image_shape, self.label_names)
+            object.__setattr__(self, "content_hash", found)
 
     @property
     def train_inputs(self) -> Tensor:
@@ -194,7 +199,6 @@ def content_hash(
     """SHA-256, in hexadecimal, of the shapes and the bytes of inputs (float32) and labels (int64), and of any names."""
     named = () if label_names is None else (label_names,)
     digest = hashlib.sha256(repr((tuple(inputs.shape), labels is not None, image_shape, *named)).encode())
-    digest.update(inputs.numpy().data)
-    if labels is not None:
-        digest.update(labels.numpy().data)
+    for part in (inputs,) if labels is None else (inputs, labels):
+        digest.update(part.detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()

@@ -2,73 +2,93 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from caelab.catalogue import catalogue
-from caelab.config import RunConfig, make_config
+from caelab.config import RunConfig
 from caelab.data import Dataset
 from caelab.errors import CaelabError, StorageError
 from caelab.files import aside, publish, told_as_storage
 from caelab.locks import one_writer
 from caelab.models.reconstruction import check_objective
-from caelab.recipes import recipe_config
-from caelab.runs import Run, build_model, checked_model, dataset_of, load_run, versions, write_run
+from caelab.pinned import pinned_settings
+from caelab.runs import Run, build_model, load_run, record_of, write_run
 from caelab.streams import Streams
+from caelab.training.asked import Asked, asked_for
 from caelab.training.loop import Trainer
 from caelab.training.plugins import TrainingPlugins, make_regularizers
 from caelab.training.tracing import HookTrace
+from caelab.training.watching import hold_to_watching
 
 __all__ = ["run_folder", "train"]
 
 
 def train(
-    config: RunConfig | Mapping[str, Any] | str,
+    config: RunConfig | Mapping[str, Any] | str | Path,
     *,
     out: str | Path | None = None,
     model: nn.Module | None = None,
-    dataset: Dataset | None = None,
+    dataset: Any = None,
+    regularizers: Mapping[str, Any] | None = None,
     observers: Mapping[str, object] | None = None,
+    splits: Sequence[int] | None = None,
+    seed: int | None = None,
     trace: Callable[[str], None] | None = None,
 ) -> Run:
     """Train one run, or read it back if ``out`` already holds it.
 
+    Everything that was given is part of the run's name and stands in its config: an object as a block of the kind
+    ``given`` with its class and digests of its code and state. What has no such digest is not stored.
+
     Args:
-        config: a checked config, a mapping of its keys, or the name of a recipe.
+        config: a checked config, a mapping of its keys, the name of a recipe, or the path of a YAML file.
         out: folder that runs are kept in; without it the run stays in memory.
-        model: a module with ``encode`` and ``decode`` to train instead of the config's.
-        dataset: data to use instead of the config's.
-        observers: further plugin instances by name, for instance a progress display.
+        model: a module with ``encode`` and ``decode`` to train instead of the config's; a copy of it is trained.
+        dataset: data to use instead of the config's: a name, a :class:`Dataset`, an array, tensor or table of inputs,
+            shape (n, d) or (n, height, width[, channels]), or a pair of inputs and labels.
+        regularizers: further regularizers by label: options, as ``{"weight": 1.0}``, of the one of that name; an
+            instance, of which a copy is trained with; or a class that needs no options.
+        observers: further plugin instances by label, for instance a progress display. Those that can change the run
+            (they answer ``penalty_terms``, ``corrupt_input`` or ``extra_metrics``, or ask for the model) are part of
+            it as regularizers are.
+        splits: how many examples train, validate and test.
+        seed: instead of the config's.
         trace: is told each call of a hook, once per kind of call: who answers, the arguments' shapes, the answer.
 
     Returns:
         The run, its model in evaluation mode.
 
     Raises:
-        CaelabError: a wrong config, impossible data, a plugin that fails, a NaN or a divergence.
+        CaelabError: a wrong config, impossible data, a plugin that fails, a NaN or a divergence; with ``out`` also an
+            object that cannot be told from another.
     """
-    config = as_config(config)
-    dataset = dataset or dataset_of(config)
-    if out is None:
-        return _trained(config, dataset, model, observers or {}, None, trace)
-    folder = run_folder(Path(out), config, dataset, model)
+    given: dict[str, Any] = {"model": model, "dataset": dataset, "regularizers": regularizers, "observers": observers}
+    with pinned_settings():
+        asked = asked_for(config, **given, splits=splits, seed=seed, stored=out is not None)
+        if out is None:
+            return _trained(asked, None, trace)
+        return _stored(asked, run_folder(Path(out), asked.config, asked.dataset), trace)
+
+
+def _stored(asked: Asked, folder: Path, trace: Callable[[str], None] | None) -> Run:
+    """The run in its folder: trained by one process, found by all others."""
     if not folder.is_dir():
         with one_writer(folder):
             if not folder.is_dir():
-                run = _trained(config, dataset, model, observers or {}, aside(folder), trace)
-                return _saved(run, aside(folder), folder)
+                return _saved(_trained(asked, aside(folder), trace), aside(folder), folder)
     if aside(folder).is_dir():
         _forget(aside(folder), folder)
     if trace:
         trace(f"no hook is called: {folder} holds this run already; give another folder with --out")
-    return load_run(folder, model=model, dataset=dataset)
+    return _found(folder, asked)
 
 
 def _forget(partial: Path, folder: Path) -> None:
@@ -77,38 +97,32 @@ def _forget(partial: Path, folder: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def as_config(config: RunConfig | Mapping[str, Any] | str) -> RunConfig:
-    """A checked config from whatever describes one."""
-    if isinstance(config, str):
-        return recipe_config(config)
-    return config if isinstance(config, RunConfig) else make_config(config)
-
-
-def run_folder(out: Path, config: RunConfig, dataset: Dataset, model: nn.Module | None = None) -> Path:
+def run_folder(out: Path, config: RunConfig, dataset: Dataset) -> Path:
     """Where a run lives: named by its label and by the hash of all that determines it."""
-    given = _fingerprint(model) if model else ""
-    return out / f"{config.label}-{config.content_hash(dataset.content_hash + given)}"
+    return out / f"{config.label}-{config.content_hash(dataset.content_hash)}"
 
 
-def _fingerprint(model: nn.Module) -> str:
-    digest = hashlib.sha256(repr(model).encode())
-    for name, value in model.state_dict().items():
-        digest.update(name.encode() + value.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()
+def _found(folder: Path, asked: Asked) -> Run:
+    """The run that is there already, if it is the one that was asked for.
+
+    Raises:
+        CaelabError: the folder says that it holds another run.
+    """
+    run = load_run(folder, model=asked.model, dataset=asked.dataset)
+    if run.config.with_label(asked.config.label).as_dict() != asked.config.as_dict():
+        raise CaelabError(
+            f"{folder} bears the name of this run but holds another one (its run.json was changed, or the folder "
+            f"renamed); delete {folder} to train it again"
+        )
+    return replace(run, config=asked.config)
 
 
-def _trained(
-    config: RunConfig,
-    dataset: Dataset,
-    model: nn.Module | None,
-    observers: Mapping[str, object],
-    partial: Path | None,
-    trace: Callable[[str], None] | None,
-) -> Run:
-    model = checked_model(model) if model else build_model(config, dataset)
+def _trained(asked: Asked, partial: Path | None, trace: Callable[[str], None] | None) -> Run:
+    config, dataset = asked.config, asked.dataset
+    model = asked.model if asked.model is not None else build_model(config, dataset)
     check_objective(config.training.reconstruction, model, dataset.inputs)
     device = checked_device(config.training.device)
-    plugins = TrainingPlugins({**make_regularizers(config, catalogue()), **observers})
+    plugins = training_plugins(asked)
     if trace:
         HookTrace(trace).attach(plugins.manager)
     trainer = Trainer(
@@ -122,12 +136,18 @@ def _trained(
     )
     started = time.perf_counter()
     history = trainer.fit()
-    record = {
-        "data_hash": dataset.content_hash,
-        "versions": versions(),
-        "seconds": round(time.perf_counter() - started, 3),
-    }
-    return Run(config, model.to("cpu"), dataset, history, record)
+    seconds = round(time.perf_counter() - started, 3)
+    return Run(config, model.to("cpu"), dataset, history, record_of(config, model, dataset) | {"seconds": seconds})
+
+
+def training_plugins(asked: Asked) -> TrainingPlugins:
+    """The plugins of a run: those that its config names, those that were given, and those that watch."""
+    named = {label: block for label, block in asked.config.regularizers.items() if label not in asked.plugins}
+    made = make_regularizers(asked.config.model_copy(update={"regularizers": named}), catalogue())
+    plugins = TrainingPlugins({**made, **asked.plugins, **asked.watchers})
+    for label in asked.watchers:
+        hold_to_watching(plugins.manager, label)
+    return plugins
 
 
 def checked_device(name: str) -> str:

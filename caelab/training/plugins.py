@@ -10,8 +10,8 @@ import pluggy
 from torch import Tensor
 
 from caelab.catalogue import Catalogue
-from caelab.config import RunConfig
-from caelab.errors import CaelabError
+from caelab.config import GIVEN, RunConfig
+from caelab.errors import CaelabError, NotApplicable
 from caelab.fitting import hooks_of, manager_of, register
 from caelab.hookspecs import TrainingHooks
 from caelab.streams import Streams
@@ -23,11 +23,16 @@ def make_regularizers(config: RunConfig, offers: Catalogue) -> dict[str, object]
 
     Raises:
         CaelabError: an unknown regularizer, options that it refuses, or one that fails when it is made.
+        NotApplicable: it was given as an object, which no config can make again.
     """
     return {label: _make(label, block.kind, block.options, offers) for label, block in config.regularizers.items()}
 
 
 def _make(label: str, kind: str, options: Mapping[str, Any], offers: Catalogue) -> object:
+    if kind == GIVEN:
+        raise NotApplicable(
+            f"the regularizer {label!r} ({options.get('name')}) was given as an object, so it cannot be made again here"
+        )
     factory = offers.get("regularizer", kind)
     try:
         return factory(**options)

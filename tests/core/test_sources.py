@@ -1,10 +1,12 @@
 """A run made of someone's own code is another run when that code changes."""
 
+import hashlib
+
 import pytest
 
 from caelab import hookimpl, recipe_config
 from caelab.catalogue import Catalogue, catalogue
-from caelab.sources import _content, sources_of
+from caelab.sources import content_of, imported_beside, sources_of
 from caelab.study import Study
 
 MINE = """
@@ -33,7 +35,8 @@ def process(tmp_path, monkeypatch):
 
     def begin(text):
         (tmp_path / "mine.py").write_text(text)
-        _content.cache_clear()
+        content_of.cache_clear()
+        imported_beside.cache_clear()
         more = Catalogue()
         more.add_file(tmp_path / "mine.py")
         monkeypatch.setattr(catalogue(), "offers", {**before, **more.offers})
@@ -85,3 +88,73 @@ def test_an_installed_plugin_counts_with_its_version_and_its_module(monkeypatch)
         monkeypatch.setattr("caelab.sources.version", {"theirs": number}.get)
         digests.add(sources_of([("regularizer", "installed")])["regularizer installed"])
     assert len(digests) == 2
+
+
+def test_the_neighbours_that_a_plugin_file_imports_count(process, tmp_path):
+    """Directly, through another neighbour, inside a function, as a package; not what nobody imports."""
+    importing = MINE.replace("from caelab", "import torch, near\nfrom folder.inner import thing as _\nfrom caelab", 1)
+    files = {
+        "near.py": "def late():\n    from far import number\n    return number\n",
+        "far.py": "number = 1\n",
+        "folder/__init__.py": "",
+        "folder/inner.py": "from . import beside\nthing = 1\n",
+        "folder/beside.py": "from .deep.more import x\n",
+        "folder/deep/__init__.py": "",
+        "folder/deep/more.py": "x = 1\n",
+        "nobody.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    process(importing)
+    config = recipe_config("ae", QUICK)
+    hashes = {"": config.content_hash()}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text + "# changed\n")
+        process(importing)
+        hashes[name] = config.content_hash()
+        (tmp_path / name).write_text(text)
+    assert hashes.pop("nobody.py") == hashes[""]
+    assert len(set(hashes.values())) == len(files)
+
+
+def test_a_plugin_file_without_neighbours_keeps_its_name(process, tmp_path):
+    process(MINE)
+    file = hashlib.sha256(MINE.encode()).hexdigest()
+    assert sources_of([("regularizer", "mine")])["regularizer mine"] == hashlib.sha256(file.encode()).hexdigest()
+
+
+def test_two_files_that_import_each_other_are_both_counted(tmp_path):
+    (tmp_path / "one.py").write_text("import two")
+    (tmp_path / "two.py").write_text("import one, gone")
+    assert [file.name for file in imported_beside(str(tmp_path / "one.py"))] == ["two.py"]
+
+
+def test_of_an_installed_package_only_its_own_modules_count(tmp_path):
+    for name, text in {
+        "theirs/__init__.py": "import torch\nfrom theirs.part import x",
+        "theirs/part.py": "x = 1",
+    }.items():
+        file = tmp_path / "site-packages" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    (tmp_path / "site-packages" / "torch.py").write_text("")
+    found = imported_beside(str(tmp_path / "site-packages" / "theirs" / "__init__.py"))
+    assert [file.name for file in found] == ["part.py"]
+
+
+def test_a_file_that_an_option_of_a_model_names_counts_with_what_it_holds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sigmoid").write_text("a file that is called as an option's word")
+    plain = recipe_config("ae").content_hash()
+    base = recipe_config("ae")
+    config = base.model_copy(update={"model": base.model.model_copy(update={"teacher": "w.pt"})})
+    hashes = []
+    for text in ("one", "two", "one"):
+        content_of.cache_clear()
+        (tmp_path / "w.pt").write_text(text)
+        hashes.append(config.content_hash())
+    assert hashes[0] == hashes[2] != hashes[1]
+    (tmp_path / "sigmoid").unlink()
+    content_of.cache_clear()
+    assert recipe_config("ae").content_hash() == plain

@@ -1,0 +1,162 @@
+"""Data that a user has in memory: arrays, tensors, tables and data sets made by hand."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from caelab.data.dataset import Dataset, content_hash, make_dataset
+from caelab.data.samples import Samples
+from caelab.errors import CaelabError
+
+KINDS = "expected a data set, its name, an array, tensor or table of inputs, or a pair (inputs, labels)"
+
+
+def as_dataset(given: Any, *, splits: Sequence[int] | None = None, seed: int = 0, name: str = "arrays") -> Dataset:
+    """A checked and split data set from what a user has in memory.
+
+    Args:
+        given: a :class:`Dataset`, which keeps its own splits; ``Samples``; inputs (an array, a tensor, a table, shape
+            (n, d), or images (n, height, width[, channels])); or a pair of inputs and labels, the labels perhaps the
+            name of a column of the table. Only unsigned bytes are divided by 255.
+        splits: how many examples train, validate and test; by default 60, 10 and 30 %.
+        seed: of the splits.
+        name: what to call it.
+
+    Raises:
+        CaelabError: it is none of these, shapes do not fit, values are no finite numbers, or a data set made by hand
+            states a content hash that its content does not have.
+    """
+    if isinstance(given, Dataset):
+        if splits is not None:
+            raise CaelabError(f"the data set {given.name!r} is split already; leave splits out, or give its arrays")
+        return checked(given)
+    samples = given if isinstance(given, Samples) else _samples(given)
+    return make_dataset(name, samples, splits=splits, seed=seed)
+
+
+def checked(dataset: Dataset) -> Dataset:
+    """A data set made by hand, if its hash is that of its content and its splits name examples that it has.
+
+    Raises:
+        CaelabError: they do not.
+    """
+    found = content_hash(dataset.inputs, dataset.labels, dataset.image_shape, dataset.label_names)
+    if dataset.content_hash and dataset.content_hash != found:
+        raise CaelabError(
+            f"the data set {dataset.name!r} states the content hash {dataset.content_hash[:12]}, but its content has "
+            f"{found[:12]}; leave content_hash out, or make it with caelab.data.make_dataset"
+        )
+    for part in ("train", "valid", "test"):
+        _check_indices(dataset, part)
+    return dataset
+
+
+def _check_indices(dataset: Dataset, part: str) -> None:
+    indices, count = getattr(dataset, part), len(dataset.inputs)
+    whole = isinstance(indices, Tensor) and indices.dtype == torch.int64 and indices.ndim == 1
+    if not whole or bool((indices < 0).any() or (indices >= count).any()):
+        raise CaelabError(
+            f"data set {dataset.name!r}: expected {part} as indices of its {count} examples, shape (count,), int64, "
+            f"but {_said(indices)} came; make it with caelab.data.make_dataset"
+        )
+
+
+def _said(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    ends = f" from {value.min()} to {value.max()}" if value.numel() else ""
+    return f"{value.dtype} {tuple(value.shape)}{ends}"
+
+
+def split_hash(dataset: Dataset) -> str:
+    """SHA-256, in hexadecimal, of which examples train, validate and test, in their order."""
+    digest = hashlib.sha256()
+    for part in (dataset.train, dataset.valid, dataset.test):
+        digest.update(f"{len(part)}:".encode() + part.to("cpu", torch.int64).contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _samples(given: Any) -> Samples:
+    if isinstance(given, TensorDataset):
+        given = given.tensors if len(given.tensors) > 1 else given.tensors[0]
+    if isinstance(given, tuple) and len(given) != 2:
+        raise CaelabError(f"{KINDS}, but a tuple of {len(given)} came")
+    inputs, labels = given if isinstance(given, tuple) else (given, None)
+    if isinstance(labels, str):
+        inputs, labels = _label_column(inputs, labels)
+    values = _numbers(inputs)
+    if values.ndim not in (2, 3, 4):
+        raise CaelabError(
+            f"expected inputs of shape (n, d), (n, height, width) or (n, height, width, channels), but {values.shape} "
+            "came; reshape them"
+        )
+    shape = values.shape[1:] if values.ndim > 2 else None
+    shape = shape[:2] if shape and len(shape) == 3 and shape[2] == 1 else shape
+    flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
+    scaled = flat / np.float32(255) if values.dtype == np.uint8 else flat.copy()  # the user's own array stays apart
+    numbers, names = (None, None) if labels is None else _labels(labels)
+    return Samples(scaled, numbers, shape, label_names=names)
+
+
+def _label_column(table: Any, name: str) -> tuple[Any, Any]:
+    if not isinstance(table, pd.DataFrame) or name not in table.columns:
+        there = ", ".join(map(str, table.columns)) if isinstance(table, pd.DataFrame) else type(table).__name__
+        raise CaelabError(f"expected a table with the column {name!r} for the labels, but {there} came")
+    return table.drop(columns=[name]), table[name]
+
+
+def _numbers(values: Any) -> NDArray[Any]:
+    if isinstance(values, pd.DataFrame):
+        wrong = [str(name) for name, kind in values.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)]
+        if wrong:
+            raise CaelabError(f"expected numbers in every column, but {', '.join(wrong)} holds others; encode it")
+        values = values.to_numpy("float32", na_value=np.nan)
+    array = _array(values)
+    if array.dtype.kind not in "buif":
+        raise CaelabError(f"{KINDS} of real numbers, but {_kind(values, array)} came")
+    return array
+
+
+def _array(values: Any) -> NDArray[Any]:
+    if isinstance(values, Tensor):
+        plain = values.detach().cpu()
+        plain = plain.to_dense() if plain.layout is not torch.strided else plain
+        return (plain.float() if plain.dtype in (torch.bfloat16, torch.float16) else plain).resolve_conj().numpy()
+    if hasattr(values, "toarray"):  # a sparse matrix
+        values = values.toarray()
+    if isinstance(values, str | bytes | dict | set) or callable(values):
+        raise CaelabError(f"{KINDS}, but {type(values).__name__} came")
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise CaelabError(f"{KINDS}, but {error}") from error
+
+
+def _kind(values: Any, array: NDArray[Any]) -> str:
+    return f"{type(values).__name__} of {array.dtype} {array.shape}"
+
+
+def _labels(values: Any) -> tuple[NDArray[Any], list[str] | None]:
+    """Labels as whole numbers, and the names of the classes where labels are texts, numbered in their order."""
+    labels = values.to_numpy() if isinstance(values, pd.DataFrame | pd.Series | pd.Index) else _array(values)
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.dtype.kind in "bui":
+        return labels, None
+    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.round(labels)).all():
+        return labels.astype(np.int64), None
+    if labels.ndim == 1 and all(isinstance(each, str) for each in labels.tolist()):
+        names, numbers = np.unique(labels.astype(str), return_inverse=True)
+        return numbers, names.tolist()
+    raise CaelabError(
+        f"expected labels that are whole numbers, or texts, but {_kind(values, labels)} came; "
+        "number the classes, as pandas.factorize does, and leave out examples without a label"
+    )
