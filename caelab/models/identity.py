@@ -71,8 +71,8 @@ def _along(output: Tensor) -> list[list[float]]:
     flat = output.detach().cpu().reshape(len(output), -1).double()
     generator = torch.Generator().manual_seed(flat.shape[1])
     directions = torch.randn(flat.shape[1], DIRECTIONS, generator=generator, dtype=torch.float64)
-    rows: list[list[float]] = (flat @ directions / math.sqrt(max(flat.shape[1], 1))).tolist()
-    return rows
+    rows = (flat @ directions / math.sqrt(max(flat.shape[1], 1))).tolist()
+    return [[float(f"{value:.7g}") for value in row] for row in rows]  # as many digits as mean anything
 
 
 def check_outputs(model: Any, inputs: Tensor, kept: Mapping[str, Any], whose: str) -> None:
