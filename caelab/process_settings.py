@@ -99,14 +99,6 @@ def _set_inference(enabled: bool) -> None:
     _entered.append(mode)
 
 
-def _determinism() -> tuple[bool, bool]:
-    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-
-
-def _set_determinism(flags: tuple[bool, bool]) -> None:
-    torch.use_deterministic_algorithms(flags[0], warn_only=flags[1])
-
-
 MODES = [
     Setting("a torch mode that was entered and not left", _function_modes, _leave_function_modes),
     Setting(
@@ -122,11 +114,11 @@ CHEAP = [
     Setting("torch's gradient mode", torch.is_grad_enabled, torch.set_grad_enabled),
     Setting("torch's inference mode", torch.is_inference_mode_enabled, _set_inference),
     Setting("torch's number of threads", torch.get_num_threads, torch.set_num_threads),
-    Setting("torch's deterministic algorithms", _determinism, _set_determinism),
+    Setting("torch's deterministic algorithms", torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
     Setting("torch's anomaly detection", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     Setting(
         "torch's precision of float32 products",
-        torch.get_float32_matmul_precision,
+        torch._C._get_float32_matmul_precision,
         torch.set_float32_matmul_precision,
     ),
 ]
@@ -247,15 +239,19 @@ class Found:
 
     Args:
         settings: which; by default all, random generators among them.
+        torch_state: whether torch's global generator is put back where its seed was changed.
     """
 
-    def __init__(self, settings: Sequence[Setting] = ALL) -> None:
+    def __init__(self, settings: Sequence[Setting] = ALL, torch_state: bool = True) -> None:
         self.settings = settings
-        self.values = [setting.read() for setting in settings]
-        self.torch_state = torch.get_rng_state() if any(each is GENERATORS[0] for each in settings) else None
+        self.reads = [setting.read for setting in settings]
+        self.values = [read() for read in self.reads]
+        self.torch_state = torch.get_rng_state() if torch_state else None
 
     def changes(self) -> list[Change]:
         """What is different now. Modes that were entered are left at once; everything else stays for ``put_back``."""
+        if [read() for read in self.reads] == self.values:
+            return []
         modes = [each for each in self._different(MODES) if each.after > each.before]
         self.put_back(modes)
         return [*modes, *self._different(self.settings)]

@@ -44,8 +44,13 @@ class Streams:
         self.seed = seed
         self.device = torch.device(device)
         self._generators: dict[str, torch.Generator] = {}
+        self.asked: set[str] = set()
 
     def __getitem__(self, name: str) -> torch.Generator:
+        self.asked.add(name)
+        return self._generator(name)
+
+    def _generator(self, name: str) -> torch.Generator:
         if name not in self._generators:
             generator = torch.Generator(device=self.device)
             self._generators[name] = generator.manual_seed(stream_seed(self.seed, name))
@@ -58,4 +63,31 @@ class Streams:
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Continue every stream from where a checkpoint left it."""
         for name, generator_state in state.items():
-            self[name].set_state(generator_state)
+            self._generator(name).set_state(generator_state)
+
+
+class Lent(Streams):
+    """The streams of a run as its plugins get them: those that the run or its model draws from are not theirs.
+
+    >>> run = Streams(0)
+    >>> _ = run["batch order"]
+    >>> torch.rand(1, generator=Lent(run)["noise"]).shape
+    torch.Size([1])
+    >>> Lent(run)["batch order"]
+    Traceback (most recent call last):
+    ValueError: the stream 'batch order' is the run's own; draw from one with a name of yours
+    """
+
+    def __init__(self, streams: Streams) -> None:
+        super().__init__(streams.seed, streams.device)
+        self._generators = streams._generators
+        self._owner = streams
+
+    def __getitem__(self, name: str) -> torch.Generator:
+        if name in self._owner.asked:
+            raise ValueError(f"the stream {name!r} is the run's own; draw from one with a name of yours")
+        return self._owner._generator(name)
+
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Only the run itself restores its streams."""
+        raise ValueError("streams.restore is for the run itself; draw from a stream with a name of yours")

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, Protocol
 
 import pluggy
 from torch import Tensor
 
 from caelab.errors import CaelabError
+from caelab.exits import EndsTheProgram, how
 from caelab.training.tracing import described
+from caelab.training.watch import ChangedArgument as ChangedArgument
+from caelab.training.watch import Interference
 
 OWN_TERMS = ("reconstruction", "training_loss")
 OWN_METRICS = ("epoch", "valid_reconstruction")
+INSTEAD = {
+    "terms": "answer penalty_terms to add a term",
+    "metrics": "answer extra_metrics to add a metric",
+    "history": "answer extra_metrics to add a metric",
+}
 
 
 class WrongAnswer(Exception):
@@ -27,53 +35,84 @@ class PluginFailure(Exception):
         self.plugin = plugin
 
 
-class ChangedArgument(Exception):
-    """A plugin changed, in place, what all plugins of the run are handed."""
-
-    def __init__(self, names: list[str]) -> None:
-        self.names = names
-
-
-def told(plugin: str, hook: str, epoch: int | None, error: Exception) -> CaelabError:
+def told(plugin: str, hook: str, epoch: int | None, error: BaseException) -> CaelabError:
     """The sentence for the user: plugin, hook, epoch, and what happened."""
     where = f"{hook} at epoch {epoch}" if epoch is not None else hook
     if isinstance(error, ChangedArgument):
-        names = " and ".join(map(repr, error.names))
+        names, first = " and ".join(map(repr, error.names)), error.names[0]
+        instead = INSTEAD.get(first, f"let it work on a copy, as {first}.clone() of a tensor")
         return CaelabError(
             f"plugin {plugin!r} changes its argument {names} in place in {where}; others are handed the same one, so "
-            f"let it work on a copy, as {error.names[0]}.clone() of a tensor"
+            f"{instead}"
         )
     if isinstance(error, WrongAnswer):
         return CaelabError(f"plugin {plugin!r} answers {where} with {error}")
+    if isinstance(error, Interference):
+        return CaelabError(f"plugin {plugin!r} in {where} {error}")
+    if isinstance(error, EndsTheProgram):
+        return CaelabError(f"plugin {plugin!r} in {where} ends the whole program with {error}; raise an error instead")
     return CaelabError(f"plugin {plugin!r} failed in {where}: {type(error).__name__}: {error}")
 
 
-def name_failures(manager: pluggy.PluginManager, hooks: Mapping[str, Any]) -> None:
+class Watcher(Protocol):
+    """Calls a plugin, and looks at what it leaves behind."""
+
+    def call(
+        self, plugin: str, hook: str, names: Sequence[str], function: Callable[..., Any], given: Sequence[Any]
+    ) -> Any:
+        """The plugin's answer."""
+
+    def check_term(self, plugin: str, name: str, term: Tensor) -> str:
+        """Why a term would train nothing, or the empty text."""
+
+
+def name_failures(
+    manager: pluggy.PluginManager, hooks: Mapping[str, Any], watcher: Callable[[], Watcher | None]
+) -> None:
     """From now on every implementation raises ``PluginFailure`` with its plugin's name.
 
     Causes are what it raised, a wrong answer, and an argument that it changed in place.
+
+    Args:
+        manager: of the hooks.
+        hooks: their names.
+        watcher: who looks on at a call, if anybody does.
     """
     for hook in hooks:
         for implementation in getattr(manager.hook, hook).get_hookimpls():
             if not (implementation.wrapper or implementation.hookwrapper):
-                implementation.function = _named(implementation, CHECKS.get(hook, _anything))
+                implementation.function = _named(implementation, hook, CHECKS.get(hook, _anything), watcher)
 
 
-def _named(implementation: pluggy.HookImpl, check: Callable[[Any], Any]) -> Callable[..., Any]:
+def _named(
+    implementation: pluggy.HookImpl, hook: str, check: Callable[[Any], Any], watcher: Callable[[], Watcher | None]
+) -> Callable[..., Any]:
     function, names = implementation.function, implementation.argnames
+    plugin = str(implementation.plugin_name)
+
+    def asked(arguments: Sequence[Any]) -> Any:
+        watch = watcher()
+        if watch is None:
+            return check(function(*arguments))
+        found = check(watch.call(plugin, hook, names, function, arguments))
+        if hook == "penalty_terms":
+            refuse_untrainable(found, plugin, watch)
+        return found
 
     def answer(*arguments: Any) -> Any:
         before = [_state(argument) for argument in arguments]
         try:
-            answered = check(function(*arguments))
+            answered = asked(arguments)
             changed = [n for n, old, new in zip(names, before, arguments, strict=True) if old != _state(new)]
             if changed:
                 raise ChangedArgument(changed)
             return answered
-        except CaelabError:
+        except (CaelabError, KeyboardInterrupt, GeneratorExit):
             raise
-        except Exception as error:  # a plugin may fail in any way
-            raise PluginFailure(str(implementation.plugin_name)) from error
+        except SystemExit as error:
+            raise PluginFailure(plugin) from EndsTheProgram(how(error))
+        except BaseException as error:  # a plugin may fail in any way
+            raise PluginFailure(plugin) from error
 
     return answer
 
@@ -85,6 +124,18 @@ def _state(argument: Any) -> Any:
     if isinstance(argument, dict):
         return dict(argument)
     return [_state(each) for each in argument] if isinstance(argument, list) else None
+
+
+def refuse_untrainable(terms: Mapping[str, Tensor], plugin: str, watch: Watcher) -> None:
+    """Refuse a term that would be printed and train nothing.
+
+    Raises:
+        WrongAnswer: the term's name, and what to use instead.
+    """
+    for name, term in terms.items():
+        reason = watch.check_term(plugin, name, term)
+        if reason:
+            raise WrongAnswer(f"the term {name!r}, which {reason}")
 
 
 def _anything(answer: Any) -> Any:

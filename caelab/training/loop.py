@@ -18,11 +18,13 @@ from caelab.config import RunConfig
 from caelab.config import Training as TrainingConfig
 from caelab.denormals import flushed_denormals
 from caelab.errors import CaelabError, DamagedFile
+from caelab.exits import held_open
 from caelab.models.reconstruction import reconstruction_error
 from caelab.streams import Streams, seeded
 from caelab.training.checkpoints import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
 from caelab.training.objective import Objective
 from caelab.training.plugins import TrainingPlugins, merged_terms
+from caelab.training.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,10 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
 
 @dataclass
 class Trainer:
-    """One run of training; ``fit`` continues from the checkpoint where there is one."""
+    """One run of training; ``fit`` continues from the checkpoint where there is one.
+
+    A plugin that changes what others see, or whose term trains nothing, is refused where the run is ``watched``.
+    """
 
     model: nn.Module
     config: RunConfig
@@ -54,6 +59,7 @@ class Trainer:
     streams: Streams
     checkpoint: Path | None = None
     history: list[Metrics] = field(default_factory=list)
+    watched: bool = True
 
     def __post_init__(self) -> None:
         self.optimizer = make_optimizer(self.model, self.config.training)
@@ -63,10 +69,16 @@ class Trainer:
 
     def fit(self) -> list[Metrics]:
         """Train to the last epoch, or until validation stops improving; return the metrics of every epoch."""
-        with flushed_denormals():
-            return self._fit()
+        self.watch = Watch(self.model, self.config.seed, self.train_inputs.device)
+        self.plugins.watch = self.watch if self.watched else None
+        try:
+            with flushed_denormals(), held_open():
+                return self._fit()
+        finally:
+            self.plugins.watch = None
 
     def _fit(self) -> list[Metrics]:
+        self.watch.begin(0)
         self.plugins.call("before_training", model=self.model, config=self.config)
         self.untrained_error = self.validation_error()
         self.resume()
@@ -80,11 +92,14 @@ class Trainer:
         if self.best:
             self.model.load_state_dict(self.best)
         self.model.eval()
+        self.watch.begin(len(self.history) + 1)
         self.plugins.call("after_training", model=self.model, history=self.history)
+        self.model.eval()
         return self.history
 
     def run_epoch(self, epoch: int) -> Metrics:
         """One pass over the training examples in a new order, then validation."""
+        self.watch.begin(epoch)
         self.plugins.call("before_epoch", epoch, model=self.model)
         self.model.train()
         order = torch.randperm(
@@ -102,6 +117,7 @@ class Trainer:
 
     def train_step(self, clean: Tensor, epoch: int, step: int) -> Metrics:
         """One update; return the terms of its loss as numbers."""
+        self.watch.begin(epoch, step)
         terms = self.objective.terms(clean, epoch)
         values = {name: float(term.detach()) for name, term in terms.items()}
         refuse_nonfinite(values, epoch, step)

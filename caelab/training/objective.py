@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from caelab.jacobian.service import jacobian
 from caelab.models.reconstruction import reconstruction_error
-from caelab.streams import Streams
+from caelab.streams import Lent, Streams
 from caelab.training.fused import Pass, TiedLayer, tied_layer
 from caelab.training.plugins import TrainingPlugins, merged_terms
 
@@ -23,6 +23,7 @@ class Objective:
         self.kind = kind
         self.plugins = plugins
         self.streams = streams
+        self.lent = Lent(streams)  # to plugins
         self.corrupts = plugins.implements("corrupt_input")
         self.reconstruct = reconstruction_map(model)
 
@@ -47,7 +48,7 @@ class Objective:
 
     def corrupt(self, clean: Tensor, epoch: int) -> Tensor:
         """The batch that the encoder sees."""
-        return self.plugins.corrupted(clean, epoch, self.streams)
+        return self.plugins.corrupted(clean, epoch, self.lent)
 
     def own_term(self, clean: Tensor, corrupted: Tensor, code: Tensor) -> dict[str, Tensor]:
         """What the model is trained on without any penalty: reconstruction, unless it brings its own loss."""
@@ -75,7 +76,7 @@ class Objective:
                 known_squared_norm=found.squared_norm if found else None,
             ),
             reconstruction_jacobian=jacobian(self.reconstruct, clean, gradients=True),
-            streams=self.streams,
+            streams=self.lent,
         )
         return merged_terms(answers, "penalty_terms")
 

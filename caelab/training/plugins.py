@@ -12,10 +12,12 @@ from torch import Tensor
 from caelab.catalogue import Catalogue
 from caelab.config import GIVEN, RunConfig
 from caelab.errors import CaelabError, NotApplicable
+from caelab.exits import EndsTheProgram, held_open, how
 from caelab.fitting import hooks_of, manager_of, register
 from caelab.hookspecs import TrainingHooks
 from caelab.streams import Streams
 from caelab.training.answers import PluginFailure, WrongAnswer, checked_batch, name_failures, told
+from caelab.training.watch import Watch
 
 
 def make_regularizers(config: RunConfig, offers: Catalogue) -> dict[str, object]:
@@ -35,9 +37,14 @@ def _make(label: str, kind: str, options: Mapping[str, Any], offers: Catalogue) 
         )
     factory = offers.get("regularizer", kind)
     try:
-        return factory(**options)
+        with held_open():
+            return factory(**options)
     except CaelabError:
         raise
+    except SystemExit as error:
+        raise CaelabError(
+            f"regularizer {label!r} ends the whole program with {how(error)} when it is made; raise an error instead"
+        ) from EndsTheProgram(how(error))
     except ValueError as error:
         raise CaelabError(f"regularizer {label!r}: {error}") from error
     except Exception as error:  # a plugin may fail in any way
@@ -68,7 +75,8 @@ class TrainingPlugins:
 
     def __init__(self, instances: Mapping[str, object]) -> None:
         self.manager = ordered_manager(instances)
-        name_failures(self.manager, hooks_of(TrainingHooks))
+        self.watch: Watch | None = None  # during a run of training
+        name_failures(self.manager, hooks_of(TrainingHooks), lambda: self.watch)
         self.corrupter = self._only_corrupter()
         self.wanted = self._arguments_named("penalty_terms")
         self.hook = self.manager.hook
@@ -104,7 +112,7 @@ class TrainingPlugins:
             raise
         except PluginFailure as failure:
             cause = failure.__cause__
-            assert isinstance(cause, Exception)
+            assert cause is not None
             raise told(failure.plugin, hook, epoch, cause) from cause
         except Exception as error:  # only what wraps a hook has no name yet
             every = getattr(self.manager.hook, hook).get_hookimpls()

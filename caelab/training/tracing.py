@@ -9,6 +9,7 @@ import pluggy
 from torch import Tensor
 
 from caelab.jacobian.service import Jacobian
+from caelab.streams import Streams
 
 COUNTERS = ("epoch", "step")
 
@@ -72,4 +73,6 @@ def described(value: Any) -> str:
         return "[" + ", ".join(dict.fromkeys(map(described, value))) + "]"
     if isinstance(value, Jacobian):
         return repr(value)
+    if isinstance(value, Streams):
+        return Streams.__name__
     return "None" if value is None else type(value).__name__

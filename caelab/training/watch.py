@@ -1,0 +1,241 @@
+"""No plugin changes what another one sees: what it is handed is looked at again when it comes back.
+
+Versions of tensors and a few settings are compared at every call, in some microseconds; at the first steps of an epoch,
+and now and then after, every value, every setting of the process and the random generators.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from caelab.process_settings import ALL, CHEAP, GENERATORS, Found, sentence
+from caelab.streams import stream_seed
+from caelab.training.gradients import untrainable
+
+THOROUGH_STEPS, EVERY = 2, 64  # the first steps of an epoch are looked at closely, and every so many after
+WITHIN_STEP = ("corrupt_input", "penalty_terms", "before_update", "after_batch")
+READS_WEIGHTS = ("corrupt_input", "penalty_terms", "extra_metrics")  # the others may change them
+OFTEN = [*CHEAP, GENERATORS[0]]
+
+
+class ChangedArgument(Exception):
+    """A plugin changed, in place, what all plugins of the run are handed."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+
+
+class Interference(Exception):
+    """What a plugin changed that others see, and what to do instead."""
+
+
+def hurdle(changed: str, instead: str) -> Interference:
+    """The sentence behind "plugin 'mine' in penalty_terms"."""
+    return Interference(f"changes {changed}, which others see too; {instead}")
+
+
+class Look:
+    """Everything that one call may not change, as it was before; what versions tell is looked at elsewhere."""
+
+    def __init__(self, watch: Watch, hook: str, arguments: Mapping[str, Any], thorough: bool) -> None:
+        self.tensors = {name: value for name, value in arguments.items() if isinstance(value, Tensor)}
+        self.values = {name: fingerprint(value) for name, value in self.tensors.items()} if thorough else {}
+        self.plain = [value for value in self.tensors.values() if value.is_leaf and not value.requires_grad]
+        self.config = arguments.get("config")
+        self.written = self.config.model_dump() if self.config is not None else None
+        self.weights = Weights(watch, hook, thorough)
+        self.settings = Found(ALL if thorough else OFTEN, torch_state=False)
+
+    def again(self) -> None:
+        """Compare.
+
+        Raises:
+            Interference: something that others see is different now.
+        """
+        changes = self.settings.changes()
+        if changes:
+            self.settings.put_back(changes)
+            raise Interference(sentence("", changes).strip())
+        for value in self.plain:
+            value.requires_grad_(False)  # a plugin may ask for a gradient by the input; only others must not see it
+        changed = [name for name, value in self.values.items() if fingerprint(self.tensors[name]) != value]
+        if changed:
+            raise ChangedArgument(changed)
+        if self.config is not None and self.config.model_dump() != self.written:
+            raise hurdle("the config", "make another config, and train with that")
+        self.weights.again()
+
+
+class Weights:
+    """The model before a call: its parameters, modes and gradients, as far as the hook may not change them."""
+
+    def __init__(self, watch: Watch, hook: str, thorough: bool) -> None:
+        self.watch, self.hook, self.thorough = watch, hook, thorough
+        self.reads = hook in READS_WEIGHTS
+        self.versions = [p._version for p in watch.parameters] if self.reads else []
+        self.modes = [module.training for module in watch.modules] if self.reads or hook in WITHIN_STEP else []
+        if thorough:
+            self.fixed = watch.measured() if self.reads else []
+            self.sums = [fingerprint(value) for _, value in self.fixed]
+            self.grads = [_state_of_gradient(p) for p in watch.parameters]
+            self.finite = not self.reads and watch.not_finite() is None
+
+    def again(self) -> None:
+        """Compare.
+
+        Raises:
+            Interference: weights that only may be read, or the mode, are different; or NaN came into the weights.
+        """
+        if self.reads and [p._version for p in self.watch.parameters] != self.versions:
+            raise self._changed_weights()
+        if self.modes and [module.training for module in self.watch.modules] != self.modes:
+            for module, mode in zip(self.watch.modules, self.modes, strict=True):
+                module.training = mode
+            raise hurdle(
+                "the model's mode, training or evaluation",
+                "call model.train() or eval() only for a while and put it back",
+            )
+        if self.thorough:
+            self._closely()
+
+    def _closely(self) -> None:
+        if [fingerprint(value) for _, value in self.fixed] != self.sums:
+            raise self._changed_weights()
+        if self.finite and (name := self.watch.not_finite()) is not None:
+            raise Interference(
+                f"leaves NaN or infinite values in the weights ({name}); a run with such weights is not stored"
+            )
+        if self.hook == "penalty_terms" and [_state_of_gradient(p) for p in self.watch.parameters] != self.grads:
+            self.watch.ran_backward = True
+
+    def _changed_weights(self) -> Interference:
+        return hurdle(
+            "the model's weights", "change them in before_update or after_batch, or work on copy.deepcopy(model)"
+        )
+
+
+@dataclass
+class Watch:
+    """Looks after what the plugins of one run share.
+
+    Args:
+        model: the one that is trained.
+        seed: of the run; a plugin that draws from torch's global generator draws from a stream of its own.
+        device: of the run.
+    """
+
+    model: nn.Module
+    seed: int
+    device: torch.device
+    epoch: int = 0
+    step: int = 0
+    owners: dict[str, str] = field(default_factory=dict)  # of the terms of the loss
+    ran_backward: bool = False  # some plugin called backward() in penalty_terms, which frees graphs
+    drawing: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.generators = [torch.default_generator]
+        if self.device.type == "cuda":
+            self.generators.append(torch.cuda.default_generators[self.device.index or 0])
+        self.renew()
+
+    def renew(self) -> None:
+        """Look again at what the model consists of."""
+        self.parameters = [*self.model.parameters()]
+        self.trainable = {id(p) for p in self.parameters if p.requires_grad}
+        self.modules = [*self.model.modules()]
+
+    def begin(self, epoch: int, step: int = 0) -> None:
+        """From now on calls belong to that step; step 0 is what comes before the first one of an epoch."""
+        if epoch != self.epoch:
+            self.drawing = {}  # their generators start anew at every epoch, so that a resumed run draws the same
+        self.epoch, self.step = epoch, step
+        self.thorough = step <= THOROUGH_STEPS or step % EVERY == 0
+
+    def call(
+        self, plugin: str, hook: str, names: Sequence[str], function: Callable[..., Any], given: Sequence[Any]
+    ) -> Any:
+        """The plugin's answer.
+
+        Raises:
+            Interference: it changed what others see.
+        """
+        thorough = self.thorough or hook not in WITHIN_STEP
+        chance = self.chance(plugin) if thorough or plugin in self.drawing else nullcontext()
+        with chance:
+            look = Look(self, hook, dict(zip(names, given, strict=True)), thorough)
+            try:
+                answer = function(*given)
+            except BaseException:
+                look.settings.put_back(look.settings.changes())
+                raise
+            look.again()
+        return answer
+
+    @contextmanager
+    def chance(self, plugin: str) -> Iterator[None]:
+        """Within the block torch's global generators are the plugin's, seeded by the run, its name and the epoch."""
+        outer = [generator.get_state() for generator in self.generators]
+        inner = self.drawing.get(plugin) or self._seeded(plugin)
+        for generator, state in zip(self.generators, inner, strict=True):
+            generator.set_state(state)
+        try:
+            yield
+        finally:
+            states = [generator.get_state() for generator in self.generators]
+            if plugin in self.drawing or not all(map(torch.equal, states, inner)):
+                self.drawing[plugin] = states
+            for generator, state in zip(self.generators, outer, strict=True):
+                generator.set_state(state)
+
+    def _seeded(self, plugin: str) -> list[Tensor]:
+        seed = stream_seed(self.seed, f"plugin {plugin} in epoch {self.epoch}")
+        return [torch.Generator(each.device).manual_seed(seed).get_state() for each in self.generators]
+
+    def measured(self) -> list[tuple[str, Tensor]]:
+        """The parameters by name; in evaluation mode also the buffers, which no forward pass changes then."""
+        named: list[tuple[str, Tensor]] = [*self.model.named_parameters()]
+        return named if self.model.training else [*named, *self.model.named_buffers()]
+
+    def not_finite(self) -> str | None:
+        """The name of the first parameter that holds NaN or infinity, if there is one."""
+        return next((name for name, p in self.model.named_parameters() if not _finite(p)), None)
+
+    def check_term(self, plugin: str, name: str, term: Tensor) -> str:
+        """Why a term would train nothing, or the empty text; its graph is looked at now and then."""
+        self.owners[name] = plugin
+        return untrainable(term, self.trainable) if self.thorough or not term.requires_grad else ""
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was changed in place, as torch counts it; what goes around ``.data`` is not counted."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the size of an entry
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether a tensor holds finite numbers alone; their sum tells it twenty times faster, unless it overflows."""
+    return math.isfinite(float(tensor.detach().sum())) or bool(torch.isfinite(tensor).all())
+
+
+def _state_of_gradient(parameter: Tensor) -> tuple[int, int] | None:
+    return None if parameter.grad is None else (id(parameter.grad), _version(parameter.grad))
+
+
+def fingerprint(tensor: Tensor) -> tuple[int, int]:
+    """Sums of a tensor's bits, read as whole numbers, over all of it and over its first half: for order counts too."""
+    flat = tensor.detach().reshape(-1)
+    flat = torch.view_as_real(flat).reshape(-1) if flat.is_complex() else flat
+    size = flat.element_size()
+    pairs = flat.numel() * size % 16 == 0 and flat.is_contiguous() and flat.storage_offset() * size % 8 == 0
+    whole = flat.view(torch.int64 if pairs else WHOLE[size])
+    return int(whole.sum()), int(whole[: len(whole) // 2].sum())
