@@ -19,7 +19,8 @@ def pinned_settings() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.device("cpu"))
+        if torch.get_default_device().type != "cpu":  # the mode slows every call of torch, so only where it is needed
+            stack.enter_context(torch.device("cpu"))
         for device in ("cpu", "cuda"):
             stack.enter_context(torch.autocast(device, enabled=False)) if torch.is_autocast_enabled(device) else None
         torch.set_default_dtype(torch.float32)
