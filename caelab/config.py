@@ -22,6 +22,11 @@ from caelab.sources import files_in, sources_of
 
 GIVEN = "given"  # the kind of a block that stands for an object of the user's, which no config can make again
 GIVEN_BY_CORE = {"model": ("inputs", "image_shape")}
+KINDS_OF_FILES = {".npz": "npz", ".npy": "npy", ".csv": "csv"}
+SUFFIXES_OF_DATA = (  # of files that hold data; caelab reads none of these by itself
+    ".7z .arff .arrow .bmp .bz2 .dat .data .feather .gif .gz .h5 .hdf5 .jpeg .jpg .json .jsonl .mat .parquet .pickle "
+    ".pkl .png .pt .pth .safetensors .svmlight .tar .tgz .tif .tiff .tsv .txt .webp .xls .xlsx .xz .zip "
+)
 LONGEST_LABEL = 180  # bytes; a file system allows 255 for the name of a run's folder
 
 
@@ -166,17 +171,24 @@ def _checked(block: Block, kind: str, where: str, offers: Catalogue) -> Block:
 
 
 def refuse_path(name: str) -> None:
-    """A path in place of a data set's name lacks the kind in front of it.
+    """A path in place of a data set's name lacks the kind in front of it, or is of a kind that is not read.
 
     Raises:
         CaelabError: it is one.
     """
-    suffix = Path(name).suffix
-    kinds = [suffix[1:]] if suffix in (".npz", ".npy") else ["images", "idx"] if Path(name).is_dir() else []
+    path = Path(name)
+    suffix = path.suffix.lower()
+    kinds = ["images", "idx"] if path.is_dir() else [KINDS_OF_FILES[suffix]] if suffix in KINDS_OF_FILES else []
     if kinds:
         raise CaelabError(
             f"expected the name of a data set, but {name!r} is a path; say what it holds, as "
             f"{' or '.join(f'{kind}:{name}' for kind in kinds)}"
+        )
+    if path.exists() or "/" in name or (suffix and f"{suffix} " in SUFFIXES_OF_DATA):
+        what = "a path" if path.exists() else "a path, at which there is nothing"
+        raise CaelabError(
+            f"expected the name of a data set, but {name!r} is {what}; caelab reads npz:FILE, npy:FILE, csv:FILE, "
+            "idx:FOLDER and images:FOLDER: convert it, as in numpy.savez('mine.npz', x=inputs, y=labels)"
         )
 
 

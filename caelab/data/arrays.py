@@ -7,8 +7,9 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,9 +38,10 @@ def npz(path: FilePath, examples: Examples = None) -> Samples:
     with _opened(file, "npz") as stream, zipfile.ZipFile(stream) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         key, label_key = _key(file, names, INPUTS), _key(file, names, LABELS, needed=False)
-        inputs = _member(file, archive, key or "", examples, inputs=True)
-        labels = _member(file, archive, label_key, examples) if label_key else None
-    return _samples(inputs, labels)
+        with _member(file, archive, key or "") as stored:
+            _check_inputs(stored)
+            inputs = stored.read(examples)
+        return _samples(inputs, _labels(file, archive, label_key, stored.layout.shape[0], examples))
 
 
 @describes("as in the file", "as in the file", "one array, by numpy.save", "FILE")
@@ -47,7 +49,38 @@ def npy(path: FilePath, examples: Examples = None) -> Samples:
     """Inputs without labels in one .npy file; read like those of ``npz``."""
     file = Path(path).expanduser()
     with _opened(file, "npy") as stream:
-        return _samples(_array(file, stream, file.stat().st_size, examples, inputs=True), None)
+        stored = _stored(str(file), stream, file.stat().st_size)
+        _check_inputs(stored)
+        return _samples(stored.read(examples), None)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An array in a file, of which the header was read.
+
+    Args:
+        where: how to call it in an error.
+        stream: it stands at the first value.
+        size: the bytes that are there for the values, as the file system or the archive has it.
+        layout: what the header says.
+    """
+
+    where: str
+    stream: BinaryIO
+    size: int
+    layout: Layout
+
+    def read(self, examples: int | None) -> NDArray[Any]:
+        """The array, or some examples of it, if the file and the memory hold what the header says."""
+        layout = self.layout
+        if self.size != layout.size:
+            raise CaelabError(
+                f"{self.where} cannot be read: it is {'truncated' if self.size < layout.size else 'too long'}, its "
+                f"header {layout.shape} of {layout.dtype} needs {sized(layout.size)}, found {sized(self.size)}; "
+                "write it again"
+            )
+        check_room(f"{self.where}, {layout.shape} of {layout.dtype},", layout.values(examples), layout.dtype)
+        return read_examples(self.stream, layout, examples)
 
 
 @contextmanager
@@ -82,41 +115,30 @@ def _key(file: Path, there: Iterable[str], wanted: tuple[str, ...], *, needed: b
     return found[0] if found else None
 
 
-def _member(
-    file: Path, archive: zipfile.ZipFile, key: str, examples: int | None, *, inputs: bool = False
-) -> NDArray[Any]:
+@contextmanager
+def _member(file: Path, archive: zipfile.ZipFile, key: str) -> Iterator[Stored]:
     member = archive.getinfo(f"{key}.npy" if f"{key}.npy" in archive.namelist() else key)
     with archive.open(member) as stream:
-        return _array(f"{file}, array {key}", stream, member.file_size, examples, inputs=inputs)
+        yield _stored(f"{file}, array {key}", cast(BinaryIO, stream), member.file_size)
 
 
-def _array(
-    where: str | Path, stream: BinaryIO | Any, size: int, examples: int | None, *, inputs: bool = False
-) -> NDArray[Any]:
-    """The array, or some examples of it, after its header was found possible.
-
-    Args:
-        where: how to call it in an error.
-        stream: it stands at the array's header.
-        size: the bytes of header and array together, as the file system or the archive has it.
-        examples: how many to keep, or None for all.
-        inputs: whether they are examples to learn from, as opposed to labels.
-    """
-    header, layout = _header(where, stream)
-    if inputs:
-        _check_inputs(where, layout)
-    if size != header + layout.size:
-        raise CaelabError(
-            f"{where} cannot be read: it is {'truncated' if size < header + layout.size else 'too long'}, its header "
-            f"{layout.shape} of {layout.dtype} needs {sized(layout.size)}, found {sized(max(0, size - header))}; "
-            "write it again"
-        )
-    check_room(f"{where}, {layout.shape} of {layout.dtype},", layout.values(examples), layout.dtype)
-    return read_examples(stream, layout, examples)
+def _labels(
+    file: Path, archive: zipfile.ZipFile, key: str | None, count: int, examples: int | None
+) -> NDArray[Any] | None:
+    """The labels of that many inputs, or of some of them."""
+    if key is None:
+        return None
+    with _member(file, archive, key) as stored:
+        if stored.layout.shape != (count,):
+            raise CaelabError(
+                f"{file}: expected {count} labels, one for each example, but the array {key} has the shape "
+                f"{stored.layout.shape}"
+            )
+        return stored.read(examples)
 
 
-def _header(where: str | Path, stream: BinaryIO) -> tuple[int, Layout]:
-    """The length of an array's header, and what it says; nothing of it is trusted."""
+def _stored(where: str, stream: BinaryIO, size: int) -> Stored:
+    """The array whose header comes next in the stream; nothing of what that says is trusted."""
     magic = read_exactly(stream, 8)
     major = magic[6]
     start = read_exactly(stream, 2 if major == 1 else 4)
@@ -130,7 +152,7 @@ def _header(where: str | Path, stream: BinaryIO) -> tuple[int, Layout]:
         raise CaelabError(f"{where} holds Python objects, which are never loaded; save arrays of numbers instead")
     if any(not 0 <= side < 2**63 for side in shape):
         raise ValueError(f"its header has the shape {shape}")
-    return 8 + len(start) + length, Layout(shape, dtype, by_columns)
+    return Stored(where, stream, max(0, size - 8 - len(start) - length), Layout(shape, dtype, by_columns))
 
 
 def _parsed(read: Any, text: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -141,8 +163,8 @@ def _parsed(read: Any, text: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[
     return shape, by_columns and len(shape) > 1, dtype
 
 
-def _check_inputs(where: str | Path, layout: Layout) -> None:
-    shape = layout.shape
+def _check_inputs(stored: Stored) -> None:
+    where, layout, shape = stored.where, stored.layout, stored.layout.shape
     if layout.dtype.kind not in "buif":
         raise CaelabError(f"{where}: expected an array of real numbers, but {layout.dtype} came; convert it")
     if not (len(shape) in (2, 3) or (len(shape) == 4 and shape[3] <= 4)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +14,7 @@ from pydantic import Field
 from caelab.data.memory import check_room
 from caelab.data.pictures import Contents, Picture, contents, described, pixels
 from caelab.data.reading import spread
-from caelab.data.samples import Examples, FilePath, Samples, describes
+from caelab.data.samples import Examples, FilePath, Samples, describes, in_order_of_numbers
 from caelab.errors import CaelabError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm", ".webp"})
@@ -122,17 +121,7 @@ def _refuse_deeper(folder: Path, subfolders: Sequence[Path]) -> None:
 
 def _subfolders(folder: Path) -> list[Path]:
     subfolders = [sub for sub in _listed(folder) if sub.is_dir()]
-    return sorted(subfolders, key=lambda sub: _in_order_of_numbers(sub.name))
-
-
-def _in_order_of_numbers(name: str) -> tuple[list[tuple[int, int | str]], str]:
-    """A key by which 2 comes before 10, and class2 before class10.
-
-    >>> sorted(["b", "10", "2", "a10", "-1", "a9"], key=_in_order_of_numbers)
-    ['-1', '2', '10', 'a9', 'a10', 'b']
-    """
-    parts = [part for part in re.split(r"(^-?\d+|\d+)", name) if part]
-    return [(0, int(part)) if part.lstrip("-").isdecimal() else (1, part) for part in parts], name
+    return sorted(subfolders, key=lambda sub: in_order_of_numbers(sub.name))
 
 
 def _image_files(folder: Path) -> list[Path]:

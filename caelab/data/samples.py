@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
@@ -69,3 +70,13 @@ def describes(size: str, shape: str, source: str, argument: str = "") -> Callabl
         return loader
 
     return state
+
+
+def in_order_of_numbers(name: str) -> tuple[list[tuple[int, int | str]], str]:
+    """A key by which 2 comes before 10, and class2 before class10.
+
+    >>> sorted(["b", "10", "2", "a10", "-1", "a9"], key=in_order_of_numbers)
+    ['-1', '2', '10', 'a9', 'a10', 'b']
+    """
+    parts = [part for part in re.split(r"(^-?\d+|\d+)", name) if part]
+    return [(0, int(part)) if part.lstrip("-").isdecimal() else (1, part) for part in parts], name

@@ -10,8 +10,9 @@ import numpy as np
 import pooch
 import pytest
 
-from caelab.data import downloads, load_dataset
-from caelab.data.downloads import CIFAR_BATCHES, Remote, cifar10_bw, fashion_mnist, fetch, mnist
+from caelab.data import downloads, load_dataset, memory
+from caelab.data.cifar import BATCHES, luminance, read_records
+from caelab.data.downloads import Remote, cifar10_bw, fashion_mnist, fetch, mnist
 from caelab.data.idx import idx
 from caelab.errors import CaelabError
 
@@ -150,7 +151,10 @@ def test_a_file_that_the_server_lacks_is_named(served, tmp_path):
 
 @pytest.mark.usefixtures("small_mnist")
 def test_an_address_that_is_none_and_a_folder_that_is_a_file_are_refused(tmp_path):
-    assert "Unrecognized URL protocol" in refused(functools.partial(mnist, mirror="/some/folder"), tmp_path / "cache")
+    for mirror in ("/some/folder", "file:///some/folder", "ftp://127.0.0.1", "http://"):
+        assert "expected an address that begins with http" in refused(
+            functools.partial(mnist, mirror=mirror), tmp_path / "cache"
+        )
     (tmp_path / "file").write_text("")
     refused(mnist, tmp_path / "file")
 
@@ -164,7 +168,7 @@ def cifar_tar(path, change=None):
     with tarfile.open(path, "w:gz") as tar:
         for i in (5, 0, 1, 2, 3, 4):
             content = b"".join(bytes([CLASSES[i, j]]) + PIXELS[i, j].tobytes() for j in range(2))
-            name, content = change(CIFAR_BATCHES[i], content) if change else (CIFAR_BATCHES[i], content)
+            name, content = change(BATCHES[i], content) if change else (BATCHES[i], content)
             member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
@@ -188,7 +192,7 @@ def test_cifar_is_read_in_order_and_made_grey(served, tmp_path, monkeypatch):
 
 
 def test_white_is_exactly_1():
-    assert downloads._luminance(np.full((1, 3072), 255, np.uint8)).tolist() == [[1.0] * 1024]
+    assert luminance(np.full((1, 3072), 255, np.uint8)).tolist() == [[1.0] * 1024]
 
 
 @pytest.mark.parametrize(
@@ -213,6 +217,56 @@ def test_a_damaged_cifar_archive_is_refused(served, tmp_path, monkeypatch, damag
     monkeypatch.setattr(downloads, "CIFAR10", Remote("cifar10-bw", served[1], checksums(served[0])))
     with pytest.raises(CaelabError, match="cannot be read"):
         cifar10_bw(folder=str(tmp_path / "cache"))
+
+
+def test_a_part_of_cifar_is_a_part_of_both_its_parts(served, tmp_path, monkeypatch):
+    serve_cifar(served, monkeypatch)
+    samples = cifar10_bw(folder=str(tmp_path / "cache"), examples=4)
+    everything = cifar10_bw(folder=str(tmp_path / "cache"))
+    np.testing.assert_array_equal(samples.inputs, everything.inputs[[0, 2, 5, 7, 10, 11]])
+    assert samples.labels.tolist() == [CLASSES.ravel()[place] for place in (0, 2, 5, 7, 10, 11)]
+    assert samples.official_test == 2
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        lambda tar: tar.addfile(member("another", 2**20), io.BytesIO(bytes(2**20))),
+        lambda tar: tar.addfile(member("cifar-10-batches-bin/test_batch.bin", 2**20), io.BytesIO(bytes(2**20))),
+        lambda tar: [tar.addfile(member(f"cifar-10-batches-bin/{place}", 0)) for place in range(2000)],
+        lambda tar: tar.addfile(member("long", 0, pax_headers={"comment": "x" * 2**20})),
+    ],
+    ids=["a large file", "a large batch", "many files", "a large header"],
+)
+def test_an_archive_that_unpacks_to_more_than_cifar_is_refused(tmp_path, add):
+    with tarfile.open(tmp_path / "bomb.tar.gz", "w:gz", format=tarfile.PAX_FORMAT) as tar:
+        add(tar)
+    assert (tmp_path / "bomb.tar.gz").stat().st_size < 40_000
+    with pytest.raises(CaelabError, match=r"bomb.tar.gz cannot be read \(it holds more than CIFAR-10 does\)"):
+        read_records(tmp_path / "bomb.tar.gz", most=2**19)
+
+
+def member(name, size, **options):
+    info = tarfile.TarInfo(name)
+    info.size = size
+    for key, value in options.items():
+        setattr(info, key, value)
+    return info
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE])
+def test_links_and_devices_in_an_archive_are_no_batches_and_nothing_is_unpacked(tmp_path, kind):
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
+        tar.addfile(member("../../test_batch.bin", 0, type=kind, linkname="/etc/passwd"))
+    with pytest.raises(CaelabError, match=r"lacks data_batch_1.bin, .*, test_batch.bin"):
+        read_records(tmp_path / "x.tar.gz")
+    assert [file.name for file in tmp_path.iterdir()] == ["x.tar.gz"]
+
+
+def test_an_archive_that_memory_does_not_hold_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda: 2**28)
+    with pytest.raises(CaelabError, match=r"60000 photographs, would take 703.1 MiB of memory, but 256 MiB .*examples"):
+        read_records(tmp_path / "x.tar.gz")
 
 
 @pytest.mark.parametrize("remote", [downloads.MNIST, downloads.FASHION_MNIST, downloads.CIFAR10], ids=lambda r: r.name)
