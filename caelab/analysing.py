@@ -12,17 +12,21 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from caelab.catalogue import catalogue
 from caelab.errors import CaelabError
 from caelab.files import written_aside
+from caelab.process_settings import CHEAP, OTHERS, left_as_found
 from caelab.runs import Run
 from caelab.schema import checked_options
 from caelab.streams import Streams
+from caelab.untouched import own_generators, run_left_as_found
 
 ABOUT_A_RUN = ("model", "seed")
 GIVEN_BY_CORE = ("run", "streams")
+SETTINGS = [*CHEAP, *OTHERS]  # the generators are an analysis's own
 
 
 @runtime_checkable
@@ -90,7 +94,11 @@ def _source(analysis: Any) -> list[str]:
 
 
 def _measured(run: Run, name: str, analysis: Any, options: Mapping[str, Any]) -> pd.DataFrame:
-    with named_failure(name, f"failed on {run.label!r}"):
+    with (
+        by_itself(name, run.seed),
+        run_left_as_found(run, _called(name)),
+        named_failure(name, f"failed on {run.label!r}"),
+    ):
         table = analysis.measure(run, Streams(run.seed), **options)
     if not isinstance(table, pd.DataFrame):
         raise CaelabError(
@@ -100,6 +108,21 @@ def _measured(run: Run, name: str, analysis: Any, options: Mapping[str, Any]) ->
     if taken:
         raise CaelabError(f"the analysis {name!r} returns the column {taken[0]!r}, which caelab adds itself; rename it")
     return table
+
+
+def _called(name: str) -> str:
+    return f"the analysis {name!r}"
+
+
+@contextmanager
+def by_itself(name: str, seed: int = 0) -> Iterator[None]:
+    """An analysis neither sees what another did to this process, nor leaves anything behind.
+
+    Raises:
+        CaelabError: it changed a setting that all others share.
+    """
+    with left_as_found(_called(name), SETTINGS), own_generators(seed, f"analysis {name}"), rc_context():
+        yield
 
 
 @contextmanager
@@ -113,6 +136,10 @@ def named_failure(name: str, what: str) -> Iterator[None]:
         yield
     except CaelabError:
         raise
+    except SystemExit as error:
+        raise CaelabError(
+            f"the analysis {name!r} {what}: it calls sys.exit({error.code!r}), which ends programs; let it raise"
+        ) from error
     except Exception as error:  # a plugin may fail in any way
         raise CaelabError(f"the analysis {name!r} {what}: {type(error).__name__}: {error}") from error
 
@@ -143,8 +170,8 @@ def drawn(name: str, table: pd.DataFrame) -> Figure:
     Raises:
         CaelabError: it cannot be drawn.
     """
-    with named_failure(name, "could not be drawn"):
-        figure = load_analysis(name).draw(table)
+    with by_itself(name), named_failure(name, "could not be drawn"):
+        figure = load_analysis(name).draw(table.copy())
     if not isinstance(figure, Figure):
         raise CaelabError(
             f"draw of the analysis {name!r} returns {type(figure).__name__}, but a matplotlib Figure is expected"
@@ -161,8 +188,8 @@ def summarise(name: str, table: pd.DataFrame) -> dict[str, float]:
     analysis = load_analysis(name)
     if not hasattr(analysis, "summarise"):
         return {}
-    with named_failure(name, "failed in summarise"):
-        found = analysis.summarise(table)
+    with by_itself(name), named_failure(name, "failed in summarise"):
+        found = analysis.summarise(table.copy())
     try:
         return {str(column): float(value) for column, value in found.items()}
     except (AttributeError, TypeError, ValueError) as error:

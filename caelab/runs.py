@@ -36,6 +36,7 @@ from caelab.models.identity import (
 )
 from caelab.models.reconstruction import reconstruction_error
 from caelab.pinned import pinned_settings
+from caelab.process_settings import CHEAP, OTHERS, left_as_found
 from caelab.run_files import RECORD, WEIGHTS, damaged, read_files, stored_facts, write_files
 from caelab.streams import seeded
 
@@ -130,6 +131,11 @@ def files_at(path: str) -> list[tuple[str, int, int, int]]:
     return []
 
 
+def forget_data() -> None:
+    """Load data sets anew when they are asked for again."""
+    _loaded.cache_clear()
+
+
 def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
     """The model with its initial weights, which depend on nothing but the run's seed and the model's shape.
 
@@ -145,11 +151,11 @@ def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
     factory = catalogue().get("model", kind)
     given = asked_of(factory, {"inputs": dataset.inputs.shape[1], "image_shape": dataset.image_shape})
     try:
-        with seeded(config.seed, "initial weights"):
+        with left_as_found(f"the model {kind!r}", [*CHEAP, *OTHERS]), seeded(config.seed, "initial weights"):
             model = factory(**given, **options)
     except CaelabError:
         raise
-    except Exception as error:  # a user's model may fail in any way
+    except (Exception, SystemExit) as error:  # a user's model may fail in any way
         raise CaelabError(
             f"the model {kind!r} cannot be made with {given | options}: {type(error).__name__}: {error}"
         ) from error

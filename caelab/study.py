@@ -22,6 +22,7 @@ from caelab.runs import build_model, dataset_of
 from caelab.schema import checked_options
 from caelab.training import checked_device, run_folder, train
 from caelab.training.plugins import TrainingPlugins, make_regularizers
+from caelab.untouched import SpoiledData
 
 log = logging.getLogger(__name__)
 
@@ -79,12 +80,29 @@ def carry_out(job: Job) -> Outcome:
     for name, options in job.analyses.items():
         try:
             tables[name] = analyse(run, name, **options)
-            numbers |= summarise(name, tables[name])
+            numbers |= _new_numbers(name, tables[name], numbers)
+        except SpoiledData:
+            raise  # what would be measured or trained next in this process would be wrong
         except CaelabError as error:
             problems.append(Problem(run.label, name, str(error), applies=not isinstance(error, NotApplicable)))
             tracebacks.append(format_exc())
     assert run.path is not None
     return Outcome(job.config, run.path, tables, numbers, tuple(problems), tuple(tracebacks), reused)
+
+
+def _new_numbers(name: str, table: pd.DataFrame, known: Mapping[str, float]) -> dict[str, float]:
+    """What sums a table up, under names that no other analysis has taken.
+
+    Raises:
+        CaelabError: a name is taken.
+    """
+    found = summarise(name, table)
+    taken = [column for column in found if column in {*known, "model", "seed", "run"}]
+    if taken:
+        raise CaelabError(
+            f"the analysis {name!r} sums up as {taken[0]!r}, which is the name of another column; rename it"
+        )
+    return found
 
 
 @dataclass(frozen=True)

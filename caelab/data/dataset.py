@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from caelab.catalogue import catalogue
 from caelab.data.samples import Samples
 from caelab.data.splits import draw_splits
 from caelab.errors import CaelabError
+from caelab.process_settings import CHEAP, GENERATORS, OTHERS, Found, left_as_found
 from caelab.schema import checked_options
 
 
@@ -107,9 +108,23 @@ def load_dataset(name: str, *, splits: Sequence[int] | None = None, seed: int = 
     kind, colon, rest = name.partition(":")
     loader = catalogue().get("dataset", kind)
     options = {"path": rest, **options} if colon else options
-    samples = loader(**checked_options(loader, options, kind))
+    samples = _asked(loader, checked_options(loader, options, kind), kind)
     shown = f"{kind}:{options['path']}" if "path" in options else kind
     return make_dataset(shown, samples, splits=splits, seed=seed)
+
+
+def _asked(loader: Any, options: Mapping[str, Any], kind: str) -> Any:
+    """What a loader returns; it leaves the process as it found it, though it may draw from the global generators."""
+    generators = Found(GENERATORS)
+    try:
+        with left_as_found(f"the loader of data set {kind!r}", [*CHEAP, *OTHERS]):
+            return loader(**options)
+    except (CaelabError, OSError):
+        raise
+    except (Exception, SystemExit) as error:  # a user's loader may fail in any way
+        raise CaelabError(f"the loader of data set {kind!r} failed: {type(error).__name__}: {error}") from error
+    finally:
+        generators.put_back(generators.changes())
 
 
 def make_dataset(name: str, samples: Samples, *, splits: Sequence[int] | None = None, seed: int = 0) -> Dataset:

@@ -31,7 +31,8 @@ def analysis(measure):
         figure.subplots().plot(table["value"])
         return figure
 
-    return SimpleNamespace(measure=measure, draw=draw, summarise=lambda table: {"code mean": table["value"].mean()})
+    column = "code mean" if measure is works else f"code mean of {measure.__name__}"
+    return SimpleNamespace(measure=measure, draw=draw, summarise=lambda table: {column: table["value"].mean()})
 
 
 measured = []
