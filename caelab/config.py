@@ -14,11 +14,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from caelab.catalogue import Catalogue, catalogue
-from caelab.errors import CaelabError, unknown_name
+from caelab.errors import CaelabError, shown, unknown_name
 from caelab.loading import allow_code_in
 from caelab.options import Count, Positive
 from caelab.schema import checked_options, option_fields, readable
 from caelab.sources import files_in, sources_of
+from caelab.yaml_text import LARGEST, read_yaml
 
 GIVEN = "given"  # the kind of a block that stands for an object of the user's, which no config can make again
 GIVEN_BY_CORE = {"model": ("inputs", "image_shape")}
@@ -200,20 +201,6 @@ def _named(block: Block) -> tuple[str, dict[str, Any]]:
     return block.kind, block.options
 
 
-class UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key that stands twice in one mapping is a mistake; PyYAML itself keeps the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping, its keys all different."""
-        keys = [key.value for key, _ in node.value]
-        for place, key in enumerate(keys):
-            if key in keys[:place]:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", node.value[place][0].start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
 def load_config(path: str | Path) -> RunConfig:
     """Read a run's config from a YAML file.
 
@@ -224,9 +211,12 @@ def load_config(path: str | Path) -> RunConfig:
     if not path.is_file():
         raise CaelabError(f"no config file at {path}; write one with: caelab train cae --print-config > {path}")
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CaelabError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        with path.open("rb") as stream:
+            raw = read_yaml(stream.read(LARGEST + 1))
+    except OSError as error:
+        raise CaelabError(f"{path} cannot be read ({error.strerror}); change its permissions") from error
+    except CaelabError as error:
+        raise CaelabError(f"{path} is not YAML, or not of the kind that is read: {error}") from error
     if not isinstance(raw, dict):
         raise CaelabError(f"{path} holds {type(raw).__name__}, but a run's config is a mapping of keys to values")
     return make_config(raw)
@@ -271,9 +261,9 @@ def parse_value(text: str) -> Any:
     (0.001, [100, 30], 'relu')
     """
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise CaelabError(f"{text!r} is not a value in YAML: {' '.join(str(error).split())}") from error
+        value = read_yaml(text)
+    except CaelabError as error:
+        raise CaelabError(f"{shown(text)} is not a value in YAML: {error}") from error
     return _number_or_text(value)
 
 

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 
 MANY = 30  # names that can be read through
 FEW = 10
+LONGEST = 300  # letters of a value that is quoted
 
 
 class CaelabError(Exception):
@@ -45,6 +46,16 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> CaelabError:
     shown = known if len(known) <= MANY else get_close_matches(name, known, n=FEW, cutoff=0)
     others = f" and {len(known) - len(shown)} others" if len(shown) < len(known) else ""
     return CaelabError(f"unknown {kind} {name!r}{hint} Known: {', '.join(shown) or 'none'}{others}")
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it, for a sentence: cut in the middle where it is very long.
+
+    >>> shown([1, 2]), len(shown("x" * 10_000))
+    ('[1, 2]', 305)
+    """
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 
 
 class NotApplicable(CaelabError):

@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from caelab.errors import CaelabError, unknown_name
+from caelab.errors import CaelabError, shown, unknown_name
 
 
 def option_fields(factory: Callable[..., Any], skip: Collection[str] = ()) -> dict[str, inspect.Parameter]:
@@ -74,7 +74,7 @@ def _complaint(item: Any, where: str, model: type[BaseModel], given: Collection[
         itself = f" (of itself caelab gives only what is called {' or '.join(given)})" if given else ""
         return f"{path} is missing: it has no default; give it, for instance with --set {path}=VALUE{itself}"
     message = item["msg"][0].lower() + item["msg"][1:]
-    return f"{path}: {message}, but {item['input']!r} came"
+    return f"{path}: {message}, but {shown(item['input'])} came"
 
 
 def _known_at(model: type[BaseModel], parents: Iterable[Any]) -> list[str]:
