@@ -30,6 +30,7 @@ from caelab.models.identity import (
     check_parameters,
     copied,
     first_difference,
+    load_weights,
     materialised,
     outputs_of,
     repr_of,
@@ -230,6 +231,8 @@ def load_run(path: str | Path, *, model: nn.Module | None = None, dataset: Any =
         data = dataset_of(config) if dataset is None else _given_data(config, dataset)
         check_data(path, record, data)
         own = build_model(config, data) if model is None else materialised(copied(model), data.inputs, config.seed)
+        added = [name for name in record.get("added", []) if name in weights and name not in own.state_dict()]
+        load_weights(own, {name: weights[name] for name in added}, added)
         check_parameters(own, weights, f"run {path}")
         own.load_state_dict(weights)
         check_model(own.eval(), data, record, path)

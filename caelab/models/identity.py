@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from itertools import zip_longest
 from typing import Any
@@ -109,6 +109,29 @@ def check_parameters(model: nn.Module, weights: Mapping[str, Tensor], whose: str
                 f"{now.get(name, 'missing')} in {type(model).__name__}; give the model that was trained, or train "
                 "again in another folder"
             )
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], added: Collection[str] = ()) -> None:
+    """Put parameters and buffers into a model.
+
+    Args:
+        model: what they are put into; what they do not name stays as it is.
+        weights: by name, as ``state_dict`` gives them.
+        added: names of those that a plugin gave the model while it was trained, and that it gets as buffers.
+    """
+    for name in added:
+        parent, _, last = name.rpartition(".")
+        _module_at(model, parent).register_buffer(last, torch.empty_like(weights[name]))
+    model.load_state_dict({**model.state_dict(), **weights})
+
+
+def _module_at(model: nn.Module, path: str) -> nn.Module:
+    """The module at a path; where there is none, an empty one is put there."""
+    for part in path.split(".") if path else []:
+        if part not in model._modules:
+            model.add_module(part, nn.Module())
+        model = model.get_submodule(part)
+    return model
 
 
 def materialised(model: nn.Module, inputs: Tensor, seed: int) -> nn.Module:

@@ -137,7 +137,10 @@ def _trained(asked: Asked, partial: Path | None, trace: Callable[[str], None] | 
     started = time.perf_counter()
     history = trainer.fit()
     seconds = round(time.perf_counter() - started, 3)
-    return Run(config, model.to("cpu"), dataset, history, record_of(config, model, dataset) | {"seconds": seconds})
+    record = record_of(config, model.to("cpu"), dataset) | {"seconds": seconds}
+    if trainer.added():
+        record["added"] = trainer.added()  # what plugins gave the model; whoever makes it anew must be told
+    return Run(config, model, dataset, history, record)
 
 
 def training_plugins(asked: Asked) -> TrainingPlugins:

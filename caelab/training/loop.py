@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
@@ -19,9 +19,11 @@ from caelab.config import Training as TrainingConfig
 from caelab.denormals import flushed_denormals
 from caelab.errors import CaelabError, DamagedFile
 from caelab.exits import held_open
+from caelab.models.identity import load_weights
 from caelab.models.reconstruction import reconstruction_error
 from caelab.streams import Streams, seeded
 from caelab.training.checkpoints import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
+from caelab.training.memory import THE_MODEL, Memory
 from caelab.training.objective import Objective
 from caelab.training.plugins import TrainingPlugins, merged_terms
 from caelab.training.watch import Watch
@@ -29,7 +31,7 @@ from caelab.training.watch import Watch
 log = logging.getLogger(__name__)
 
 DIVERGED = 100.0  # times the untrained model's reconstruction error
-PARTS = ("model", "best", "optimizer", "streams")
+PARTS = ("model", "best", "optimizer", "streams", "plugins")
 
 Metrics = dict[str, float]
 
@@ -65,6 +67,8 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, self.config.training)
         self.objective = Objective(self.model, self.config.training.reconstruction, self.plugins, self.streams)
         self.best: dict[str, Tensor] = {}
+        self.original = {*self.model.state_dict()}
+        self.memory: Memory | None = None
         self.untrained_error = math.nan
 
     def fit(self) -> list[Metrics]:
@@ -80,6 +84,11 @@ class Trainer:
     def _fit(self) -> list[Metrics]:
         self.watch.begin(0)
         self.plugins.call("before_training", model=self.model, config=self.config)
+        self.refit()
+        self.memory = Memory(self.plugins.instances, self.model) if self.checkpoint else None
+        if self.memory:
+            self.memory.begin()
+            self.memory.packed()  # what cannot be saved is told before an epoch is spent
         self.untrained_error = self.validation_error()
         self.resume()
         for epoch in range(len(self.history) + 1, self.config.training.epochs + 1):
@@ -90,7 +99,7 @@ class Trainer:
             self.keep_best()
             self.save()
         if self.best:
-            self.model.load_state_dict(self.best)
+            load_weights(self.model, self.best)
         self.model.eval()
         self.watch.begin(len(self.history) + 1)
         self.plugins.call("after_training", model=self.model, history=self.history)
@@ -164,32 +173,65 @@ class Trainer:
         if self.config.training.patience is not None and self.best_epoch() == len(self.history):
             self.best = {name: value.clone() for name, value in self.model.state_dict().items()}
 
+    def refit(self) -> None:
+        """Make the optimiser anew where a plugin gave the model other parameters before training."""
+        known = [id(p) for group in self.optimizer.param_groups for p in group["params"]]
+        if {id(p) for p in self.model.parameters() if p.requires_grad} - {*known}:
+            self.optimizer = make_optimizer(self.model, self.config.training)
+        self.watch.renew()
+
     def save(self) -> None:
         """Write everything that training continues from."""
-        if self.checkpoint:
+        if self.checkpoint and self.memory:
+            states, tensors = self.memory.packed()
             parts = {
                 "model": self.model.state_dict(),
                 "best": self.best,
                 "optimizer": flatten_optimizer(self.optimizer),
                 "streams": self.streams.state(),
+                "plugins": tensors,
             }
-            save_checkpoint(self.checkpoint, parts, {"history": self.history, "untrained_error": self.untrained_error})
+            facts = {
+                "history": self.history,
+                "untrained_error": self.untrained_error,
+                "plugins": states,
+                "forgotten": self.memory.forgotten(),
+            }
+            save_checkpoint(self.checkpoint, parts, facts)
 
     def resume(self) -> None:
         """Continue from the checkpoint, if there is one, to the weights that an unbroken run would reach."""
-        if self.checkpoint is None or not self.checkpoint.is_file():
+        if self.checkpoint is None or self.memory is None or not self.checkpoint.is_file():
             return
         try:
             parts, facts = load_checkpoint(self.checkpoint, PARTS)
         except DamagedFile as error:
             log.warning("%s: this run is trained from its start", error)
             return
-        self.model.load_state_dict(parts["model"])
+        if self.forgot(facts.get("forgotten", {})):
+            return
+        load_weights(self.model, parts["model"], added=parts["model"].keys() - self.model.state_dict().keys())
+        self.memory.restore(facts.get("plugins", {}), parts["plugins"])
         self.best = parts["best"]
         restore_optimizer(self.optimizer, parts["optimizer"])
         self.streams.restore(parts["streams"])
         self.history = facts["history"]
         self.untrained_error = facts["untrained_error"]
+
+    def forgot(self, forgotten: Mapping[str, Sequence[str]]) -> bool:
+        """Whether some plugin, or the model, remembered what the checkpoint does not hold; that is told."""
+        for label, names in forgotten.items():
+            who = label if label == THE_MODEL else f"plugin {label!r}"
+            log.warning(
+                "%s remembers %s, which the checkpoint %s does not hold, so this run is trained from its start; give "
+                "it state_dict() and load_state_dict(state), or stateful = False where no number depends on that",
+                *(who, " and ".join(names), self.checkpoint),
+            )
+        return bool(forgotten)
+
+    def added(self) -> list[str]:
+        """The names of the tensors that plugins gave the model."""
+        return [name for name in self.model.state_dict() if name not in self.original]
 
 
 def sum_of(terms: Mapping[str, Tensor]) -> Tensor:

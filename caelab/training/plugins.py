@@ -75,6 +75,7 @@ class TrainingPlugins:
 
     def __init__(self, instances: Mapping[str, object]) -> None:
         self.manager = ordered_manager(instances)
+        self.instances = dict(instances)
         self.watch: Watch | None = None  # during a run of training
         name_failures(self.manager, hooks_of(TrainingHooks), lambda: self.watch)
         self.corrupter = self._only_corrupter()
