@@ -40,6 +40,11 @@ class Conditioned:
         code = self.encode(own(inputs), *map(own, self.positional), **named)
         return code[:, None] if self.one_unit else code
 
+    @property
+    def arguments(self) -> tuple[Tensor, ...]:
+        """All that comes with the inputs."""
+        return (*self.positional, *self.named.values())
+
     def changed(self, change: Callable[[Tensor], Tensor]) -> Conditioned:
         """The same map for other examples: a change of every further argument."""
         named = {name: change(value) for name, value in self.named.items()}

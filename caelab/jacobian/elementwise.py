@@ -199,3 +199,12 @@ def derivative_of(function: Map) -> Map:
         return slope if wanted else slope.detach()
 
     return derivative
+
+
+def gradient_by_entry(function: Map, z: Tensor) -> Tensor:
+    """∂s_i/∂z_i of every entry where a function is elementwise; where it is not, something else than its derivative.
+
+    The entries are weighted at random, so that what one entry adds to another does not look like its own.
+    """
+    weights = 1 + torch.rand(z.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(z)
+    return derivative_of(lambda point: weights * function(point))(z) / weights

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from caelab.errors import CaelabError
-from caelab.jacobian import probes, refusals, spectra
+from caelab.jacobian import refusals, spectra, validation
 from caelab.jacobian.autodiff import Autodiff
 from caelab.jacobian.chains import Chain
 from caelab.jacobian.context import Context, conditioned
 from caelab.jacobian.elementwise import IDENTITY
 from caelab.jacobian.estimates import projected_squared_norm
 from caelab.jacobian.memory import budget_in_bytes
+from caelab.jacobian.states import State, state_of
 from caelab.jacobian.structure import find_layers
 
 Encode = Callable[..., Tensor]
@@ -46,6 +48,7 @@ class Jacobian:
         self.inputs = inputs
         self.outputs = outputs
         self._ways: dict[bool, Chain | Autodiff] = {}
+        self._state: State = ()
         self.memory_budget = memory_budget
         self.gradients = gradients
         self.known_squared_norm = known_squared_norm
@@ -74,20 +77,27 @@ class Jacobian:
         return self._ways[recorded]
 
     def _found_way(self) -> Chain | Autodiff:
-        refusals.refuse_inputs(self.inputs)
-        refusals.refuse_modules(self.encode)
+        refusals.refuse_inputs(self.inputs, self.encode)
         if self.gradients:
             refusals.refuse_untrainable(self.encode)
         encode = conditioned(self.encode, self.context, len(self.inputs))
-        layers = find_layers(encode, self.inputs.shape[1:])
-        if layers is not None and isinstance(self.encode, nn.Module):
-            probes.refuse_false_claims(self.encode, layers, self.inputs)
+        self._state = state_of(self.encode)
+        look = partial(find_layers, encode, self.inputs.shape[1:])
+        finding = validation.examined(encode, self.inputs, self._state, look, self._budget)
+        layers = look() if finding.is_chain else None
+        if layers is not None:
             return Chain(layers, self.inputs.flatten(1), self._known_outputs())
-        probes.refuse_mixing_once(encode, self.inputs)
-        way = Autodiff(encode, self.inputs)
-        if self.gradients and torch.is_grad_enabled() and not way.parameters_want_gradient():
-            refusals.refuse_no_gradient(self.encode)
+        way = Autodiff(finding.applied(encode), self.inputs)
+        if self.gradients and torch.is_grad_enabled() and not finding.trains:
+            finding.trains = way.parameters_want_gradient()
+            if not finding.trains:
+                refusals.refuse_no_gradient(self.encode)
         return way
+
+    def _renew(self) -> None:
+        """Look again at an encoder that was switched since the last answer."""
+        if self._ways and state_of(self.encode) != self._state:
+            self._ways.clear()
 
     def _known_outputs(self) -> Tensor | None:
         """The code, if it is known with its history where autograd records."""
@@ -125,6 +135,7 @@ class Jacobian:
         Raises:
             CaelabError: there is no Jacobian per example, or one row of it exceeds the memory budget.
         """
+        self._renew()
         if samples is None:
             self.standard_error = None
             if self.known_squared_norm is not None:
@@ -143,6 +154,7 @@ class Jacobian:
         Returns:
             Shape (batch, code), or (batch, count, code).
         """
+        self._renew()
         many = self._are_many(vectors, self.inputs.shape, "vectors")
         if isinstance(self.way, Chain):
             vectors = vectors.flatten(2 if many else 1)
@@ -154,6 +166,7 @@ class Jacobian:
         Returns:
             Shape ``(batch, *input)``, or ``(batch, count, *input)``.
         """
+        self._renew()
         many = self._are_many(covectors, torch.Size([len(self.inputs), self.shape[0]]), "covectors")
         found = self.way.vjp(covectors)
         return found.reshape(*found.shape[: 2 if many else 1], *self.inputs.shape[1:])
@@ -174,6 +187,7 @@ class Jacobian:
         Raises:
             CaelabError: it does not fit into the memory budget.
         """
+        self._renew()
         return self.way.dense(self._budget())
 
     @torch.no_grad()
@@ -188,6 +202,7 @@ class Jacobian:
         Returns:
             Shape (batch, min(code, input)) or (batch, count), float64.
         """
+        self._renew()
         code, width = self.shape
         count = spectra.checked_count(min(code, width) if count is None else count, code, width)
         if method not in ("gram", "svd"):
@@ -212,6 +227,7 @@ class Jacobian:
         Returns:
             Values (batch, k), descending, and directions ``(batch, k, *input)``, orthonormal.
         """
+        self._renew()
         count = spectra.checked_count(count, *self.shape)
         spectra.checked_mode(mode)
         if isinstance(self.way, Chain) and len(self.way.layers) == 1:

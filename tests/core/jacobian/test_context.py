@@ -37,6 +37,7 @@ WAYS = {
     "one tensor": (lambda x, noise: torch.sin(ALONE(x) * (1 + noise)), NOISE),
     "a tuple": (ENCODE, (NOISE, CLASSES, MASK)),
     "a dictionary": (ENCODE, {"mask": MASK, "noise": NOISE, "classes": CLASSES}),
+    "one unit": (lambda x, noise: (ALONE(x) * noise).sum(dim=1), NOISE),
     "another layout": (lambda x, t: torch.sin(x[:, :4] * t), torch.rand(7, 4, 2, dtype=torch.float64)[..., 1]),
 }
 
@@ -67,6 +68,8 @@ def test_every_answer_is_that_of_the_examples_one_by_one(encode, context, budget
     assert_close(j.jvp(v).detach(), torch.einsum("bci,bki->bkc", dense, v), **close)
     assert_close(j.vjp(u).detach(), torch.einsum("bci,bkc->bki", dense, u), **close)
     assert_close(j.singular_values(), torch.linalg.svdvals(dense), rtol=0, atol=1e-7)
+    if code == 1:  # then every projection is exact
+        assert_close(j.squared_norm(samples=3).detach(), norms, **close)
     assert_close(j.tangents(1)[0], torch.linalg.svdvals(dense)[:, :1], rtol=0, atol=1e-7)
 
 

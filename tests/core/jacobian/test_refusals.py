@@ -1,6 +1,9 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, parametrize
 
 from caelab import CaelabError
 from caelab.jacobian.service import jacobian
@@ -22,6 +25,26 @@ class Shaky(nn.Module):
         return nn.functional.dropout(inputs, 0.5, training=True)
 
 
+class Counter(nn.Module):
+    """Gives more with every call."""
+
+    calls = 0
+
+    def forward(self, inputs):
+        self.calls += 1
+        return self.calls * inputs
+
+
+class Noise(nn.Module):
+    def forward(self, weight):
+        return weight + 0.1 * torch.randn_like(weight)
+
+
+def noisy(layer):
+    parametrize.register_parametrization(layer, "weight", Noise())
+    return layer
+
+
 REFUSED = {
     "batch norm": (
         nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3)), X, r"1 \(BatchNorm1d\) normalises by the batch.*\.eval\(\)"
@@ -35,6 +58,25 @@ REFUSED = {
     "mixing": (Centred(), X, "the output of Centred at one example depends on the batch's other examples"),
     "chance": (Shaky(), X, "the output of Shaky at one example depends on chance"),
     "integers": (nn.Linear(6, 3), torch.ones(5, 6, dtype=torch.int64), r"but torch.int64 came.*\.float"),
+    "tokens": (
+        nn.Sequential(nn.Embedding(9, 3), nn.Flatten()), torch.ones(5, 6, dtype=torch.int64),
+        r"torch.int64 came; tokens .* embed them first and ask at the embedding, as jacobian\(rest, embedding"
+    ),
+    "tokens in a function": (lambda x: x, torch.ones(5, 6, dtype=torch.int64), r"\.float\(\); of tokens ask"),
+    "complex numbers": (nn.Identity(), torch.ones(5, 6, dtype=torch.complex64), r"complex64 came; .* torch.view_as_r"),
+    "eight bits": (nn.Identity(), torch.ones(5, 6).to(torch.float8_e5m2), r"e5m2 came; convert them with \.float"),
+    "sparse": (nn.Linear(6, 3), torch.ones(5, 6).to_sparse(), r"but torch.sparse_coo came; call .to_dense"),
+    "no entries": (nn.Linear(6, 3), X[:, :0], r"at least one entry of each, but shape \(5, 0\) came"),
+    "no units": (lambda x: x[:, :0], X, r"to \(5, 0\), a code without units, .* at least one unit"),
+    "power iteration": (
+        nn.Sequential(parametrizations.spectral_norm(nn.Linear(6, 3)), nn.Tanh()), X,
+        r"spectral normalisation at 0.parametrizations.weight.0 takes a step of its power iteration .*\.eval\(\)"
+    ),
+    "power iteration as a hook": (
+        nn.Sequential(nn.utils.spectral_norm(nn.Linear(6, 3)), nn.Tanh()), X, "spectral normalisation at 0 takes a step"
+    ),
+    "a counter": (Counter(), X, "the output of Counter at one example changes with every call, since a call changes"),
+    "noise on the weight": (noisy(nn.Linear(6, 3)), X, "depends on chance"),
     "no batch": (nn.Linear(6, 3), X[0], r"shape \(6,\) came; add a batch axis"),
     "no examples": (nn.Linear(6, 3), X[:0], r"at least one example, but shape \(0, 6\) came"),
     "no tensor": (nn.Linear(6, 3), X.numpy(), "expected inputs as a tensor .* but ndarray came"),
@@ -45,8 +87,42 @@ REFUSED = {
 
 @pytest.mark.parametrize(("encode", "inputs", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_right_is_refused_with_the_remedy(encode, inputs, message):
-    with pytest.raises(CaelabError, match=message):
-        jacobian(encode, inputs).squared_norm()
+    for _ in range(2):  # and each time
+        with pytest.raises(CaelabError, match=message):
+            jacobian(encode, inputs).squared_norm()
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_a_coarse_type_is_no_false_derivative(kind):
+    encode = nn.Sequential(nn.Linear(6, 3), nn.Tanh()).to(kind)
+    found, precise = jacobian(encode, X.to(kind)), jacobian(copy.deepcopy(encode).double(), X.to(kind).double())
+    assert found.method == precise.method == "closed form (tanh)"
+    torch.testing.assert_close(found.squared_norm().double(), precise.squared_norm(), rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("make", [parametrizations.spectral_norm, nn.utils.spectral_norm])
+def test_a_power_iteration_that_stands_still_is_welcome(make):
+    encode = nn.Sequential(make(nn.Linear(6, 3)), nn.Tanh()).eval()
+    weight = encode[0].weight.detach()
+    slopes = 1 - encode(X).detach().square()
+    torch.testing.assert_close(
+        jacobian(encode, X).squared_norm().detach(), slopes.square() @ weight.square().sum(dim=1)
+    )
+
+
+class Backwards(nn.Module):
+    """Acts on every entry and then turns their order."""
+
+    def forward(self, z):
+        return torch.tanh(z).flip(1)
+
+    def derivative(self, z):
+        return 1 - torch.tanh(z).square()
+
+
+def test_a_step_that_is_not_elementwise_is_no_activation():
+    with pytest.raises(CaelabError, match=r"of the activation backwards is not the derivative of its forward"):
+        jacobian(nn.Sequential(nn.Linear(6, 4), Backwards()), X).squared_norm()
 
 
 def test_the_same_modules_in_evaluation_mode_are_welcome():

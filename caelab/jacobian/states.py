@@ -1,0 +1,210 @@
+"""What can switch an encoder's behaviour, in one comparable value: taken for every batch, so in microseconds.
+
+Kinds, modes, hooks and attributes of the modules, what functions close over or find in their globals, and torch's
+autocast. Of tensors: which one it is, its shape, and how often it was changed in place, not its values; of parameters,
+which training changes, only whether they want a gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache, partial
+from itertools import islice
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+
+State = tuple[Any, ...]
+
+PLAIN = frozenset([bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, CodeType])
+FIXED = (type, ModuleType, BuiltinFunctionType)
+DEEPEST = 4  # attributes of attributes that are looked at
+WIDEST = 64  # entries of a container that are
+MOST = 1000  # entries of all containers
+KEPT_BY_TORCH = frozenset(vars(nn.Module()))
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+HOOKS_EVERYWHERE = tuple(getattr(torch_module, f"_global{name}") for name in HOOKS)
+
+
+def state_of(encode: Any) -> State:
+    """The state of an encoder and of what it runs in; equal as long as nothing was switched."""
+    found: list[Any] = [torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")]
+    found += [tuple(hooks) for hooks in HOOKS_EVERYWHERE]
+    _Walk(found).value(encode, 0)
+    return tuple(found)
+
+
+def differs_quietly(first: State, second: State) -> bool:
+    """Whether only numbers differ: counters, levels, which tensor it is and how often it was changed."""
+    return len(first) == len(second) and all(
+        type(a) is type(b) and type(a) in (int, float) for a, b in zip(first, second, strict=True) if a != b
+    )
+
+
+def root_of(encode: Any) -> Any:
+    """What outlives the single call: a module, the owner of a method, or the code of a function."""
+    if isinstance(encode, MethodType):
+        return root_of(encode.__self__)
+    if isinstance(encode, partial):
+        return root_of(encode.func)
+    return encode.__code__ if isinstance(encode, FunctionType) else encode
+
+
+class _Walk:
+    """One walk through everything that an encoder holds; what was seen is not entered again."""
+
+    def __init__(self, found: list[Any]) -> None:
+        self.found = found
+        self.seen: set[int] = set()
+        self.left = MOST
+
+    def value(self, value: Any, depth: int) -> None:
+        """Anything: its value where that is plain, and what it is made of where that can be switched."""
+        kind = type(value)
+        if kind in PLAIN:
+            self.found.append(value)
+        elif isinstance(value, Tensor):
+            self.tensor(value)
+        elif id(value) in self.seen or isinstance(value, FIXED):
+            self.found.append(kind)
+        else:
+            self.seen.add(id(value))
+            self.found.append(kind)
+            self._entered(value, depth)
+
+    def _entered(self, value: Any, depth: int) -> None:
+        if isinstance(value, nn.Module):
+            self.module(value, depth)
+        elif isinstance(value, FunctionType | MethodType | partial):
+            self.function(value, depth)
+        elif depth >= DEEPEST:
+            self.found.append(id(value))
+        elif isinstance(value, tuple | list | set | frozenset):
+            self.values(value, depth)
+        elif isinstance(value, Mapping):
+            self.values(value.values(), depth)
+        else:
+            self.found.append(id(value))
+            self.values(_attributes(value).values(), depth)
+
+    def values(self, values: Any, depth: int) -> None:
+        """The entries of a container."""
+        self.found.append(len(values))
+        for value in islice(values, WIDEST):
+            self.left -= 1
+            if type(value) in PLAIN:
+                self.found.append(value)
+            elif self.left > 0:
+                self.value(value, depth + 1)
+
+    def tensor(self, tensor: Tensor) -> None:
+        """Which tensor it is, its shape, and how often it was changed in place."""
+        version = -1 if tensor.is_inference() else tensor._version
+        self.found += (tensor.shape, id(tensor), version)
+
+    def module(self, module: nn.Module, depth: int) -> None:
+        """A module with all that it holds."""
+        found, own, kind = self.found, module.__dict__, type(module)
+        if isinstance(module, torch.jit.ScriptModule):
+            found += (each.training for each in module.modules())
+            return
+        found += (kind, module.training, getattr(kind.forward, "__code__", None))
+        if own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]:
+            found += (tuple(own[name]) for name in HOOKS)  # numbers that torch gives to a hook once
+        for parameter in module._parameters.values():
+            found.append(parameter is not None and parameter.requires_grad)
+        for buffer in module._buffers.values():
+            self.value(buffer, depth)
+        for name, value in own.items():
+            if name in KEPT_BY_TORCH:
+                continue
+            if type(value) in PLAIN:  # as below, without a call
+                found.append(value)
+            else:
+                self.value(value, depth)
+        for place, name in names_of_class(cast(Any, kind)):
+            self.value(place.get(name), DEEPEST)
+        for child in module._modules.values():
+            if child is None:
+                found.append(None)
+            elif id(child) not in self.seen:
+                self.seen.add(id(child))
+                self.module(child, depth)
+
+    def function(self, function: Any, depth: int) -> None:
+        """A function, method or partial application: its code, and what it closes over or finds in its globals."""
+        if isinstance(function, partial):
+            self.value(function.func, depth)
+            self.values((*function.args, *function.keywords.values()), depth)
+        elif isinstance(function, MethodType):
+            self.value(function.__func__, depth)
+            self.value(function.__self__, depth)
+        else:
+            self.found.append(function.__code__)
+            for cell in function.__closure__ or ():
+                self.value(_content(cell), depth)
+            for default in function.__defaults__ or ():
+                self.value(default, depth)
+            if depth < DEEPEST:
+                for place, name in names_of_code(function.__code__, _Globals(function.__globals__)):
+                    self.value(place.get(name), depth + 1)
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not bound yet
+        return None
+
+
+def _attributes(value: Any) -> Mapping[str, Any]:
+    """The attributes of any object, where it has some."""
+    if type(value).__module__.partition(".")[0] in ("torch", "numpy", "builtins"):
+        return {}
+    slots = getattr(type(value), "__slots__", ())
+    own = {name: getattr(value, name, None) for name in ([slots] if isinstance(slots, str) else slots)}
+    return own | getattr(value, "__dict__", {})
+
+
+class _Globals:
+    """The globals of a function, which can be remembered by the dictionary that they are."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self.names = names
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Globals) and other.names is self.names
+
+    def __hash__(self) -> int:
+        return id(self.names)
+
+
+@lru_cache(maxsize=1024)
+def names_of_class(kind: type) -> tuple[tuple[dict[str, Any], str], ...]:
+    """The global names that the methods of a user's class look up, with where they are found."""
+    methods = [method for each in kind.__mro__ if _is_users(each) for method in vars(each).values()]
+    functions = [method for method in methods if isinstance(method, FunctionType)]
+    found = [names_of_code(each.__code__, _Globals(each.__globals__)) for each in functions]
+    return tuple({(id(place), name): (place, name) for names in found for place, name in names}.values())
+
+
+def _is_users(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] not in ("torch", "builtins")
+
+
+@lru_cache(maxsize=1024)
+def names_of_code(code: CodeType, place: _Globals) -> tuple[tuple[dict[str, Any], str], ...]:
+    """The global names that a function looks up: no modules and no classes, which nobody switches."""
+    names = [name for each in _codes(code) for name in each.co_names if name in place.names]
+    return tuple((place.names, name) for name in dict.fromkeys(names) if not isinstance(place.names[name], FIXED))
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """A function's code and that of the functions inside it."""
+    yield code
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _codes(inner)
