@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,13 +18,17 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from caelab.catalogue import catalogue
-from caelab.errors import CaelabError
-from caelab.files import written_aside
+from caelab.errors import CaelabError, DamagedFile, StorageError
+from caelab.files import READ_ONLY, parquet_bytes, remove_partial
+from caelab.locks import one_writer
 from caelab.process_settings import CHEAP, OTHERS, left_as_found
+from caelab.run_files import has_checksums, read_with_checksum, write_with_checksum
 from caelab.runs import Run
 from caelab.schema import checked_options
 from caelab.streams import Streams
 from caelab.untouched import own_generators, run_left_as_found
+
+log = logging.getLogger(__name__)
 
 ABOUT_A_RUN = ("model", "seed")
 GIVEN_BY_CORE = ("run", "streams")
@@ -57,13 +63,48 @@ def analyse(run: Run, name: str, **options: Any) -> pd.DataFrame:
     """
     analysis = load_analysis(name)
     options = checked_options(analysis.measure, options, name, GIVEN_BY_CORE)
-    path = run.path / "tables" / f"{_table_name(name, options, analysis)}.parquet" if run.path else None
-    if path and path.is_file():
-        return _with_names(pd.read_parquet(path), run)
-    table = _measured(run, name, analysis, options)
-    if path:
-        store(table, path, name)
+    if run.path is None:
+        return _with_names(_measured(run, name, analysis, options), run)
+    path = run.path / "tables" / f"{_table_name(name, options, analysis)}.parquet"
+    table = stored_table(path, run)
+    if table is None:
+        with ExitStack() as stack:
+            storing = _may_store(path, stack)
+            table = stored_table(path, run)  # another process may have measured it meanwhile
+            if table is None:
+                table = _measured(run, name, analysis, options)
+                if storing:
+                    store(table, path, name)
     return _with_names(table, run)
+
+
+def stored_table(path: Path, run: Run) -> pd.DataFrame | None:
+    """The table that was measured before; None where there is none, or none that can be relied on.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    try:
+        content = read_with_checksum(path, required=has_checksums(run.path))
+        return pd.read_parquet(BytesIO(content))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, DamagedFile) as error:
+        log.warning("%s is damaged and is measured again (%s)", path, " ".join(str(error).split()))
+        return None
+
+
+def _may_store(path: Path, stack: ExitStack) -> bool:
+    """Let no one else write the table meanwhile; where nothing can be written, say so and measure all the same."""
+    try:
+        stack.enter_context(one_writer(path))
+    except StorageError as error:
+        if error.errno not in READ_ONLY:
+            raise
+        log.warning("what is measured is not stored with the run: %s", error)
+        return False
+    remove_partial(path.parent, f"-{path.name}")
+    return True
 
 
 def load_analysis(name: str) -> Any:
@@ -145,13 +186,15 @@ def named_failure(name: str, what: str) -> Iterator[None]:
 
 
 def store(table: pd.DataFrame, path: Path, name: str) -> None:
-    """Write the table of an analysis, complete or not at all.
+    """Write the table of an analysis, complete or not at all, and its checksum beside it.
 
     Raises:
         CaelabError: it holds what a table on disk cannot.
+        StorageError: it cannot be written.
     """
-    with named_failure(name, "returns a table that cannot be stored as Parquet"), written_aside(path) as partial:
-        table.to_parquet(partial)
+    with named_failure(name, "returns a table that cannot be stored as Parquet"):
+        content = parquet_bytes(table)
+    write_with_checksum(path, content)
 
 
 def _with_names(table: pd.DataFrame, run: Run) -> pd.DataFrame:
@@ -171,12 +214,28 @@ def drawn(name: str, table: pd.DataFrame) -> Figure:
         CaelabError: it cannot be drawn.
     """
     with by_itself(name), named_failure(name, "could not be drawn"):
-        figure = load_analysis(name).draw(table.copy())
+        figure = load_analysis(name).draw(_as_plain_text(table))
     if not isinstance(figure, Figure):
         raise CaelabError(
             f"draw of the analysis {name!r} returns {type(figure).__name__}, but a matplotlib Figure is expected"
         )
     return figure
+
+
+def _as_plain_text(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with labels of models that matplotlib shows as they are: to it, what stands between two $ is a formula.
+
+    A label with an underscore in front would be left out of every legend; one without width before it is not.
+    """
+    shown = {label: _shown(str(label)) for label in table.get("model", pd.Series(dtype=str)).unique()}
+    if all(label == text for label, text in shown.items()):
+        return table.copy()
+    return table.assign(model=table["model"].map(shown))
+
+
+def _shown(label: str) -> str:
+    text = label.replace("$", r"\$")
+    return f"\N{ZERO WIDTH SPACE}{text}" if text.startswith("_") else text
 
 
 def summarise(name: str, table: pd.DataFrame) -> dict[str, float]:

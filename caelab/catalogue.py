@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -28,6 +29,27 @@ HOOKS = {
     "executor": "register_executors",
     "command": "register_commands",
 }
+
+
+PLAIN = re.compile(r"\w(?:[\w.+-]*\w)?")
+LONGEST = 100  # letters of a name, which becomes that of a file
+TAKEN = {"analysis": ("runs", "files", "checksum")}  # what caelab's own files call something else
+
+
+def checked_name(name: str, kind: str = "analysis") -> str:
+    """The name, if it can stand for a file, in a page and in a config.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not isinstance(name, str) or not PLAIN.fullmatch(name) or len(name) > LONGEST:
+        raise ValueError(
+            f"{name!r} is no name for a thing of the kind {kind}: letters, digits, '_', '-', '+' and '.' may be in it, "
+            f"a letter or digit at both ends, and at most {LONGEST} in all"
+        )
+    if name in TAKEN.get(kind, ()):
+        raise ValueError(f"{name!r} is taken by caelab itself; give the {kind} another name")
+    return name
 
 
 @dataclass(frozen=True)
@@ -99,6 +121,10 @@ class Catalogue:
 
     def _ask(self, kind: str, provider: str, function: Any, found: dict[tuple[str, str], Offer]) -> None:
         def take(name: str, thing: Any) -> None:
+            try:
+                checked_name(name, kind)
+            except ValueError as error:
+                raise CaelabError(f"plugin {provider!r} cannot be used: {error}") from error
             self._refuse_taken({**self.offers, **found}.get((kind, name)), provider)
             found[kind, name] = Offer(kind, name, provider, thing)
 

@@ -87,8 +87,10 @@ def _tell(error: Exception) -> int:
 
 
 def _unforeseen(error: Exception) -> CaelabError:
-    if isinstance(error, OSError) and error.filename is not None:
-        return CaelabError(f"{error.filename} cannot be used: {error.strerror}; give another place, or make room")
+    from caelab.files import storage_error
+
+    if isinstance(error, OSError) and error.errno is not None:
+        return storage_error(error)
     return CaelabError(f"this is a mistake in caelab: {type(error).__name__}: {error}; --debug shows where")
 
 

@@ -9,23 +9,30 @@ A comparison's folder::
     runs.csv           one row per model and seed
     summary.csv        one row per model
     figures/  tables/  report.html
+
+All of them but the runs belong together: ``comparison.json`` names each with its SHA-256, and they change together.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
+from pydantic import AfterValidator, BaseModel, ValidationError
 
-from caelab.analysing import drawn, named_failure
+from caelab.analysing import ABOUT_A_RUN, drawn, named_failure
+from caelab.catalogue import checked_name
+from caelab.checksums import FILES, checksum
 from caelab.config import RunConfig
-from caelab.errors import CaelabError
-from caelab.files import written_aside
+from caelab.errors import CaelabError, DamagedFile, StorageError
+from caelab.files import PARTIAL, parquet_bytes, told_as_storage, write_bytes
+from caelab.generations import Sums, change, is_ours, read_record, sums_of, unchanging, write_record
 from caelab.runs import versions
 from caelab.study import Problem, StudyResult, run_rows
 
@@ -45,6 +52,9 @@ DEFAULT_ANALYSES = (
 )
 MARK = "comparison.json"
 TUNING = "tuning.csv"
+ROWS = "data/runs.parquet"
+DATA = ("data/*.parquet", TUNING)
+OURS = (*DATA, "runs.csv", "summary.csv", "figures/*.pdf", "figures/*.png", "tables/*.tex", "report.html")
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,20 @@ class Comparison:
     tuning: pd.DataFrame | None = None
 
 
+PlainName = Annotated[str, AfterValidator(checked_name)]
+
+
+class Record(BaseModel):
+    """What ``comparison.json`` must hold."""
+
+    command: str
+    configs: list[dict[str, Any]]
+    seeds: list[int]
+    problems: list[Problem]
+    versions: dict[str, str]
+    analyses: list[PlainName]
+
+
 def collect(
     command: str,
     configs: Sequence[RunConfig],
@@ -89,32 +113,45 @@ def claim(folder: Path, mark: str = MARK) -> None:
 
     Raises:
         CaelabError: it is a file, or a folder with something else in it.
+        StorageError: it cannot be made.
     """
     if folder.exists() and not folder.is_dir():
         raise CaelabError(f"the output {folder} is a file; give a folder that is new, empty, or an earlier one")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / mark).is_file():
-        raise CaelabError(
-            f"the output folder {folder} holds files that caelab did not make; give a new folder with --out"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / mark).is_file():
-        (folder / mark).write_text("{}\n", encoding="utf-8")
+    with told_as_storage(folder):
+        foreign = folder.is_dir() and any(not entry.name.startswith(PARTIAL) for entry in folder.iterdir())
+        if foreign and not (folder / mark).is_file():
+            raise CaelabError(
+                f"the output folder {folder} holds files that caelab did not make; give a new folder with --out"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError), (folder / mark).open("x", encoding="utf-8") as file:
+            file.write("{}\n")
 
 
 def save(comparison: Comparison, folder: Path) -> None:
-    """Store everything that figures, tables and report are made from."""
+    """Store everything that figures, tables and report are made from; those of an earlier comparison go.
+
+    Raises:
+        StorageError: a file cannot be written; the earlier comparison is still there, whole.
+    """
+    with change(folder, MARK, OURS) as place:
+        write_data(comparison, place)
+        write_record(place, MARK, record_facts(comparison), {})
+
+
+def write_data(comparison: Comparison, place: Path) -> None:
+    """Every table that the rest is made from."""
     for name, table in {**comparison.tables, "runs": comparison.rows}.items():
-        with written_aside(folder / "data" / f"{name}.parquet") as partial:
-            table.to_parquet(partial)
-    stale = {p.stem for p in (folder / "data").glob("*.parquet")} - {*comparison.tables, "runs"}
-    for name in stale:
-        (folder / "data" / f"{name}.parquet").unlink()
-    if comparison.tuning is None:
-        (folder / TUNING).unlink(missing_ok=True)
-    else:
-        with written_aside(folder / TUNING) as partial:
-            comparison.tuning.to_csv(partial, index=False)
-    facts = {
+        with named_failure(name, "has a table that cannot be stored as Parquet"):
+            content = parquet_bytes(table)
+        write_bytes(place / "data" / f"{name}.parquet", content)
+    if comparison.tuning is not None:
+        write_bytes(place / TUNING, comparison.tuning.to_csv(index=False).encode())
+
+
+def record_facts(comparison: Comparison) -> dict[str, Any]:
+    """What ``comparison.json`` says besides the files that belong to it."""
+    return {
         "command": comparison.command,
         "configs": comparison.configs,
         "seeds": comparison.seeds,
@@ -122,46 +159,90 @@ def save(comparison: Comparison, folder: Path) -> None:
         "versions": comparison.versions,
         "analyses": list(comparison.tables),
     }
-    with written_aside(folder / MARK) as partial:
-        partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def load_comparison(folder: Path) -> Comparison:
-    """Read a comparison back.
+    """Read a comparison back, all of it from one time.
 
     Raises:
-        CaelabError: the folder holds none, or one that was not finished.
+        CaelabError: the folder holds none, one that was not finished, or one that was changed after it was written.
     """
-    facts = _part(folder, MARK, lambda path: json.loads(path.read_text(encoding="utf-8")))
+    with unchanging(folder, MARK, OURS):
+        return stored(folder)[0]
+
+
+def stored(folder: Path) -> tuple[Comparison, Sums]:
+    """A comparison, and the checksums of all files that belong to it; for those who keep others from writing.
+
+    Raises:
+        CaelabError: as ``load_comparison``.
+    """
+    facts = _record(folder)
+    found = {name: facts[name] for name in ("command", "configs", "seeds", "problems", "versions")}
+    sums = sums_of(folder, facts, OURS)
+    tables = {name: _table(folder, f"data/{name}.parquet", sums, ABOUT_A_RUN) for name in facts["analyses"]}
+    rows = _table(folder, ROWS, sums, ABOUT_A_RUN)
+    tuned = TUNING in sums or (FILES not in facts and (folder / TUNING).exists())
+    tuning = _table(folder, TUNING, sums, ("model", "setting")) if tuned else None
+    return Comparison(**found, rows=rows, tables=tables, tuning=tuning), sums
+
+
+def _record(folder: Path) -> dict[str, Any]:
     try:
-        names, problems = facts["analyses"], [Problem(**problem) for problem in facts["problems"]]
-        asked = facts["command"], facts["configs"], facts["seeds"], problems, facts["versions"]
-    except (KeyError, TypeError) as error:
-        raise CaelabError(
-            f"{folder} holds no finished comparison ({MARK} lacks {error}); make one with: "
-            f"caelab compare --out {folder}"
-        ) from error
-    tables = {name: _part(folder, f"data/{name}.parquet", pd.read_parquet) for name in names}
-    rows = _part(folder, "data/runs.parquet", pd.read_parquet)
-    tuning = _part(folder, TUNING, pd.read_csv) if (folder / TUNING).is_file() else None
-    return Comparison(*asked, rows, tables, tuning)
+        facts = read_record(folder, MARK)
+        if not facts:
+            raise _unfinished(folder, "it was not finished")
+        return {**facts, **dict(Record.model_validate(facts))}
+    except FileNotFoundError as error:
+        raise _unfinished(folder, f"{MARK} is missing") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise _unfinished(folder, f"{MARK} is damaged ({where}: {first['msg']})") from error
+    except DamagedFile as error:
+        raise _unfinished(folder, f"{MARK} is damaged ({error})") from error
 
 
-def _part(folder: Path, name: str, read: Callable[[Path], Any]) -> Any:
+def _table(folder: Path, name: str, sums: Sums, columns: Sequence[str]) -> pd.DataFrame:
+    """A table of a comparison, once it is sure that it is the one that was written."""
+    path = folder / name
     try:
-        return read(folder / name)
-    except (OSError, ValueError, TypeError) as error:
-        what = f"{name} is missing" if isinstance(error, FileNotFoundError) else f"{name} is damaged"
-        raise CaelabError(
-            f"{folder} holds no finished comparison: {what}; make it with: caelab compare --out {folder}"
-        ) from error
+        if path.is_dir():
+            raise DamagedFile("it is a folder")
+        with told_as_storage(path, "read"):
+            content = path.read_bytes()
+        if sums.get(name) != checksum(content):
+            raise DamagedFile("its content is not what was written")
+        read = pd.read_csv if name.endswith(".csv") else pd.read_parquet
+        table = read(BytesIO(content))
+        lacking = [column for column in columns if column not in table.columns]
+        if lacking:
+            raise DamagedFile(f"it lacks the column {lacking[0]}")
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise _unfinished(folder, f"{name} is missing") from error
+        raise
+    except (OSError, ValueError, TypeError, DamagedFile) as error:
+        raise _unfinished(folder, f"{name} is damaged ({' '.join(str(error).split())})") from error
+    return table
 
 
-def draw_figures(comparison: Comparison, folder: Path) -> tuple[dict[str, Any], list[Problem]]:
+def _unfinished(folder: Path, what: str) -> CaelabError:
+    return CaelabError(f"{folder} holds no finished comparison: {what}; make it with: caelab compare --out {folder}")
+
+
+def draw_figures(comparison: Comparison, place: Path) -> tuple[dict[str, Any], list[Problem]]:
     """Draw every analysis from its table into ``figures/``, as PDF and PNG.
+
+    Args:
+        comparison: what to draw.
+        place: where ``figures/`` is to lie.
 
     Returns:
         The figures by name, and the analyses that could not be drawn.
+
+    Raises:
+        StorageError: a figure cannot be written.
     """
     from caelab.figures import save_figure
 
@@ -170,16 +251,68 @@ def draw_figures(comparison: Comparison, folder: Path) -> tuple[dict[str, Any], 
         try:
             figure = drawn(name, table)
             with named_failure(name, "could not be drawn"):
-                save_figure(figure, folder / "figures" / name)
+                save_figure(figure, place / "figures" / name)
+        except StorageError:  # no fault of the analysis: the others could not be written either
+            raise
         except CaelabError as error:  # the others go on
             log.debug("drawing %s", name, exc_info=True)
             problems.append(Problem("all", name, str(error), applies=True))
             continue
         figures[name] = figure
-    for path in (folder / "figures").glob("*.p[dn][fg]"):
-        if path.stem not in figures:  # of an earlier comparison
-            path.unlink()
     return figures, problems
+
+
+def redraw_figures(folder: Path) -> tuple[dict[str, Any], list[Problem]]:
+    """Draw the figures of a stored comparison again; one that cannot be drawn stays as it is.
+
+    Returns:
+        The figures by name, and the analyses that could not be drawn.
+
+    Raises:
+        CaelabError: the folder holds no finished comparison.
+        StorageError: a figure cannot be written; the earlier ones are all still there.
+    """
+    refuse_missing(folder)
+    with change(folder, MARK, OURS) as place:
+        comparison, sums = stored(folder)
+        figures, problems = draw_figures(comparison, place)
+        write_record(place, MARK, record_facts(comparison), kept(sums, problems, but=()))
+    return figures, problems
+
+
+def kept(sums: Sums, undrawn: Sequence[Problem], but: Sequence[str]) -> dict[str, str]:
+    """What belongs to a comparison before and after its figures are drawn again from the same tables.
+
+    Args:
+        sums: all that belongs to it.
+        undrawn: the analyses whose earlier figures stay.
+        but: what else is written anew, in patterns.
+    """
+    stay = {f"figures/{problem.analysis}.{kind}" for problem in undrawn for kind in ("pdf", "png")}
+    anew = ("figures/*.pdf", "figures/*.png", *but)
+    return {name: sum_ for name, sum_ in sums.items() if name in stay or not is_ours(name, anew)}
+
+
+def refuse_missing(folder: Path) -> None:
+    """Refuse a folder without a comparison before anything is made in it.
+
+    Raises:
+        CaelabError: there is none.
+    """
+    if not (folder / MARK).exists():
+        raise _unfinished(folder, f"{MARK} is missing")
+
+
+def refuse_undrawn(comparison: Comparison, figures: Mapping[str, Any]) -> None:
+    """Refuse that nothing at all could be drawn.
+
+    Raises:
+        CaelabError: there are tables, but no figure.
+    """
+    if comparison.tables and not figures:
+        raise CaelabError(
+            f"none of the figures could be drawn ({', '.join(comparison.tables)}); the lines above say why"
+        )
 
 
 def models_of(comparison: Comparison) -> Iterable[str]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from io import StringIO
+from io import BytesIO, StringIO
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
-from caelab.files import written_aside
+from caelab.files import write_bytes
 
 COLUMN_WIDTH = 3.25  # inches, of the two-column papers of this field
 PAGE_WIDTH = 6.75
@@ -209,14 +209,20 @@ def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
 
     Returns:
         The two files.
+
+    Raises:
+        StorageError: one of them cannot be written.
     """
     stem = Path(stem)
     dateless: Mapping[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "png": {}}
-    targets = [stem.with_name(f"{stem.name}.{kind}") for kind in dateless]
-    for target, (kind, metadata) in zip(targets, dateless.items(), strict=True):
-        with written_aside(target) as partial, paper_style():
-            figure.savefig(partial, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
-    return targets
+    drawn = {kind: BytesIO() for kind in dateless}
+    for kind, metadata in dateless.items():
+        with paper_style():
+            figure.savefig(drawn[kind], format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
+    targets = {kind: stem.with_name(f"{stem.name}.{kind}") for kind in dateless}
+    for kind, target in targets.items():
+        write_bytes(target, drawn[kind].getvalue())
+    return [*targets.values()]
 
 
 def svg_of(figure: Figure) -> str:

@@ -68,9 +68,11 @@ def one_writer(target: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):
-            path.unlink()
-        os.close(file)
+        try:
+            with suppress(OSError):
+                path.unlink()
+        finally:
+            os.close(file)
 
 
 def is_being_written(target: Path) -> bool:

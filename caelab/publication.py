@@ -11,41 +11,67 @@ from typing import Any
 
 import pandas as pd
 
-from caelab.comparison import Comparison, draw_figures, load_comparison
+from caelab.comparison import (
+    MARK,
+    OURS,
+    Comparison,
+    draw_figures,
+    kept,
+    record_facts,
+    refuse_missing,
+    refuse_undrawn,
+    stored,
+    write_data,
+)
 from caelab.evidence import Numbers
 from caelab.figures import display_name
-from caelab.files import written_aside
+from caelab.files import write_bytes, write_text
 from caelab.findings import Finding, findings
+from caelab.generations import change, write_record
 from caelab.report import Page, model_settings, picture, render, shared_settings
 from caelab.study import Problem
 from caelab.tables import TERMINAL, Cell, Table, all_tables, every_run, latex_table, summary_table, table_of
 
 NAMED = 9  # models in the title
+PUBLISHED = ("runs.csv", "summary.csv", "tables/*.tex", "report.html")  # beside the figures
 
 
-def publish_comparison(folder: Path) -> Iterator[str]:
-    """Write tables, figures and report of a comparison from what its folder stores.
+def publish_comparison(folder: Path, comparison: Comparison | None = None) -> Iterator[str]:
+    """Write tables, figures and report of a comparison; all of them change together, or none.
+
+    Args:
+        folder: where it lies.
+        comparison: a new one, which replaces what is there; without it, the one that is stored.
 
     Yields:
         Lines for the terminal: warnings first, then the table in short, then where everything is.
 
     Raises:
-        CaelabError: the folder holds no finished comparison.
+        CaelabError: the folder holds no finished comparison, or none of its figures could be drawn.
+        StorageError: something cannot be written; what was there is still there, whole.
     """
-    comparison = load_comparison(folder)
-    figures, undrawn = draw_figures(comparison, folder)
-    problems = [*comparison.problems, *undrawn]
-    tables = all_tables(comparison.rows)
-    found = findings(numbers_of(comparison))
+    if comparison is None:
+        refuse_missing(folder)
+    with change(folder, MARK, OURS) as place:
+        if comparison is None:
+            comparison, sums = stored(folder)
+        else:
+            sums = {}
+            write_data(comparison, place)
+        figures, undrawn = draw_figures(comparison, place)
+        tables, found = all_tables(comparison.rows), findings(numbers_of(comparison))
+        problems = [*comparison.problems, *undrawn]
+        write_tables(comparison.rows, tables, place)
+        write_report(page_of(comparison, tables, found, figures, problems, folder), place / "report.html")
+        write_record(place, MARK, record_facts(comparison), kept(sums, undrawn, PUBLISHED))
     yield from warnings(problems)
-    write_tables(comparison.rows, tables, folder)
-    write_report(page_of(comparison, tables, found, figures, problems, folder), folder / "report.html")
     yield from in_short(comparison.rows)
     if found:
         yield f"findings: {tally(found)}"
     yield f"tables:   {folder / 'summary.csv'}, {folder / 'runs.csv'}, {folder / 'tables'}"
     yield f"figures:  {folder / 'figures'} ({len(figures)}, as PDF and PNG)"
     yield f"report:   {folder / 'report.html'}"
+    refuse_undrawn(comparison, figures)
 
 
 def numbers_of(comparison: Comparison) -> Numbers:
@@ -86,19 +112,14 @@ def warnings(problems: Sequence[Problem]) -> Iterator[str]:
 def write_tables(rows: pd.DataFrame, tables: Sequence[Table], folder: Path) -> None:
     """``runs.csv``, ``summary.csv`` and ``tables/*.tex``."""
     for name, frame in (("runs", rows), ("summary", summary_table(rows))):
-        with written_aside(folder / f"{name}.csv") as partial:
-            frame.to_csv(partial, index=False)
+        write_bytes(folder / f"{name}.csv", frame.to_csv(index=False).encode())
     for table in tables:
-        with written_aside(folder / "tables" / f"{table.name}.tex") as partial:
-            partial.write_text(latex_table(table), encoding="utf-8")
-    for stale in {*(folder / "tables").glob("*.tex")} - {folder / "tables" / f"{table.name}.tex" for table in tables}:
-        stale.unlink()
+        write_text(folder / "tables" / f"{table.name}.tex", latex_table(table))
 
 
 def write_report(page: Page, target: Path) -> None:
     """The page, complete or not at all."""
-    with written_aside(target) as partial:
-        partial.write_text(render(page), encoding="utf-8")
+    write_text(target, render(page))
 
 
 def page_of(

@@ -21,11 +21,12 @@ from torch import Tensor
 
 from caelab.checksums import FILES, check_file, checksum, sealed, unsealed
 from caelab.errors import CaelabError, DamagedFile
-from caelab.files import parquet_bytes, storage_error, write_bytes, write_text
+from caelab.files import parquet_bytes, storage_error, told_as_storage, write_bytes, write_text
 
 WEIGHTS = "weights.safetensors"
 HISTORY = "history.parquet"
 RECORD = "run.json"
+SUM = ".sha256"  # the ending of the file beside a table
 NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)  # damage; other reasons are the disk's
 
 
@@ -104,6 +105,51 @@ def check_files(folder: Path) -> None:
             check_file(folder / name, sums.get(name))
         except (FileNotFoundError, DamagedFile) as error:
             raise damaged(folder / name, error) from error
+
+
+def has_checksums(folder: Path | None) -> bool:
+    """Whether a run was written with checksums; the tables of an older one may lack them."""
+    return folder is not None and FILES in stored_facts(folder)
+
+
+def write_with_checksum(path: Path, content: bytes) -> None:
+    """Write a file that comes to a run later, and its SHA-256 beside it, first the latter.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    if path.is_dir():
+        with told_as_storage(path):
+            path.rmdir()  # an empty folder in its place; one that holds something is not ours to remove
+    write_text(path.with_suffix(SUM), checksum(content) + "\n")
+    write_bytes(path, content)
+
+
+def read_with_checksum(path: Path, *, required: bool) -> bytes:
+    """The content of a file that was written so.
+
+    Args:
+        path: the file.
+        required: whether one without a checksum is refused.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedFile: it is not what was written.
+        StorageError: it cannot be read.
+    """
+    if path.is_dir():
+        raise DamagedFile("it is a folder")
+    if not path.exists():
+        raise FileNotFoundError(path)
+    with told_as_storage(path, "read"):
+        content = path.read_bytes()
+        beside = path.with_suffix(SUM)
+        expected = beside.read_bytes().strip() if beside.is_file() else None
+    if expected is None and required:
+        raise DamagedFile("it has no checksum")
+    if expected not in (None, checksum(content).encode()):
+        raise DamagedFile("its content is not what was written")
+    return content
 
 
 def damaged(path: Path, error: Exception) -> CaelabError:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from caelab.analysing import GIVEN_BY_CORE, analyse, drawn, gather, load_analysis, store, summarise
+import pandas as pd
+
+from caelab.analysing import GIVEN_BY_CORE, analyse, drawn, gather, load_analysis, named_failure, summarise
+from caelab.checksums import FILES
 from caelab.comparison import claim
 from caelab.config import parse_setting
-from caelab.errors import CaelabError
+from caelab.errors import CaelabError, DamagedFile
 from caelab.figures import save_figure
-from caelab.files import written_aside
+from caelab.files import parquet_bytes, write_bytes
+from caelab.generations import Sums, change, read_record, sums_of, write_record
 from caelab.loading import allow_code_in
 from caelab.runs import Run
 from caelab.schema import checked_options
@@ -35,20 +38,44 @@ def analyse_runs(runs: Sequence[Run], names: Sequence[str], settings: Sequence[s
     claim(out, MARK)
     for name in names:
         tables = [analyse(run, name, **options[name]) for run in runs]
-        table = gather(tables)
-        store(table, out / f"{name}.parquet", name)
-        save_figure(drawn(name, table), out / name)
-        note(out, name, options[name], runs)
+        write(gather(tables), name, options[name], runs, out)
         yield f"{name}: {out / name}.pdf, .png, .parquet"
         yield from in_short(runs, [summarise(name, each) for each in tables])
 
 
-def note(out: Path, name: str, options: Mapping[str, Any], runs: Sequence[Run]) -> None:
-    """Write down beside a table what it was measured from."""
-    facts = json.loads((out / MARK).read_text(encoding="utf-8"))
-    facts[name] = {"options": options, "runs": [str(run.path or run.record.get("encoder", run.label)) for run in runs]}
-    with written_aside(out / MARK) as partial:
-        partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+def write(table: pd.DataFrame, name: str, options: Mapping[str, Any], runs: Sequence[Run], out: Path) -> None:
+    """Write a table, its figure, and what they were measured from, together.
+
+    Raises:
+        CaelabError: the table cannot be stored or drawn, or what the folder says of itself is damaged.
+        StorageError: a file cannot be written; the earlier ones are all still there.
+    """
+    with named_failure(name, "returns a table that cannot be stored as Parquet"):
+        content = parquet_bytes(table)
+    figure = drawn(name, table)
+    with change(out, MARK, files_of([name])) as place:
+        facts, kept = _so_far(out, name)
+        write_bytes(place / f"{name}.parquet", content)
+        with named_failure(name, "could not be drawn"):
+            save_figure(figure, place / name)
+        whose = [str(run.path or run.record.get("encoder", run.label)) for run in runs]
+        write_record(place, MARK, {**facts, name: {"options": options, "runs": whose}}, kept)
+
+
+def _so_far(out: Path, but: str) -> tuple[dict[str, Any], Sums]:
+    """What a folder says of itself, and the checksums of its files but those of one analysis."""
+    try:
+        facts = read_record(out, MARK)
+    except (FileNotFoundError, DamagedFile) as error:
+        raise CaelabError(f"{out / MARK} is damaged ({error}); give a new folder with --out") from error
+    names = [name for name in facts if name not in (FILES, but)]
+    sums = sums_of(out, facts, files_of(names))
+    return {name: facts[name] for name in names}, sums
+
+
+def files_of(names: Sequence[str]) -> list[str]:
+    """The files of these analyses."""
+    return [f"{name}.{kind}" for name in names for kind in ("parquet", "pdf", "png")]
 
 
 def in_short(runs: Sequence[Run], numbers: Sequence[Mapping[str, float]]) -> Iterator[str]:

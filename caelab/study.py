@@ -15,7 +15,7 @@ import pandas as pd
 from caelab.analysing import analyse, gather, load_analysis, summarise
 from caelab.catalogue import catalogue
 from caelab.config import RunConfig
-from caelab.errors import CaelabError, NotApplicable
+from caelab.errors import CaelabError, NotApplicable, StorageError
 from caelab.loading import allow_code, allowed_code
 from caelab.models.reconstruction import check_objective
 from caelab.runs import build_model, dataset_of
@@ -27,6 +27,7 @@ from caelab.untouched import SpoiledData
 log = logging.getLogger(__name__)
 
 Options = Mapping[str, Any]
+ABOUT_A_ROW = ("model", "seed", "run")  # of every row, beside its numbers
 
 
 @dataclass(frozen=True)
@@ -75,34 +76,54 @@ def carry_out(job: Job) -> Outcome:
     reused = run_folder(job.out, job.config, dataset_of(job.config)).is_dir()
     run = train(job.config, out=job.out)
     tables: dict[str, pd.DataFrame] = {}
-    numbers: dict[str, float] = {}
+    numbers: dict[str, Number] = {}
     problems, tracebacks = [], []
     for name, options in job.analyses.items():
         try:
             tables[name] = analyse(run, name, **options)
-            numbers |= _new_numbers(name, tables[name], numbers)
-        except SpoiledData:
-            raise  # what would be measured or trained next in this process would be wrong
+            add_numbers(numbers, name, summarise(name, tables[name]))
+        except (SpoiledData, StorageError):  # what comes next would be wrong, or could not be stored either
+            raise
         except CaelabError as error:
             problems.append(Problem(run.label, name, str(error), applies=not isinstance(error, NotApplicable)))
             tracebacks.append(format_exc())
     assert run.path is not None
-    return Outcome(job.config, run.path, tables, numbers, tuple(problems), tuple(tracebacks), reused)
+    return Outcome(
+        job.config,
+        run.path,
+        tables,
+        {name: n.value for name, n in numbers.items()},
+        tuple(problems),
+        tuple(tracebacks),
+        reused,
+    )
 
 
-def _new_numbers(name: str, table: pd.DataFrame, known: Mapping[str, float]) -> dict[str, float]:
-    """What sums a table up, under names that no other analysis has taken.
+@dataclass(frozen=True)
+class Number:
+    """A number of the summary, and the analysis that it comes from."""
+
+    analysis: str
+    value: float
+
+
+def add_numbers(numbers: dict[str, Number], analysis: str, found: Mapping[str, float]) -> None:
+    """Put what an analysis found beside what the others found: all of it, or nothing where a name is taken.
 
     Raises:
-        CaelabError: a name is taken.
+        CaelabError: another analysis, or caelab itself, has a number of that name.
     """
-    found = summarise(name, table)
-    taken = [column for column in found if column in {*known, "model", "seed", "run"}]
-    if taken:
-        raise CaelabError(
-            f"the analysis {name!r} sums up as {taken[0]!r}, which is the name of another column; rename it"
-        )
-    return found
+    for name in found:
+        if name in ABOUT_A_ROW:
+            raise CaelabError(
+                f"the analysis {analysis!r} summarises {name!r}, a column that caelab adds itself; rename it"
+            )
+        if name in numbers:
+            raise CaelabError(
+                f"the analyses {numbers[name].analysis!r} and {analysis!r} both summarise {name!r}; the number of "
+                f"the first stays, and those of {analysis!r} are left out: give them other names"
+            )
+    numbers.update({name: Number(analysis, value) for name, value in found.items()})
 
 
 @dataclass(frozen=True)

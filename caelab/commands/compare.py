@@ -68,7 +68,7 @@ def compare(
     caelab compare ae cae --grid contractive.weight=0.1,0.3,1,3 --out frontier
     """
     files = use_plugins(plugins)
-    from caelab.comparison import DEFAULT_ANALYSES, DEFAULT_RECIPES, claim, collect, save
+    from caelab.comparison import DEFAULT_ANALYSES, DEFAULT_RECIPES, claim, collect
     from caelab.executors import usable_cores
     from caelab.plans import parse_grid, plan
     from caelab.study import Study
@@ -91,8 +91,7 @@ def compare(
         configs, tuning = _tuned(found, study, how)
         study = replace(study, configs=configs)
     result = _with_progress("compare", study, how)
-    save(collect(_words(), configs, range(seeds), result, tuning), out)
-    published(out)
+    published(out, collect(_words(), configs, range(seeds), result, tuning))
     if not result.tables():
         raise CaelabError(f"none of the analyses worked ({', '.join(names)}); the lines above say why")
 

@@ -15,12 +15,13 @@ from caelab.commands.shared import plugin_options, published, use_plugins
 def figures(folder: Path, plugins: tuple[Path, ...]) -> None:
     """Redraw the figures of a comparison in FOLDER from its tables alone."""
     use_plugins(plugins)
-    from caelab.comparison import draw_figures, load_comparison
+    from caelab.comparison import load_comparison, redraw_figures, refuse_undrawn
 
-    drawn, problems = draw_figures(load_comparison(folder), folder)
+    drawn, problems = redraw_figures(folder)
     for problem in problems:
-        click.echo(f"warning: {problem.message}", err=True)
+        click.echo(f"warning: {problem.message}; its earlier figure stays", err=True)
     click.echo(f"{len(drawn)} figures: {folder / 'figures'}")
+    refuse_undrawn(load_comparison(folder), drawn)
 
 
 @click.command()

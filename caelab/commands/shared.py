@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from caelab.comparison import Comparison
 
 
 def plugin_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,9 +55,9 @@ def use_plugins(files: Sequence[Path]) -> tuple[Path, ...]:
     return found
 
 
-def published(folder: Path) -> None:
-    """Write tables, figures and report of a comparison, and say where they are."""
+def published(folder: Path, comparison: Comparison | None = None) -> None:
+    """Write tables, figures and report of a comparison, a new one or that of the folder, and say where they are."""
     from caelab.publication import publish_comparison
 
-    for line in publish_comparison(folder):
+    for line in publish_comparison(folder, comparison):
         click.echo(line)

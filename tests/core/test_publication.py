@@ -15,10 +15,9 @@ from caelab.publication import (
     shared_by_seed,
     title_of,
     training_seconds,
-    write_tables,
 )
 from caelab.recipes import recipe_config
-from caelab.tables import all_tables, summary_table
+from caelab.tables import summary_table
 from tests.core.invented import MODELS, a_problem, analysis, dots, fails, invented_comparison, invented_rows
 
 
@@ -119,7 +118,7 @@ def test_tables_of_an_earlier_comparison_go(tmp_path):
     rows = invented_rows()
     few = rows[["model", "seed", "run", "mean norm"]]
     for each in (rows, few):
-        write_tables(each, all_tables(each), tmp_path)
+        list(publish_comparison(tmp_path, invented_comparison(each)))
     assert [path.name for path in (tmp_path / "tables").iterdir()] == ["table1.tex"]
 
 

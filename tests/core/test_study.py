@@ -1,7 +1,6 @@
 """Many runs: what is paired, what is reused, and what happens when an analysis or a run fails."""
 
 import contextlib
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 
 from caelab import CaelabError, Study, hookimpl, recipe_config
 from caelab.catalogue import Catalogue, catalogue
+from caelab.checksums import unsealed
 from caelab.comparison import collect, load_comparison, save
 from caelab.errors import NotApplicable
 from caelab.publication import publish_comparison
@@ -23,7 +23,7 @@ def small(recipe, *settings):
     return recipe_config(recipe, [*SMALL, *settings], dataset=DATA)
 
 
-def analysis(measure):
+def analysis(measure, number="code mean"):
     def draw(table):
         from matplotlib.figure import Figure
 
@@ -31,8 +31,7 @@ def analysis(measure):
         figure.subplots().plot(table["value"])
         return figure
 
-    column = "code mean" if measure is works else f"code mean of {measure.__name__}"
-    return SimpleNamespace(measure=measure, draw=draw, summarise=lambda table: {column: table["value"].mean()})
+    return SimpleNamespace(measure=measure, draw=draw, summarise=lambda table: {number: table["value"].mean()})
 
 
 measured = []
@@ -79,7 +78,10 @@ class Offering:
     @hookimpl
     def register_analyses(self, register):
         for measure in (works, raises, raises_for_cae, has_no_meaning):
-            register(measure.__name__, analysis(measure))
+            number = "code mean" if measure is works else f"code mean of {measure.__name__}"
+            register(measure.__name__, analysis(measure, number))
+        register("works_again", analysis(works))
+        register("takes_a_column", analysis(works, "run"))
         for measure in (returns_nothing, returns_what_no_file_holds):
             register(measure.__name__, analysis(measure))
         register("no_summary", sums_wrongly(lambda table: 1 / 0))
@@ -212,7 +214,9 @@ def test_an_analysis_folder_is_gone_on_with_and_says_what_it_holds(tmp_path):
     for names in (["works"], ["works", "no_summary"]):
         with contextlib.suppress(CaelabError):
             list(analyse_runs([run], names, [], tmp_path / "out"))
-    found = json.loads((tmp_path / "out" / "analysis.json").read_text())
+    found = unsealed((tmp_path / "out" / "analysis.json").read_text(encoding="utf-8"))
+    names = {f"{name}.{kind}" for name in ("works", "no_summary") for kind in ("parquet", "pdf", "png")}
+    assert found.pop("files").keys() == names
     assert found == {name: {"options": {}, "runs": [str(run.path)]} for name in ("works", "no_summary")}
 
 
@@ -262,6 +266,22 @@ def test_there_is_a_row_per_run_with_what_the_analyses_summarise(tmp_path):
     assert list(zip(rows["model"], rows["seed"], strict=True)) == [("ae", 0), ("ae", 1), ("cae", 0), ("cae", 1)]
     for row, outcome in zip(rows.to_dict("records"), result.outcomes, strict=True):
         assert row["code mean"] == pytest.approx(outcome.tables["works"]["value"].mean())
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("works_again", "the analyses 'works' and 'works_again' both summarise 'code mean'; the number of the first"),
+        ("takes_a_column", "the analysis 'takes_a_column' summarises 'run', a column that caelab adds itself"),
+    ],
+)
+def test_a_number_is_not_replaced_by_another_of_its_name(name, sentence, tmp_path):
+    _, result = result_of(tmp_path, ["ae"], ["works", name])
+    (row,) = run_rows(result).to_dict("records")
+    assert row["code mean"] == pytest.approx(result.tables()["works"]["value"].mean())
+    assert row["run"].startswith("ae-")
+    (problem,) = result.problems
+    assert problem.message.startswith(sentence)
 
 
 def test_what_is_finished_is_not_done_again(tmp_path, monkeypatch):

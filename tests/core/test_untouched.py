@@ -294,4 +294,4 @@ def test_two_analyses_that_sum_up_under_one_name_are_told(tmp_path, monkeypatch)
         )
     result, _ = outcome_of(tmp_path, ["probe", "again"])
     assert result.outcomes[0].numbers == {"mean": 5.0}
-    assert "the analysis 'again' sums up as 'mean', which is the name of another column" in result.problems[0].message
+    assert "'again' both summarise 'mean'" in result.problems[0].message
