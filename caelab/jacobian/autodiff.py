@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from caelab.jacobian.blockwise import Blocks, Forgetful, own_leaves
+from caelab.jacobian.blockwise import Blocks, Forgetful, own_leaves, reached
 from caelab.jacobian.context import Part, cut, innermost
 from caelab.jacobian.convolutions import narrow_ones_by_matrix_product
-from caelab.jacobian.memory import MEBIBYTE, handful, pieces, refuse_beyond
+from caelab.jacobian.explained import without_gradient
+from caelab.jacobian.memory import MEBIBYTE, budget_in_bytes, handful, pieces, refuse_beyond
+from caelab.jacobian.products import code_at, pulled_back, pushed_forward_one, reversed_twice
+from caelab.jacobian.pulled_gradient import PulledGradient
+from caelab.jacobian.trial import Directions, Products, Rows, leaves_of, products_of, rows_of
 
 Encode = Callable[[Tensor], Tensor]
 FIRST = slice(0, 1)
@@ -32,16 +35,39 @@ class Autodiff:
 
     encode: Encode
     inputs: Tensor
+    found: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)  # what was tried out
 
     @property
     def method(self) -> str:
-        """How it is computed."""
-        return "autodiff"
+        """How it is computed, and where that differs from what is usual."""
+        rows, products = self.rows(), self.products(many=True)
+        odd = [] if rows.together else ["rows one by one"]
+        odd += [] if products.directions is Directions.FORWARD else [str(products.directions)]
+        odd += [] if products.own_record else ["its gradient by reverse mode"]
+        odd += ["values alone"] if rows.lacking else []
+        return f"autodiff ({', '.join(odd)})" if odd else "autodiff"
+
+    def rows(self) -> Rows:
+        """How rows are taken, which is tried out once."""
+        return cast(Rows, self._once("rows", rows_of))
+
+    def products(self, many: bool) -> Products:
+        """How J v is taken for one vector per example, or for many, which is tried out once."""
+        return cast(Products, self._once(("J v", many), partial(products_of, many)))
+
+    def _once(self, what: Any, tried: Callable[[Encode, Tensor, bool], Any]) -> Any:
+        recorded, few = torch.is_grad_enabled(), slice(0, handful(self.inputs))
+        key = (what, recorded, self.inputs.requires_grad)
+        if key not in self.found:
+            self.found[key] = tried(cut(self.encode, few), self.inputs[few], recorded)
+        return self.found[key]
 
     def squared_norm(self, budget: int) -> Tensor:
         """‖J(x)‖_F², shape (batch,); each block of rows is squared, summed and forgotten."""
-        wanted = self.parameters_want_gradient()
-        blocks = Blocks(partial(_squared_rows, self.encode), list(self._blocks(budget, wanted)))
+        return self._of_rows(partial(self._squared_norm, budget))
+
+    def _squared_norm(self, budget: int, wanted: bool, together: bool) -> Tensor:
+        blocks = Blocks(partial(_squared_rows, self.encode, together), list(self._blocks(budget, wanted)))
         if not wanted:
             return blocks.values(self.inputs)
         leaves = own_leaves((partial(self._of_part, part), self.inputs[part]) for part, _ in blocks.parts)
@@ -63,34 +89,86 @@ class Autodiff:
         code, width = self.code_width(), self.inputs[0].numel()
         needed = len(self.inputs) * code * width * self.inputs.element_size()
         refuse_beyond("the dense Jacobian", needed, budget)
-        wanted = self.parameters_want_gradient()
+        return self._of_rows(partial(self._dense, budget))
+
+    def _dense(self, budget: int, wanted: bool, together: bool) -> Tensor:
         matrices = [
-            torch.cat([_rows(cut(self.encode, part), block, self.inputs[part], wanted) for block in blocks], dim=1)
+            torch.cat(
+                [_rows(cut(self.encode, part), block, self.inputs[part], wanted, together) for block in blocks], dim=1
+            )
             for part, blocks in self._blocks(budget, wanted)
         ]
         return torch.cat(matrices)
 
     def jvp(self, vectors: Tensor) -> Tensor:
-        """J v, shape (batch, [count,] *input) to (batch, [count,] code); forward mode, differentiable."""
+        """J v, shape (batch, [count,] *input) to (batch, [count,] code); differentiable."""
+        many = vectors.ndim > self.inputs.ndim
+        products = self.products(many)
+        values = partial(self._jvp, products.directions, vectors, many)
+        if products.lacking is not None:
+            return without_gradient(values, products.lacking, [*self._sources(), vectors])
+        return values() if products.own_record else self._with_pulled_gradient(values, vectors, many)
 
-        def product(each: Tensor) -> Tensor:
-            found = torch.func.jvp(lambda x: self.encode(x).flatten(1), (self.inputs,), (each,))
-            return cast(Tensor, found[1])
+    def _jvp(self, directions: Directions, vectors: Tensor, many: bool) -> Tensor:
+        one = partial(pushed_forward_one, self.encode, self.inputs)
+        if directions is Directions.FORWARD:
+            return torch.func.vmap(one, in_dims=1, out_dims=1)(vectors) if many else one(vectors)
+        vectors = vectors if many else vectors[:, None]
+        if directions is Directions.ROWS:
+            found = vectors.flatten(2) @ self.dense(budget_in_bytes(None, self.inputs.device)).mT
+        elif directions is Directions.FORWARD_EACH:
+            found = torch.stack([one(each) for each in vectors.unbind(1)], dim=1)
+        else:
+            wanted, together = self.parameters_want_gradient(), many and directions is Directions.TWICE
+            turned = vectors.transpose(0, 1)
+            found = reversed_twice(self.encode, self.inputs, turned, wanted, together).transpose(0, 1)
+        return found if many else found[:, 0]
 
-        if vectors.ndim > self.inputs.ndim:
-            return torch.func.vmap(product, in_dims=1, out_dims=1)(vectors)
-        return product(vectors)
+    def _with_pulled_gradient(self, values: Callable[[], Tensor], vectors: Tensor, many: bool) -> Tensor:
+        together = self.rows().together
+
+        def pull(inputs: Tensor, covectors: Tensor) -> Tensor:
+            return pulled_back(self.encode, inputs, covectors, True, together)
+
+        def products() -> Tensor:
+            return values().transpose(0, 1) if many else values()[None]
+
+        turned = vectors.transpose(0, 1) if many else vectors[None]
+        sources = [source for source in self._sources() if source is not self.inputs]
+        found: Tensor = PulledGradient.apply(products, pull, self.inputs, turned, *sources)  # type: ignore[no-untyped-call]
+        return found.transpose(0, 1) if many else found[0]
 
     def vjp(self, covectors: Tensor) -> Tensor:
         """Jᵀ u, shape (batch, [count,] code) to (batch, [count,] input)."""
         many = covectors if covectors.ndim == 3 else covectors[:, None]
-        wanted = self.parameters_want_gradient()
-        found = _pulled_back(self.encode, self.inputs, many.transpose(0, 1), wanted).transpose(0, 1)
+
+        def pulled(wanted: bool, together: bool) -> Tensor:
+            return pulled_back(self.encode, self.inputs, many.transpose(0, 1), wanted, together)
+
+        found = self._of_rows(pulled).transpose(0, 1)
         return found if covectors.ndim == 3 else found[:, 0]
+
+    def _of_rows(self, compute: Callable[[bool, bool], Tensor]) -> Tensor:
+        """What is computed by reverse mode, given whether its gradient is wanted and whether rows go together.
+
+        Where torch cannot differentiate rows, the values hold the reason in place of a gradient.
+        """
+        wanted, rows = self.parameters_want_gradient(), self.rows()
+        if rows.lacking is None or not wanted:
+            return compute(wanted, rows.together)
+        return without_gradient(lambda: compute(False, rows.together), rows.lacking, self._sources())
+
+    def _sources(self) -> list[Tensor]:
+        """What the code can be differentiated by."""
+        found: dict[Tensor, None] = {self.inputs: None} if self.inputs.requires_grad else {}
+        with torch.enable_grad():
+            for part in self._handfuls():
+                found |= dict.fromkeys(leaves_of(code_at(cut(self.encode, part), self.inputs[part].detach())))
+        return list(found)
 
     def at(self, inputs: Tensor, part: Part) -> Autodiff:
         """The Jacobian of the same map elsewhere, for some of the examples of the batch."""
-        return Autodiff(cut(self.encode, part), inputs)
+        return Autodiff(cut(self.encode, part), inputs, self.found)
 
     def bytes_per_product(self) -> int:
         """Bytes that one product of one example takes, with what autograd keeps of it where it records."""
@@ -105,9 +183,15 @@ class Autodiff:
         """Whether autograd records and something inside asks for a gradient."""
         if not torch.is_grad_enabled():
             return False
-        count, inputs = handful(self.inputs), self.inputs.detach()
-        parts = [slice(first, first + count) for first in range(0, len(inputs), count)]  # they may go different ways
-        return self.inputs.requires_grad or any(cut(self.encode, part)(inputs[part]).requires_grad for part in parts)
+        inputs = self.inputs.detach()
+        return self.inputs.requires_grad or any(
+            cut(self.encode, part)(inputs[part]).requires_grad for part in self._handfuls()
+        )
+
+    def _handfuls(self) -> list[slice]:
+        """A few examples at a time; they may go different ways."""
+        count = handful(self.inputs)
+        return [slice(first, first + count) for first in range(0, len(self.inputs), count)]
 
     def _bytes_per_row(self, recorded: bool) -> int:
         return bytes_per_row(cut(self.encode, FIRST), self.inputs[FIRST], recorded)
@@ -130,6 +214,19 @@ def bytes_per_row(encode: Encode, example: Tensor, recorded: bool) -> int:
 
     Where the way back is recorded itself, for a gradient of the Jacobian, it keeps about three times as much.
     """
+    own = 2 * example.numel() * example.element_size()
+    with torch.enable_grad():
+        try:
+            saved, code = _saved_bytes(encode, example.detach().requires_grad_())
+        except RuntimeError:  # torch.func inside the encoder knows no hooks
+            code = encode(example.detach().requires_grad_())
+            saved = _bytes_of_record(code)
+    cotangent = 2 * code.numel() * code.element_size()
+    return (6 if recorded else 2) * max(saved + own, cotangent)
+
+
+def _saved_bytes(encode: Encode, point: Tensor) -> tuple[int, Tensor]:
+    """What autograd keeps of a pass, and the code."""
     saved = 0
 
     def count(tensor: Tensor) -> Tensor:
@@ -138,42 +235,30 @@ def bytes_per_row(encode: Encode, example: Tensor, recorded: bool) -> int:
             saved += tensor.numel() * tensor.element_size()
         return tensor
 
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        encode(example.detach().requires_grad_())
-    own = 2 * example.numel() * example.element_size()
-    return (6 if recorded else 2) * (saved + own)
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        code = encode(point)
+    return saved, code
 
 
-def _squared_rows(encode: Encode, block: tuple[int, int], part: Tensor, inputs: Tensor) -> Tensor:
+def _bytes_of_record(code: Tensor) -> int:
+    """The same from what the steps of the record say that they hold."""
+    kept = (getattr(node, name) for node in reached(code.grad_fn) for name in dir(node) if name.startswith("_saved_"))
+    return sum(one.numel() * one.element_size() for one in kept if isinstance(one, Tensor))
+
+
+def _squared_rows(encode: Encode, together: bool, block: tuple[int, int], part: Tensor, inputs: Tensor) -> Tensor:
     with narrow_ones_by_matrix_product(innermost(encode)):
-        rows = _rows(cut(encode, part), block, inputs, torch.is_grad_enabled())
+        rows = _rows(cut(encode, part), block, inputs, torch.is_grad_enabled(), together)
     return rows.square().flatten(1).sum(dim=1)
 
 
-def _rows(encode: Encode, block: tuple[int, int], inputs: Tensor, recorded: bool) -> Tensor:
+def _rows(encode: Encode, block: tuple[int, int], inputs: Tensor, recorded: bool, together: bool) -> Tensor:
     """Rows ``block`` of the Jacobian, shape (batch, rows, input)."""
     first, after = block
 
     def one_hot(code: Tensor) -> Tensor:
-        units = torch.arange(first, after, device=code.device)
-        return nn.functional.one_hot(units, code.shape[1]).to(code.dtype)[:, None].expand(-1, len(code), -1)
+        units = code.new_zeros(after - first, code.shape[1])
+        units[:, first:after].fill_diagonal_(1)
+        return units[:, None].expand(-1, len(code), -1)
 
-    return _pulled_back(encode, inputs, one_hot, recorded).transpose(0, 1)
-
-
-def _pulled_back(encode: Encode, inputs: Tensor, cotangents: Any, recorded: bool) -> Tensor:
-    """The cotangents (rows, batch, code), or what makes them from the code, as gradients (rows, batch, input)."""
-    with torch.enable_grad():
-        point = inputs if inputs.requires_grad else inputs.detach().requires_grad_()
-        with sdpa_kernel(SDPBackend.MATH):  # the faster ways of attention cannot be differentiated twice
-            code = encode(point).flatten(1)
-        given = cotangents(code) if callable(cotangents) else cotangents
-
-        def pulled(one: Tensor) -> Tensor:
-            grads = torch.autograd.grad(
-                code, point, one, create_graph=recorded, retain_graph=True, materialize_grads=True
-            )
-            return grads[0]
-
-        found = torch.func.vmap(pulled)(given)  # is_grads_batched=True would run a convolution once for each row
-    return found.flatten(2)
+    return pulled_back(encode, inputs, one_hot, recorded, together).transpose(0, 1)

@@ -94,6 +94,8 @@ def differentiated(
         for part, rows in blocks:
             found = blocks.compute(rows, part, inputs[part])
             norms.index_add_(0, part, found.detach())
+            if not found.requires_grad:  # J is constant there
+                continue
             grads = torch.autograd.grad(found, wanted, weights[part], create_graph=recorded, allow_unused=True)
             totals = [_sum(total, grad) for total, grad in zip(totals, grads, strict=True)]
     each = iter(totals)

@@ -9,6 +9,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from caelab.errors import CaelabError
+from caelab.jacobian.compiled import Eager
 
 Encode = Callable[..., Tensor]
 Context = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
@@ -100,4 +101,6 @@ def repeated(encode: Encode, count: int) -> Encode:
 
 def innermost(encode: Any) -> Any:
     """What the user gave."""
-    return encode.encode if isinstance(encode, Conditioned) else encode
+    while isinstance(encode, (Conditioned, Eager)):
+        encode = encode.encode
+    return encode

@@ -151,7 +151,7 @@ FIXED: dict[type[nn.Module], Elementwise] = {
 
 # Elementwise too; their derivatives are taken by autograd, one entry each.
 OTHERS = (
-    nn.CELU, nn.ELU, nn.GELU, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU, nn.LogSigmoid, nn.Mish,
+    nn.CELU, nn.ELU, nn.GELU, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU, nn.LogSigmoid, nn.Mish,
     nn.ReLU6, nn.SELU, nn.SiLU, nn.Softshrink, nn.Softsign, nn.Tanhshrink,
 )  # fmt: skip
 
@@ -166,6 +166,8 @@ def elementwise_of(module: nn.Module) -> Elementwise | None:
         return softplus(float(settings.beta), float(settings.threshold))
     if kind is nn.GELU and cast(nn.GELU, module).approximate == "none":
         return GELU
+    if kind is nn.Hardsigmoid:
+        return HARDSIGMOID
     if kind in OTHERS and not getattr(module, "inplace", False):
         return from_function(_name(module), module)
     if isinstance(module, ElementwiseLayer) and callable(getattr(kind, "derivative", None)):
@@ -208,3 +210,12 @@ def gradient_by_entry(function: Map, z: Tensor) -> Tensor:
     """
     weights = 1 + torch.rand(z.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(z)
     return derivative_of(lambda point: weights * function(point))(z) / weights
+
+
+# torch has no second derivative of it, which is zero
+HARDSIGMOID = Elementwise(
+    "hardsigmoid",
+    nn.functional.hardsigmoid,
+    lambda z: derivative_of(nn.functional.hardsigmoid)(z.detach()).detach(),
+    torch.zeros_like,
+)

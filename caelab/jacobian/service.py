@@ -10,15 +10,17 @@ import torch
 from torch import Tensor
 
 from caelab.errors import CaelabError
-from caelab.jacobian import refusals, spectra, validation
+from caelab.jacobian import refusals, spectra, trial, validation
 from caelab.jacobian.autodiff import Autodiff
 from caelab.jacobian.chains import Chain
+from caelab.jacobian.compiled import uncompiled
 from caelab.jacobian.context import Context, conditioned
 from caelab.jacobian.elementwise import IDENTITY
 from caelab.jacobian.estimates import projected_squared_norm
 from caelab.jacobian.memory import budget_in_bytes
 from caelab.jacobian.states import State, state_of
 from caelab.jacobian.structure import find_layers
+from caelab.jacobian.surroundings import answered
 
 Encode = Callable[..., Tensor]
 
@@ -45,7 +47,7 @@ class Jacobian:
     ) -> None:
         self.encode = encode
         self.context = context
-        self.inputs = inputs
+        self.inputs = _recordable(inputs)
         self.outputs = outputs
         self._ways: dict[bool, Chain | Autodiff] = {}
         self._state: State = ()
@@ -57,6 +59,7 @@ class Jacobian:
         return f"Jacobian of {refusals.name_of(self.encode)} at {tuple(self.inputs.shape)}"
 
     @property
+    @answered
     def method(self) -> str:
         """How it is computed: closed form, layer by layer, autodiff; after an estimate, that."""
         return f"estimate ({self.way.method})" if self.standard_error is not None else self.way.method
@@ -76,18 +79,21 @@ class Jacobian:
             self._ways[recorded] = self._found_way()
         return self._ways[recorded]
 
+    @answered
     def _found_way(self) -> Chain | Autodiff:
         refusals.refuse_inputs(self.inputs, self.encode)
         if self.gradients:
             refusals.refuse_untrainable(self.encode)
-        encode = conditioned(self.encode, self.context, len(self.inputs))
+        encode = conditioned(uncompiled(self.encode), self.context, len(self.inputs))
         self._state = state_of(self.encode)
         look = partial(find_layers, encode, self.inputs.shape[1:])
         finding = validation.examined(encode, self.inputs, self._state, look, self._budget)
         layers = look() if finding.is_chain else None
         if layers is not None:
-            return Chain(layers, self.inputs.flatten(1), self._known_outputs())
-        way = Autodiff(finding.applied(encode), self.inputs)
+            chain = Chain(layers, self.inputs.flatten(1), self._known_outputs())
+            if trial.agrees_once(finding.tried, self._pulled_by(chain), encode, self.inputs):
+                return chain
+        way = Autodiff(finding.applied(encode), self.inputs, finding.tried)
         if self.gradients and torch.is_grad_enabled() and not finding.trains:
             finding.trains = way.parameters_want_gradient()
             if not finding.trains:
@@ -99,12 +105,17 @@ class Jacobian:
         if self._ways and state_of(self.encode) != self._state:
             self._ways.clear()
 
+    def _pulled_by(self, chain: Chain) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda inputs, covectors: chain.at(inputs.flatten(1), slice(None)).vjp(covectors)
+
     def _known_outputs(self) -> Tensor | None:
-        """The code, if it is known with its history where autograd records."""
-        detached = torch.is_grad_enabled() and self.outputs is not None and not self.outputs.requires_grad
-        return None if detached else self.outputs
+        """The code, if it is known in full precision, and with its history where autograd records."""
+        if self.outputs is None or self.outputs.dtype != self.inputs.dtype:
+            return None
+        return None if torch.is_grad_enabled() and not self.outputs.requires_grad else self.outputs
 
     @property
+    @answered
     def shape(self) -> tuple[int, int]:
         """(code, input), the shape of one example's J with its axes flattened."""
         way = self.way
@@ -119,6 +130,7 @@ class Jacobian:
         way = self.way
         return isinstance(way, Chain) and all(layer.activation is IDENTITY for layer in way.layers)
 
+    @answered
     def squared_norm(self, samples: int | None = None, generator: torch.Generator | None = None) -> Tensor:
         """‖J‖_F² = Σ_j Σ_i (∂f_j/∂x_i)², the sum over all code·input entries, one number per example.
 
@@ -148,6 +160,7 @@ class Jacobian:
         estimate, self.standard_error = projected_squared_norm(self.way, code, count, budget, generator)
         return estimate
 
+    @answered
     def jvp(self, vectors: Tensor) -> Tensor:
         """J v, for one vector per example, shape ``(batch, *input)``, or many, ``(batch, count, *input)``.
 
@@ -156,10 +169,12 @@ class Jacobian:
         """
         self._renew()
         many = self._are_many(vectors, self.inputs.shape, "vectors")
+        vectors = _recordable(vectors)
         if isinstance(self.way, Chain):
             vectors = vectors.flatten(2 if many else 1)
         return self.way.jvp(vectors)
 
+    @answered
     def vjp(self, covectors: Tensor) -> Tensor:
         """Jᵀ u, for one covector per example, shape (batch, code), or many, (batch, count, code).
 
@@ -168,10 +183,15 @@ class Jacobian:
         """
         self._renew()
         many = self._are_many(covectors, torch.Size([len(self.inputs), self.shape[0]]), "covectors")
-        found = self.way.vjp(covectors)
+        found = self.way.vjp(_recordable(covectors))
         return found.reshape(*found.shape[: 2 if many else 1], *self.inputs.shape[1:])
 
     def _are_many(self, given: Tensor, one: torch.Size, what: str) -> bool:
+        if not isinstance(given, Tensor) or given.dtype != self.inputs.dtype:
+            kind = given.dtype if isinstance(given, Tensor) else type(given).__name__
+            raise CaelabError(
+                f"expected {what} of type {self.inputs.dtype}, as the inputs, but {kind} came; convert them"
+            )
         if given.shape == one:
             return False
         if given.ndim == len(one) + 1 and (given.shape[0], *given.shape[2:]) == tuple(one):
@@ -181,6 +201,7 @@ class Jacobian:
             f"but {tuple(given.shape)} came"
         )
 
+    @answered
     def dense(self) -> Tensor:
         """J itself, its axes flattened, shape (batch, code, input).
 
@@ -190,6 +211,7 @@ class Jacobian:
         self._renew()
         return self.way.dense(self._budget())
 
+    @answered
     @torch.no_grad()
     def singular_values(self, count: int | None = None, method: Literal["gram", "svd"] = "gram") -> Tensor:
         """Singular values of J in float64, descending.
@@ -212,6 +234,7 @@ class Jacobian:
         compute = spectra.singular_values_by_svd if method == "svd" else spectra.singular_values_of_matrix
         return torch.cat([compute(piece)[:, :count] for piece in self._dense_pieces()])
 
+    @answered
     @torch.no_grad()
     def tangents(self, count: int, mode: spectra.Mode = "exact") -> tuple[Tensor, Tensor]:
         """The leading singular values and right singular vectors of J, in float64.
@@ -250,6 +273,12 @@ class Jacobian:
 
     def _budget(self) -> int:
         return budget_in_bytes(self.memory_budget, self.inputs.device)
+
+
+def _recordable(inputs: Any) -> Any:
+    """The inputs, or a copy of them that autograd can record, where they were made in torch.inference_mode()."""
+    made_without = isinstance(inputs, Tensor) and inputs.is_inference() and not torch.is_inference_mode_enabled()
+    return inputs.clone() if made_without else inputs
 
 
 def jacobian(

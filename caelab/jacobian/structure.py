@@ -114,7 +114,8 @@ def flattens(module: nn.Module) -> bool:
 
 def runs_as(module: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether calling a module does what torch's own module of that kind does, and nothing else."""
-    return type(module).forward is kind.forward and not is_altered(module)
+    own = getattr(type(module), "forward", None)  # a scripted module has none
+    return own is kind.forward and not is_altered(module)
 
 
 def is_altered(module: nn.Module) -> bool:

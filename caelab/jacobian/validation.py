@@ -37,6 +37,7 @@ class Finding:
         largest: the batch up to which it was tried out.
         trains: whether a gradient was seen to reach its parameters.
         outputs_agreed: whether a code that was given was seen to be its own.
+        tried: which passes were found right for its derivatives.
     """
 
     is_chain: bool = False
@@ -45,6 +46,7 @@ class Finding:
     largest: int = 0
     trains: bool = False
     outputs_agreed: bool = False
+    tried: dict[Any, Any] = field(default_factory=dict)
 
     def applied(self, encode: Encode) -> Encode:
         """The encoder as a map (batch, *input) to (batch, *code) that changes none of its arguments."""

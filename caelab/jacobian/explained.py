@@ -1,0 +1,125 @@
+"""What torch cannot differentiate, told in a sentence that names the operator and says what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from caelab.errors import CaelabError
+from caelab.jacobian.refusals import name_of
+
+OPERATOR = re.compile(
+    r"derivative for '?(?:aten::)?(?P<second>\w+)'? is not implemented|"
+    r"forward AD with (?:aten::)?(?P<forward>\w+) that does not|"
+    r"(?:not yet support|batching rule for|vmap over|call|for) '?aten::(?P<batched>\w+)"
+)
+INFERENCE, REENTRANT, ONCE = "nference tensor", "use_reentrant=True", "once_differentiable"
+FIRST, SECOND = "the derivative", "the derivative of the derivative"
+
+
+@contextmanager
+def explained(encode: Any) -> Iterator[None]:
+    """Within the block, an error of torch about an encoder becomes one sentence.
+
+    Raises:
+        CaelabError: torch raised something.
+    """
+    try:
+        yield
+    except CaelabError:
+        raise
+    except Exception as error:
+        if not isinstance(error, RuntimeError) and _is_own(error):
+            raise  # a mistake in here is not the encoder's
+        raise explanation(error, encode, FIRST) from error
+
+
+def _is_own(error: Exception) -> bool:
+    """Whether an error was raised by this package rather than by torch or the encoder."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("caelab.")
+
+
+def explanation(error: Exception, encode: Any, what: str) -> CaelabError:
+    """The sentence for an error that came up while a derivative of an encoder was taken."""
+    if isinstance(error, CaelabError):
+        return error
+    name, said = name_of(encode), " ".join(str(error).split())
+    if INFERENCE in said:
+        return CaelabError(
+            f"{name} holds a tensor that was made in torch.inference_mode(), which cannot be differentiated; "
+            "make the module outside of it, or give it clones of these tensors"
+        )
+    if REENTRANT in said:
+        return CaelabError(
+            f"{name} calls torch.utils.checkpoint with use_reentrant=True, which torch differentiates in .backward() "
+            "alone; use use_reentrant=False"
+        )
+    if isinstance(error, torch.OutOfMemoryError):
+        return CaelabError(f"{what} of {name} needs more memory than there is; give memory_budget=..., in bytes")
+    operator = operator_in(said, encode)
+    if operator is None:
+        return CaelabError(f"torch cannot take {what} of {name}: {said[:300]}")
+    missing = SECOND if "derivative for" in said or ONCE in said else what
+    return CaelabError(f"torch has not {missing} of {operator}, which {name} uses; {_remedy(missing)}")
+
+
+def _remedy(missing: str) -> str:
+    if missing == SECOND:
+        return "use another operator, or ask for values alone, under torch.no_grad()"
+    return "use another operator"
+
+
+def operator_in(said: str, encode: Any) -> str | None:
+    """The operator that torch's message is about, by the name of the encoder's module where one is called like it."""
+    if ONCE in said:
+        return "an autograd.Function marked with once_differentiable"
+    match = OPERATOR.search(said)
+    if match is None:
+        return None
+    found = next(group for group in match.groups() if group)
+    name = found.strip("_").removesuffix("_backward")
+    modules = encode.modules() if isinstance(encode, nn.Module) else ()
+    named = {type(module).__name__.lower(): type(module).__name__ for module in modules}
+    return named.get(name, name)
+
+
+class Undifferentiable(torch.autograd.Function):
+    """Values whose gradient torch cannot take: asking for it raises the reason instead of giving a wrong one."""
+
+    @staticmethod
+    def forward(ctx: Any, reason: CaelabError, values: Tensor, *sources: Tensor) -> Tensor:
+        """The values, as they are.
+
+        Args:
+            ctx: autograd's context.
+            reason: why there is no gradient.
+            values: of any shape.
+            sources: what a gradient would be taken by.
+        """
+        ctx.reason = reason
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """No gradient.
+
+        Raises:
+            CaelabError: always.
+        """
+        raise ctx.reason
+
+
+def without_gradient(values: Callable[[], Tensor], reason: CaelabError, sources: Sequence[Tensor]) -> Tensor:
+    """Values computed without a record, with the reason in its place."""
+    with torch.no_grad():
+        found = values()
+    guarded: Tensor = Undifferentiable.apply(reason, found, *sources)  # type: ignore[no-untyped-call]
+    return guarded

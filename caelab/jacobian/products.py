@@ -1,0 +1,84 @@
+"""The passes that give products with J: Jᵀ u by reverse mode, J v by forward mode or by two reverse passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+Encode = Callable[[Tensor], Tensor]
+Map = Callable[[Tensor], Tensor]
+
+
+def code_at(encode: Encode, inputs: Tensor) -> Tensor:
+    """The code, shape (batch, code), with attention in the one way that can be differentiated twice and forward."""
+    with sdpa_kernel(SDPBackend.MATH):
+        return encode(inputs).flatten(1)
+
+
+def pulled_back(encode: Encode, inputs: Tensor, cotangents: Any, recorded: bool, together: bool = True) -> Tensor:
+    """The cotangents (rows, batch, code), or what makes them from the code, as gradients (rows, batch, input).
+
+    Args:
+        encode: the encoder.
+        inputs: x, shape (batch, *input).
+        cotangents: what is pulled back.
+        recorded: whether the gradients are to be differentiated again.
+        together: all rows in one pass by ``torch.func.vmap``, or one after the other.
+    """
+    with torch.enable_grad():
+        point = inputs if inputs.requires_grad else inputs.detach().requires_grad_()
+        code = code_at(encode, point)
+        given = cotangents(code) if callable(cotangents) else cotangents.to(code.dtype)
+        if not code.requires_grad:  # a constant, for these examples
+            return point.new_zeros(len(given), len(point), point[0].numel())
+
+        def pulled(one: Tensor) -> Tensor:
+            return _gradient(code, point, one, recorded)
+
+        return over(pulled, given, together).flatten(2)
+
+
+def pushed_forward(encode: Encode, inputs: Tensor, vectors: Tensor, together: bool = True) -> Tensor:
+    """J v by forward mode for vectors (count, batch, *input), shape (count, batch, code); differentiable."""
+    return over(lambda each: pushed_forward_one(encode, inputs, each), vectors, together)
+
+
+def pushed_forward_one(encode: Encode, inputs: Tensor, vectors: Tensor) -> Tensor:
+    """J v by forward mode for one vector per example, shape ``(batch, *input)`` to (batch, code)."""
+    found = torch.func.jvp(lambda x: code_at(encode, x), (inputs,), (vectors,))
+    return cast(Tensor, found[1])
+
+
+def reversed_twice(encode: Encode, inputs: Tensor, vectors: Tensor, recorded: bool, together: bool = True) -> Tensor:
+    """J v for vectors (count, batch, *input), shape (count, batch, code), where torch has no right forward mode.
+
+    Jᵀ u is linear in u, and the gradient of ⟨Jᵀ u, v⟩ by u is J v.
+    """
+    with torch.enable_grad():
+        point = inputs if inputs.requires_grad else inputs.detach().requires_grad_()
+        code = code_at(encode, point)
+        origin = torch.zeros_like(code, requires_grad=True)
+        if not code.requires_grad:
+            return code.new_zeros(len(vectors), *code.shape)
+        pulled = _gradient(code, point, origin, True)
+        return over(lambda each: _gradient(pulled, origin, each, recorded), vectors, together)
+
+
+def over(function: Map, given: Tensor, together: bool) -> Tensor:
+    """A function of one element for all along the first axis: at once by ``torch.func.vmap``, or one by one.
+
+    ``torch.autograd.grad(is_grads_batched=True)`` would run a convolution once for each.
+    """
+    if together:
+        return torch.func.vmap(function)(given)
+    return torch.stack([function(each) for each in given])
+
+
+def _gradient(value: Tensor, source: Tensor, weights: Tensor, recorded: bool) -> Tensor:
+    return torch.autograd.grad(
+        value, source, weights, create_graph=recorded, retain_graph=True, materialize_grads=True
+    )[0]
