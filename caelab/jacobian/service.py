@@ -134,7 +134,7 @@ class Jacobian:
     def squared_norm(self, samples: int | None = None, generator: torch.Generator | None = None) -> Tensor:
         """‖J‖_F² = Σ_j Σ_i (∂f_j/∂x_i)², the sum over all code·input entries, one number per example.
 
-        Differentiable with respect to the encoder's parameters. Rifai et al. (2011), ICML.
+        Differentiable with respect to the encoder's parameters, exact or estimated. Rifai et al. (2011), ICML.
 
         Args:
             samples: instead of the exact value, an unbiased estimate from so many random projections; its standard
@@ -164,8 +164,13 @@ class Jacobian:
     def jvp(self, vectors: Tensor) -> Tensor:
         """J v, for one vector per example, shape ``(batch, *input)``, or many, ``(batch, count, *input)``.
 
+        Differentiable with respect to the encoder's parameters and the vectors.
+
         Returns:
             Shape (batch, code), or (batch, count, code).
+
+        Raises:
+            CaelabError: vectors of another shape or type; there is no Jacobian per example.
         """
         self._renew()
         many = self._are_many(vectors, self.inputs.shape, "vectors")
@@ -178,8 +183,13 @@ class Jacobian:
     def vjp(self, covectors: Tensor) -> Tensor:
         """Jᵀ u, for one covector per example, shape (batch, code), or many, (batch, count, code).
 
+        Differentiable with respect to the encoder's parameters and the covectors.
+
         Returns:
             Shape ``(batch, *input)``, or ``(batch, count, *input)``.
+
+        Raises:
+            CaelabError: covectors of another shape or type; there is no Jacobian per example.
         """
         self._renew()
         many = self._are_many(covectors, torch.Size([len(self.inputs), self.shape[0]]), "covectors")
@@ -205,16 +215,21 @@ class Jacobian:
     def dense(self) -> Tensor:
         """J itself, its axes flattened, shape (batch, code, input).
 
+        Differentiable with respect to the encoder's parameters.
+
         Raises:
-            CaelabError: it does not fit into the memory budget.
+            CaelabError: it does not fit into the memory budget; there is no Jacobian per example.
         """
         self._renew()
         return self.way.dense(self._budget())
 
     @answered
-    @torch.no_grad()
     def singular_values(self, count: int | None = None, method: Literal["gram", "svd"] = "gram") -> Tensor:
         """Singular values of J in float64, descending.
+
+        Differentiable once with respect to the encoder's parameters where ``gradients=True`` was given, as a penalty
+        has it, and autograd records: ds_k = u_kᵀ dJ v_k with the singular vectors u_k, v_k (of values that are equal,
+        only the gradient of a function that treats them alike has a meaning). Otherwise without a gradient.
 
         Args:
             count: only the largest so many; all by default.
@@ -223,24 +238,41 @@ class Jacobian:
 
         Returns:
             Shape (batch, min(code, input)) or (batch, count), float64.
+
+        Raises:
+            CaelabError: as many singular values do not exist, or J is not finite or exceeds the memory budget.
         """
         self._renew()
         code, width = self.shape
         count = spectra.checked_count(min(code, width) if count is None else count, code, width)
         if method not in ("gram", "svd"):
             raise CaelabError(f"expected the method gram or svd, but {method!r} came")
+        if self.gradients and torch.is_grad_enabled():
+            return self._recorded_singular_values(count, method)
+        with torch.no_grad():
+            return self._singular_values(count, method)
+
+    def _singular_values(self, count: int, method: str) -> Tensor:
         if method == "gram" and isinstance(self.way, Chain) and len(self.way.layers) == 1:
             return spectra.singular_values_of_layer(self.way, self._budget())[:, :count]
         compute = spectra.singular_values_by_svd if method == "svd" else spectra.singular_values_of_matrix
         return torch.cat([compute(piece)[:, :count] for piece in self._dense_pieces()])
 
+    def _recorded_singular_values(self, count: int, method: str) -> Tensor:
+        with torch.no_grad():
+            values = self._singular_values(count, method)
+            directions = self._tangents(count, "exact")[1].to(self.inputs.dtype)
+        return spectra.with_gradient(values, self.jvp(directions).norm(dim=2))
+
     @answered
-    @torch.no_grad()
     def tangents(self, count: int, mode: spectra.Mode = "exact") -> tuple[Tensor, Tensor]:
         """The leading singular values and right singular vectors of J, in float64.
 
         The right singular vectors v_1, v_2, ... are the directions in input space to which the code responds most.
         Their signs are arbitrary. Rifai et al. (2011), NIPS.
+
+        Not differentiable: where a gradient was asked for, by ``gradients=True`` as in a penalty, they are refused
+        unless under ``torch.no_grad()``. ``singular_values`` and ``jvp`` along directions that stand still are.
 
         Args:
             count: how many, k.
@@ -249,8 +281,20 @@ class Jacobian:
 
         Returns:
             Values (batch, k), descending, and directions ``(batch, k, *input)``, orthonormal.
+
+        Raises:
+            CaelabError: as many do not exist, J is not finite or exceeds the memory budget, or a gradient is wanted.
         """
         self._renew()
+        if self.gradients and torch.is_grad_enabled():
+            raise CaelabError(
+                "tangents() have no gradient, so a term made of them would train nothing; use singular_values(k), or "
+                "take directions that stand still under torch.no_grad() and use jvp(directions)"
+            )
+        with torch.no_grad():
+            return self._tangents(count, mode)
+
+    def _tangents(self, count: int, mode: str) -> tuple[Tensor, Tensor]:
         count = spectra.checked_count(count, *self.shape)
         spectra.checked_mode(mode)
         if isinstance(self.way, Chain) and len(self.way.layers) == 1:

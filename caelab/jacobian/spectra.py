@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -48,6 +48,42 @@ def singular_values_by_svd(dense: Tensor) -> Tensor:
     """All singular values from the matrix itself, in float64: exact to rounding against the largest, and slower."""
     values: Tensor = torch.linalg.svdvals(dense.double())
     return values
+
+
+class OfFixedVectors(torch.autograd.Function):
+    """Singular values, with the gradient of ‖J v_k‖ for fixed v_k, which is u_kᵀ dJ v_k as well."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, lengths: Tensor) -> Tensor:
+        """The singular values, as they are.
+
+        Args:
+            ctx: autograd's context.
+            values: s, shape (batch, count), float64.
+            lengths: ‖J v_k‖, the same numbers with their history.
+        """
+        ctx.kind = lengths.dtype
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
+        """The gradient of the lengths.
+
+        Raises:
+            CaelabError: it is to be differentiated, but the vectors move then.
+        """
+        if torch.is_grad_enabled():
+            raise CaelabError(
+                "singular_values() can be differentiated once; for a gradient of their gradient use "
+                "torch.linalg.svdvals(dense())"
+            )
+        return None, grads[0].to(ctx.kind)
+
+
+def with_gradient(values: Tensor, lengths: Tensor) -> Tensor:
+    """Singular values s_k with the gradient of ‖J v_k‖ along the right singular vectors."""
+    found: Tensor = OfFixedVectors.apply(values, lengths)  # type: ignore[no-untyped-call]
+    return found
 
 
 def _roots(squares: Tensor) -> Tensor:
