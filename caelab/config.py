@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from caelab.catalogue import Catalogue, catalogue
 from caelab.errors import CaelabError, shown, unknown_name
 from caelab.loading import allow_code_in
-from caelab.options import Count, Positive
+from caelab.options import MANY, Count, Positive
 from caelab.schema import checked_options, option_fields, readable
 from caelab.sources import files_in, sources_of
 from caelab.yaml_text import LARGEST, read_yaml
@@ -61,7 +61,7 @@ class Training(Section):
     reconstruction: Literal["cross-entropy", "squared-error"]
     optimizer: Literal["adam", "sgd"]
     learning_rate: Positive
-    epochs: Annotated[int, Field(ge=0)]
+    epochs: Annotated[int, Field(ge=0, le=MANY)]
     batch_size: Count = 100
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: Count | None = None
@@ -89,7 +89,7 @@ class RunConfig(Section):
     """Everything that determines one run."""
 
     label: Annotated[str, AfterValidator(_name_of_folder)]
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
     dataset: DataBlock
     model: Block
     regularizers: Annotated[dict[str, Block], BeforeValidator(_kinds_from_labels)] = {}
@@ -298,6 +298,24 @@ def _has_option(offers: Catalogue, name: str, rest: Sequence[str]) -> bool:
     return False
 
 
+def regularizers_of(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The regularizers of a raw config by label, none where it has none.
+
+    >>> regularizers_of({"regularizers": {"contractive": {"weight": 1.0}}})
+    {'contractive': {'weight': 1.0}}
+
+    Raises:
+        CaelabError: they are no mapping.
+    """
+    blocks = raw.get("regularizers")
+    if blocks is not None and not isinstance(blocks, Mapping):
+        raise CaelabError(
+            f"regularizers: expected a mapping of names to options, as {{contractive: {{weight: 1.0}}}}, but "
+            f"{blocks!r} came"
+        )
+    return dict(blocks or {})
+
+
 def with_setting(raw: Mapping[str, Any], path: str, value: Any, offers: Catalogue | None = None) -> dict[str, Any]:
     """The raw config with one key set; a path may start at a regularizer, present or new.
 
@@ -309,7 +327,7 @@ def with_setting(raw: Mapping[str, Any], path: str, value: Any, offers: Catalogu
     """
     first, *rest = path.split(".")
     if first not in RunConfig.model_fields:
-        regularizers = {**(raw.get("regularizers") or {})}
+        regularizers = regularizers_of(raw)
         offers = offers or catalogue()
         if first not in {*regularizers, *offers.names("regularizer")}:
             raise unknown_setting(first, rest, regularizers, offers)
@@ -345,7 +363,7 @@ def configured(
     allow_code_in([over, *(value for _, value in pairs)])
     for key, value in sorted(pairs, key=lambda pair: not chooses_kind(*pair)):
         raw = with_setting(raw, key, value, offers=offers)
-    regularizers = dict(raw.get("regularizers") or {})
+    regularizers = regularizers_of(raw)
     for name in without:
         if name not in regularizers:
             raise unknown_name("regularizer of this run", name, regularizers)

@@ -13,8 +13,10 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 """A number between 0 and 1."""
 
-Count = Annotated[int, Field(ge=1)]
-"""A whole number, at least 1."""
+MANY = 10**9
+
+Count = Annotated[int, Field(ge=1, le=MANY)]
+"""A whole number, at least 1; at most a thousand millions, which no run of these models needs."""
 
 
 def _as_list(value: Any) -> Any:
@@ -28,5 +30,5 @@ def _only_one(value: Any) -> Any:
 Widths = Annotated[list[Count], BeforeValidator(_as_list), Field(min_length=1)]
 """Widths of layers, at least one; a number stands for a single layer."""
 
-Width = Annotated[int, BeforeValidator(_only_one), Field(ge=1)]
+Width = Annotated[int, BeforeValidator(_only_one), Field(ge=1, le=MANY)]
 """The width of the only layer; a list of one number stands for it."""

@@ -23,6 +23,7 @@ from caelab.catalogue import catalogue
 from caelab.config import GIVEN, RunConfig, make_config
 from caelab.data import Dataset, load_dataset
 from caelab.data.given import as_dataset, split_hash
+from caelab.data.memory import free_memory, sized
 from caelab.errors import CaelabError
 from caelab.files import PARTIAL
 from caelab.models.identity import (
@@ -41,6 +42,7 @@ from caelab.process_settings import CHEAP, OTHERS, left_as_found
 from caelab.run_files import RECORD, WEIGHTS, damaged, read_files, stored_facts, write_files
 from caelab.streams import seeded
 
+COPIES = 4  # of every parameter: itself, its gradient, and Adam's two averages
 CONVENTIONS = {
     "reconstruction": "sum over inputs, mean over examples",
     "penalties": "sum over the Jacobian's entries, mean over examples",
@@ -152,6 +154,8 @@ def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
     factory = catalogue().get("model", kind)
     given = asked_of(factory, {"inputs": dataset.inputs.shape[1], "image_shape": dataset.image_shape})
     try:
+        if getattr(factory, "__module__", "").startswith("caelab."):
+            refuse_too_large(lambda: factory(**given, **options))
         with left_as_found(f"the model {kind!r}", [*CHEAP, *OTHERS]), seeded(config.seed, "initial weights"):
             model = factory(**given, **options)
     except CaelabError:
@@ -161,6 +165,21 @@ def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
             f"the model {kind!r} cannot be made with {given | options}: {type(error).__name__}: {error}"
         ) from error
     return checked_model(model)
+
+
+def refuse_too_large(make: Callable[[], nn.Module]) -> None:
+    """Refuse a model for whose parameters, their gradients and an optimiser's two averages there is no memory.
+
+    Raises:
+        CaelabError: says how much it would take, and how much there is.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # shapes without numbers
+        needed = COPIES * sum(p.numel() * p.element_size() for p in make().parameters())
+    if needed > (free := free_memory()):
+        raise CaelabError(
+            f"a model of this size takes {sized(needed)} to train, but {sized(free)} are free; make it smaller, as "
+            "in --set model.hidden=[300]"
+        )
 
 
 def asked_of(factory: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:

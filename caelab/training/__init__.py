@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from caelab.catalogue import catalogue
@@ -154,19 +156,17 @@ def training_plugins(asked: Asked) -> TrainingPlugins:
 
 
 def checked_device(name: str) -> str:
-    """The device's name, if it is there.
+    """The device's name, if it is there and numbers can be computed on it.
 
     Raises:
-        CaelabError: it is not.
+        CaelabError: it is not, or it holds no numbers, as ``meta``.
     """
-    import torch
-
     try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise CaelabError(
-            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); use --device cpu"
-        ) from error
+        with warnings.catch_warnings(action="ignore"):
+            float(torch.ones(1, device=name) + 1)
+    except Exception as error:  # of any kind, from libraries that are not there to backends that compute nothing
+        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0][:200].rstrip(".")
+        raise CaelabError(f"device {name!r} cannot be used here ({reason}); use --device cpu") from error
     return name
 
 
