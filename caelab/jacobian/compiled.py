@@ -6,6 +6,7 @@ from computes the same.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,9 @@ class Eager:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         """The code."""
-        with torch.compiler.set_stance("force_eager"):
+        with torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
+            # it is tried out with a hook on all modules, which fires twice for one that is compiled
+            warnings.filterwarnings("ignore", message="Using `torch.compile")
             return self.encode(*args, **kwargs)
 
 

@@ -18,6 +18,7 @@ OPERATOR = re.compile(
     r"forward AD with (?:aten::)?(?P<forward>\w+) that does not|"
     r"(?:not yet support|batching rule for|vmap over|call|for) '?aten::(?P<batched>\w+)"
 )
+RANDOM = "randomness error mode"
 INFERENCE, REENTRANT, ONCE = "nference tensor", "use_reentrant=True", "once_differentiable"
 FIRST, SECOND = "the derivative", "the derivative of the derivative"
 
@@ -61,6 +62,11 @@ def explanation(error: Exception, encode: Any, what: str) -> CaelabError:
         return CaelabError(
             f"{name} calls torch.utils.checkpoint with use_reentrant=True, which torch differentiates in .backward() "
             "alone; use use_reentrant=False"
+        )
+    if RANDOM in said:
+        return CaelabError(
+            "an estimate draws random numbers, which torch.func.vmap does not allow by itself; give vmap "
+            "randomness='different', or ask for the exact norm"
         )
     if isinstance(error, torch.OutOfMemoryError):
         return CaelabError(f"{what} of {name} needs more memory than there is; give memory_budget=..., in bytes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Literal
 
@@ -21,8 +22,10 @@ from caelab.jacobian.memory import budget_in_bytes
 from caelab.jacobian.states import State, state_of
 from caelab.jacobian.structure import find_layers
 from caelab.jacobian.surroundings import answered
+from caelab.jacobian.transformed import Transformed, is_inside
 
 Encode = Callable[..., Tensor]
+Way = Chain | Autodiff | Transformed
 
 
 class Jacobian:
@@ -49,7 +52,7 @@ class Jacobian:
         self.context = context
         self.inputs = _recordable(inputs)
         self.outputs = outputs
-        self._ways: dict[bool, Chain | Autodiff] = {}
+        self._ways: dict[bool, Way] = {}
         self._state: State = ()
         self.memory_budget = memory_budget
         self.gradients = gradients
@@ -65,7 +68,7 @@ class Jacobian:
         return f"estimate ({self.way.method})" if self.standard_error is not None else self.way.method
 
     @property
-    def way(self) -> Chain | Autodiff:
+    def way(self) -> Way:
         """The cheapest exact way, chosen by looking at the module, and by trying it out.
 
         Found once where autograd records and once where it does not: a weight that is computed from others, as a tied
@@ -80,11 +83,14 @@ class Jacobian:
         return self._ways[recorded]
 
     @answered
-    def _found_way(self) -> Chain | Autodiff:
+    def _found_way(self) -> Way:
         refusals.refuse_inputs(self.inputs, self.encode)
         if self.gradients:
             refusals.refuse_untrainable(self.encode)
         encode = conditioned(uncompiled(self.encode), self.context, len(self.inputs))
+        if is_inside():
+            refusals.refuse_modules(self.encode)
+            return Transformed(encode, self.inputs)
         self._state = state_of(self.encode)
         look = partial(find_layers, encode, self.inputs.shape[1:])
         finding = validation.examined(encode, self.inputs, self._state, look, self._budget)
@@ -247,6 +253,8 @@ class Jacobian:
         count = spectra.checked_count(min(code, width) if count is None else count, code, width)
         if method not in ("gram", "svd"):
             raise CaelabError(f"expected the method gram or svd, but {method!r} came")
+        if isinstance(self.way, Transformed):
+            return self.way.singular_values()[:, :count]
         if self.gradients and torch.is_grad_enabled():
             return self._recorded_singular_values(count, method)
         with torch.no_grad():
@@ -272,7 +280,8 @@ class Jacobian:
         Their signs are arbitrary. Rifai et al. (2011), NIPS.
 
         Not differentiable: where a gradient was asked for, by ``gradients=True`` as in a penalty, they are refused
-        unless under ``torch.no_grad()``. ``singular_values`` and ``jvp`` along directions that stand still are.
+        unless under ``torch.no_grad()``. (Inside a transform of ``torch.func`` they are.) ``singular_values`` and
+        ``jvp`` along directions that stand still are.
 
         Args:
             count: how many, k.
@@ -291,13 +300,15 @@ class Jacobian:
                 "tangents() have no gradient, so a term made of them would train nothing; use singular_values(k), or "
                 "take directions that stand still under torch.no_grad() and use jvp(directions)"
             )
-        with torch.no_grad():
+        with nullcontext() if is_inside() else torch.no_grad():
             return self._tangents(count, mode)
 
     def _tangents(self, count: int, mode: str) -> tuple[Tensor, Tensor]:
         count = spectra.checked_count(count, *self.shape)
         spectra.checked_mode(mode)
-        if isinstance(self.way, Chain) and len(self.way.layers) == 1:
+        if isinstance(self.way, Transformed):
+            values, directions = self.way.tangents(count)
+        elif isinstance(self.way, Chain) and len(self.way.layers) == 1:
             values, directions = spectra.tangents_of_layer(self.way, count, mode, self._budget())
         else:
             parts = [spectra.tangents_of_matrix(piece, count) for piece in self._dense_pieces()]
