@@ -210,10 +210,11 @@ def versions() -> dict[str, str]:
 
 def record_of(config: RunConfig, model: nn.Module, dataset: Dataset) -> dict[str, Any]:
     """What is known of a run beside its config: data, model, the code of others, and versions."""
+    named = {} if dataset.label_names is None else {"label_names": list(dataset.label_names)}
     return {
         "data_hash": dataset.content_hash,
         "split_hash": split_hash(dataset),
-        "data": {"name": dataset.name, "shape": list(dataset.inputs.shape)},
+        "data": {"name": dataset.name, "shape": list(dataset.inputs.shape), **named},
         "model": {"class": type(model).__qualname__, "repr": repr_of(model)},
         "sources": config.sources(),
         "versions": versions(),

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caelab.data.memory import check_room, sized
-from caelab.data.reading import Layout, read_exactly, read_examples
+from caelab.data.reading import Layout, read_exactly, read_examples, refuse_device
 from caelab.data.samples import Examples, FilePath, Samples, describes
 from caelab.errors import CaelabError
 
@@ -86,6 +86,7 @@ class Stored:
 @contextmanager
 def _opened(file: Path, kind: str) -> Iterator[BinaryIO]:
     """The file's bytes, closed behind the block whatever happens; what cannot be read there is told in a sentence."""
+    refuse_device(file)
     try:
         with file.open("rb") as stream:
             _check_magic(file, kind, stream.read(len(MAGIC[kind])))
@@ -106,7 +107,7 @@ def _check_magic(file: Path, kind: str, magic: bytes) -> None:
 
 
 def _key(file: Path, there: Iterable[str], wanted: tuple[str, ...], *, needed: bool = True) -> str | None:
-    found = [key for key in wanted if key in there]
+    found = [name for name in there if name in wanted]  # a name may stand twice in an archive
     if len(found) > 1 or (needed and not found):
         raise CaelabError(
             f"{file}: expected one array named {' or '.join(wanted)}, "

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+from caelab.errors import CaelabError
 
 BLOCK = 2**22  # bytes
 
@@ -99,3 +102,14 @@ def read_exactly(stream: BinaryIO, size: int) -> bytes:
             raise EOFError(f"expected {size} more bytes, found {len(content)}")
         content += more
     return content
+
+
+def refuse_device(file: Path) -> None:
+    """Refuse what is there but no file: a folder, or a pipe, which would be waited for without end.
+
+    Raises:
+        CaelabError: it is none.
+    """
+    if file.exists() and not file.is_file():
+        what = "a folder" if file.is_dir() else "a pipe or a device"
+        raise CaelabError(f"{file} cannot be read: expected a file, but it is {what}; give the path of a file")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from caelab.data.memory import check_room
-from caelab.data.reading import spread
+from caelab.data.reading import refuse_device, spread
 from caelab.data.samples import Examples, FilePath, Samples, describes, in_order_of_numbers
 from caelab.errors import CaelabError
 from caelab.options import Count, Positive
@@ -42,6 +42,7 @@ def csv(
     channels). ``examples`` reads so many rows, evenly spread over the file.
     """
     file = Path(path).expanduser()
+    refuse_device(file)
     with _opened(file):
         table = _table(file, separator, examples)
         column = _label_column(file, table, label)
@@ -93,7 +94,10 @@ def _table(file: Path, separator: str, examples: int | None) -> pd.DataFrame:
 
 def _first_row(file: Path) -> str:
     with file.open("rb") as stream:
-        row = stream.readline(LONGEST_ROW).decode("utf-8-sig")
+        line = stream.readline(LONGEST_ROW)
+    if len(line) == LONGEST_ROW:
+        raise ValueError(f"its first row is longer than {LONGEST_ROW} bytes")
+    row = line.decode("utf-8-sig")
     if "\0" in row or not row.strip():
         raise ValueError("its first row is empty, or no text")
     return row

@@ -149,6 +149,7 @@ def test_a_damaged_file_is_read_or_refused_in_one_sentence(name, damage, tmp_pat
         message = str(error)
     assert message
     assert "\n" not in message
+    assert "the loader of data set" not in message  # what no reader foresaw
 
 
 @pytest.mark.parametrize("name", SOUND)
@@ -167,3 +168,4 @@ def test_an_empty_file_and_one_of_another_format_are_refused(name, tmp_path):
         with pytest.raises(CaelabError) as caught:
             load(tmp_path, content)
         assert "\n" not in str(caught.value)
+        assert "the loader of data set" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import resource
 import struct
 import zipfile
@@ -9,9 +10,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from caelab.data import load_dataset, memory
+from caelab.data import load_dataset, memory, text_tables
 from caelab.data.arrays import npy, npz
 from caelab.data.idx import idx, read_idx
+from caelab.data.text_tables import csv
 from caelab.errors import CaelabError
 
 RNG = np.random.default_rng(0)
@@ -176,6 +178,27 @@ def test_an_archive_under_a_password_is_refused(tmp_path):
     content[content.index(b"PK\x01\x02") + 8] |= 1
     (tmp_path / "x.npz").write_bytes(content)
     refused(npz, tmp_path / "x.npz", "cannot be read", "password")
+
+
+@pytest.mark.parametrize("loader", [npy, npz, csv])
+def test_a_pipe_is_not_waited_for_and_a_folder_is_called_one(tmp_path, loader):
+    os.mkfifo(tmp_path / "pipe")
+    refused(loader, tmp_path / "pipe", "expected a file, but it is a pipe or a device")
+    refused(loader, tmp_path, "expected a file, but it is a folder")
+    refused(loader, "/dev/zero", "expected a file, but it is a pipe or a device")
+
+
+def test_a_name_that_stands_twice_in_an_archive_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        for name in ("x.npy", "x"):
+            archive.writestr(name, header("(3, 2)") + bytes(48))
+    refused(npz, tmp_path / "x.npz", "expected one array named x or inputs or X, found x, x")
+
+
+def test_a_row_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_tables, "LONGEST_ROW", 1000)
+    (tmp_path / "x.csv").write_bytes(b"1," * 600)
+    refused(csv, tmp_path / "x.csv", "its first row is longer than 1000 bytes")
 
 
 # --- parts of files -------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from PIL import Image, PngImagePlugin
 from caelab.data import load_dataset, memory
 from caelab.data.images import images
 from caelab.errors import CaelabError
+from caelab.recipes import recipe_config
+from caelab.training import train
 
 RNG = np.random.default_rng(0)
 DIGIT = RNG.integers(0, 256, (5, 4), dtype=np.uint8)  # opaque where a digit is drawn, in whatever colour
@@ -292,6 +294,12 @@ def test_label_names_are_kept_with_the_data_and_in_their_hash(tmp_path):
     assert one.label_names == ("1", "2", "10")
     assert one.content_hash != other.content_hash
     assert load_dataset("digits").label_names is None
+
+
+def test_label_names_are_in_the_record_of_a_run(tmp_path):
+    folders(tmp_path, ["1", "2", "10"])
+    config = recipe_config("ae", ["training.epochs=0", "model.hidden=2"], dataset={"kind": f"images:{tmp_path}"})
+    assert train(config).record["data"]["label_names"] == ["1", "2", "10"]
 
 
 def test_what_is_hidden_or_no_image_is_left_out_and_capital_suffixes_are_read(tmp_path):
