@@ -6,6 +6,7 @@ from computes the same.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ class Eager:
 
 def uncompiled(encode: Any) -> Any:
     """What an encoder was compiled from; itself where nothing in it is compiled."""
+    if "torch._dynamo" not in sys.modules:  # nothing was compiled in this process
+        return encode
     encode = original(encode)
     return Eager(encode) if any(is_compiled(module) for module in modules_of(encode)) else encode
 

@@ -170,7 +170,7 @@ def elementwise_of(module: nn.Module) -> Elementwise | None:
         return HARDSIGMOID
     if kind in OTHERS and not getattr(module, "inplace", False):
         return from_function(_name(module), module)
-    if isinstance(module, ElementwiseLayer) and callable(getattr(kind, "derivative", None)):
+    if callable(getattr(kind, "derivative", None)) and isinstance(module, ElementwiseLayer):
         learns = any(parameter.requires_grad for parameter in module.parameters())
         second = derivative_of(module.derivative)
         return Elementwise(_name(module), module, module.derivative, second, learns=learns)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from caelab.errors import CaelabError
-from caelab.jacobian import refusals, spectra, trial, validation
+from caelab.jacobian import passes, refusals, spectra, trial, validation
 from caelab.jacobian.autodiff import Autodiff
 from caelab.jacobian.chains import Chain
 from caelab.jacobian.compiled import uncompiled
@@ -96,6 +96,7 @@ class Jacobian:
         finding = validation.examined(encode, self.inputs, self._state, look, self._budget)
         layers = look() if finding.is_chain else None
         if layers is not None:
+            self._refuse_other_outputs(finding)
             chain = Chain(layers, self.inputs.flatten(1), self._known_outputs())
             if trial.agrees_once(finding.tried, self._pulled_by(chain), encode, self.inputs):
                 return chain
@@ -105,6 +106,21 @@ class Jacobian:
             if not finding.trains:
                 refusals.refuse_no_gradient(self.encode)
         return way
+
+    def _refuse_other_outputs(self, finding: validation.Finding) -> None:
+        """Refuse a code that is not the encoder's at these inputs; seen at its shape, and once at its values."""
+        known = self._known_outputs()
+        if known is None or (finding.outputs_agreed and len(known) == len(self.inputs)):
+            return
+        few = slice(0, 2)
+        with torch.no_grad():
+            code = self.encode(self.inputs[few].detach())
+        if known.shape != (len(self.inputs), *code.shape[1:]) or not passes.same(known[few].detach(), code):
+            raise CaelabError(
+                f"the outputs that were given, of shape {tuple(known.shape)}, are not those of "
+                f"{refusals.name_of(self.encode)} at the inputs {tuple(self.inputs.shape)}; leave them out"
+            )
+        finding.outputs_agreed = True
 
     def _renew(self) -> None:
         """Look again at an encoder that was switched since the last answer."""

@@ -7,7 +7,8 @@ which training changes, only whether they want a gradient.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache, partial
 from itertools import islice
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
@@ -23,6 +24,7 @@ PLAIN = frozenset([bool, int, float, complex, str, bytes, type(None), torch.dtyp
 FIXED = (type, ModuleType, BuiltinFunctionType)
 DEEPEST = 4  # attributes of attributes that are looked at
 WIDEST = 64  # entries of a container that are
+LIBRARIES = frozenset(["torch", "numpy", "builtins", *sys.stdlib_module_names]) - {"types"}
 MOST = 1000  # entries of all containers
 KEPT_BY_TORCH = frozenset(vars(nn.Module()))
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -126,7 +128,7 @@ class _Walk:
             else:
                 self.value(value, depth)
         for place, name in names_of_class(cast(Any, kind)):
-            self.value(place.get(name), DEEPEST)
+            self.value(place.get(name), depth + 1)
         for child in module._modules.values():
             if child is None:
                 found.append(None)
@@ -148,7 +150,8 @@ class _Walk:
                 self.value(_content(cell), depth)
             for default in function.__defaults__ or ():
                 self.value(default, depth)
-            if depth < DEEPEST:
+            self.left -= 1
+            if depth < DEEPEST and self.left > 0 and not _is_librarys(function.__module__ or ""):
                 for place, name in names_of_code(function.__code__, _Globals(function.__globals__)):
                     self.value(place.get(name), depth + 1)
 
@@ -162,7 +165,7 @@ def _content(cell: Any) -> Any:
 
 def _attributes(value: Any) -> Mapping[str, Any]:
     """The attributes of any object, where it has some."""
-    if type(value).__module__.partition(".")[0] in ("torch", "numpy", "builtins"):
+    if _is_librarys(type(value).__module__):
         return {}
     slots = getattr(type(value), "__slots__", ())
     own = {name: getattr(value, name, None) for name in ([slots] if isinstance(slots, str) else slots)}
@@ -183,23 +186,40 @@ class _Globals:
 
 
 @lru_cache(maxsize=1024)
-def names_of_class(kind: type) -> tuple[tuple[dict[str, Any], str], ...]:
-    """The global names that the methods of a user's class look up, with where they are found."""
-    methods = [method for each in kind.__mro__ if _is_users(each) for method in vars(each).values()]
-    functions = [method for method in methods if isinstance(method, FunctionType)]
-    found = [names_of_code(each.__code__, _Globals(each.__globals__)) for each in functions]
-    return tuple({(id(place), name): (place, name) for names in found for place, name in names}.values())
-
-
-def _is_users(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] not in ("torch", "builtins")
+def names_of_class(kind: type) -> tuple[tuple[Mapping[str, Any], str], ...]:
+    """The plain attributes of a user's class and the global names that its methods look up, with where they are."""
+    classes = [each for each in kind.__mro__ if not _is_librarys(each.__module__)]
+    own = [(vars(each), name) for each in classes for name, value in vars(each).items() if _is_switch(name, value)]
+    methods = [method for each in classes for method in vars(each).values() if isinstance(method, FunctionType)]
+    found = [names_of_code(method.__code__, _Globals(method.__globals__)) for method in methods]
+    return _distinct([*own, *(pair for names in found for pair in names)])
 
 
 @lru_cache(maxsize=1024)
-def names_of_code(code: CodeType, place: _Globals) -> tuple[tuple[dict[str, Any], str], ...]:
-    """The global names that a function looks up: no modules and no classes, which nobody switches."""
-    names = [name for each in _codes(code) for name in each.co_names if name in place.names]
-    return tuple((place.names, name) for name in dict.fromkeys(names) if not isinstance(place.names[name], FIXED))
+def names_of_code(code: CodeType, place: _Globals) -> tuple[tuple[Mapping[str, Any], str], ...]:
+    """The global names that a function looks up, and those in modules that it names; classes are left out."""
+    names = list(dict.fromkeys(name for each in _codes(code) for name in each.co_names))
+    here = [(place.names, name) for name in names if name in place.names and not isinstance(place.names[name], FIXED)]
+    modules = [vars(place.names[name]) for name in names if _is_users_module(place.names.get(name))]
+    there = [(inner, name) for inner in modules for name in names if name in inner and _is_switch(name, inner[name])]
+    return _distinct([*here, *there])
+
+
+def _distinct(pairs: Iterable[tuple[Mapping[str, Any], str]]) -> tuple[tuple[Mapping[str, Any], str], ...]:
+    return tuple({(id(place), name): (place, name) for place, name in pairs}.values())
+
+
+def _is_switch(name: str, value: Any) -> bool:
+    """Whether something that a class or a module holds is a value, or holds some, rather than code."""
+    return not name.startswith("__") and (type(value) in PLAIN or isinstance(value, dict | list | Tensor))
+
+
+def _is_users_module(value: Any) -> bool:
+    return isinstance(value, ModuleType) and not _is_librarys(value.__name__)
+
+
+def _is_librarys(name: str) -> bool:
+    return name.partition(".")[0] in LIBRARIES
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -1,7 +1,7 @@
 """What was found once is looked at again when something was switched, and not with every batch."""
 
 from functools import partial
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -15,10 +15,15 @@ from caelab.training.objective import reconstruction_map
 
 X = torch.rand(5, 6, generator=torch.Generator().manual_seed(0))
 SWITCH = False
+HELP = {"centre": False}
+settings = ModuleType("settings")
+settings.centre = False
 
 
 class Net(nn.Module):
     """A layer that can be made to centre its inputs over the batch, in as many ways as there are."""
+
+    shared = False
 
     def __init__(self):
         super().__init__()
@@ -31,7 +36,8 @@ class Net(nn.Module):
 
     def forward(self, x):
         self.calls += 1  # what an encoder changes itself is no switch
-        on = self.centres or self.mode == "batch" or self.options["centre"] or self.config.norm.centre or SWITCH
+        on = self.centres or self.mode == "batch" or self.options["centre"] or self.config.norm.centre
+        on = on or SWITCH or settings.centre or helped() or self.shared
         share = 1.0 if on else self.share + self.level
         return self.act(self.layer(x - share * x.mean(dim=0)))
 
@@ -44,6 +50,10 @@ class Centring(nn.Module):
 class NoisyWeight(nn.Module):
     def forward(self, weight):
         return weight + 0.1 * torch.randn_like(weight)
+
+
+def helped():
+    return HELP["centre"]
 
 
 def set_attribute(name, value):
@@ -63,6 +73,9 @@ SWITCHES = {
     "an attribute of an attribute": lambda net: setattr(net.config.norm, "centre", True),
     "a buffer": lambda net: net.level.fill_(1),
     "a global name": by_the_global,
+    "a global name of a function that it calls": lambda net: HELP.update(centre=True),
+    "a name in another module": lambda net: setattr(settings, "centre", True),
+    "an attribute of the class": lambda net: setattr(Net, "shared", True),
     "a hook": lambda net: net.layer.register_forward_hook(lambda module, inputs, output: output - output.mean(dim=0)),
     "a hook before": lambda net: net.act.register_forward_pre_hook(
         lambda module, inputs: inputs[0] - inputs[0].mean(0)
@@ -79,9 +92,8 @@ SWITCHES = {
 @pytest.fixture(autouse=True)
 def _switch_off():
     global SWITCH
-    SWITCH = False
     yield
-    SWITCH = False
+    SWITCH, HELP["centre"], settings.centre, Net.shared = False, False, False, False
 
 
 @pytest.mark.parametrize("same_object", [False, True], ids=["another object", "the same object"])

@@ -147,6 +147,18 @@ def test_the_code_without_its_history_is_computed_anew():
     assert_close(encode[0].bias.grad, gradients(encode)[1], rtol=1e-5, atol=1e-7)
 
 
+OTHER_OUTPUTS = {"of other inputs": (2, slice(0, 5)), "of fewer examples": (1, slice(0, 4)), "of other units": (1, ...)}
+
+
+@pytest.mark.parametrize(("factor", "part"), OTHER_OUTPUTS.values(), ids=OTHER_OUTPUTS)
+def test_a_code_that_is_not_its_own_is_refused(factor, part):
+    encode = chain(nn.Linear(6, 4), nn.Sigmoid())
+    outputs = encode(factor * X)
+    outputs = outputs[:, :3] if part is ... else outputs[part]
+    with pytest.raises(CaelabError, match=r"the outputs that were given, of shape .* leave them out"):
+        jacobian(encode, X, outputs=outputs).squared_norm()
+
+
 def test_a_transformer_is_differentiated_though_its_fast_attention_is_not():
     torch.manual_seed(2)
     layer = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True).double().eval()
