@@ -34,6 +34,8 @@ __all__ = [
     "train",
 ]
 
+_ROOMS = ("data", "testing")
+
 _HOMES = {
     "Dataset": "caelab.data",
     "Jacobian": "caelab.jacobian.service",
@@ -48,9 +50,13 @@ _HOMES = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__", *_ROOMS])
+
+
 def __getattr__(name: str) -> Any:
-    if name == "testing":
-        return import_module("caelab.testing")
+    if name in _ROOMS:
+        return import_module(f"caelab.{name}")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'caelab' has no attribute {name!r}")

@@ -208,6 +208,11 @@ def provider_name(entry: Any) -> str:
     return f"{entry.dist.name}/{entry.name}" if getattr(entry, "dist", None) else str(entry.name)
 
 
+def installed_providers() -> set[str]:
+    """Who may offer something in any process: everything installed under the entry-point group ``caelab``."""
+    return {provider_name(entry) for entry in entry_points(group="caelab")}
+
+
 @cache
 def catalogue() -> Catalogue:
     """The catalogue of this process: everything installed under the entry-point group ``caelab``."""

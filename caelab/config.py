@@ -75,6 +75,11 @@ def _kinds_from_labels(blocks: Any) -> Any:
     return {k: {"kind": k, **(v or {})} if v is None or isinstance(v, Mapping) else v for k, v in blocks.items()}
 
 
+def _kind_alone(block: Any) -> Any:
+    """``digits`` stands for ``{kind: digits}``."""
+    return {"kind": block} if isinstance(block, str) else block
+
+
 def _name_of_folder(label: str) -> str:
     if label.startswith(".") or len(label.encode()) > LONGEST_LABEL or any(c in "/\\" or c < " " for c in label):
         raise PydanticCustomError(
@@ -90,8 +95,8 @@ class RunConfig(Section):
 
     label: Annotated[str, AfterValidator(_name_of_folder)]
     seed: Annotated[int, Field(ge=0, lt=2**63)]
-    dataset: DataBlock
-    model: Block
+    dataset: Annotated[DataBlock, BeforeValidator(_kind_alone)]
+    model: Annotated[Block, BeforeValidator(_kind_alone)]
     regularizers: Annotated[dict[str, Block], BeforeValidator(_kinds_from_labels)] = {}
     training: Training
 

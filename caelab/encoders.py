@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from caelab.config import make_config, merged
-from caelab.errors import CaelabError
+from caelab.errors import CaelabError, unknown_name
 from caelab.loading import allow_code, load_named
 from caelab.recipes import BASE
 from caelab.runs import Run, dataset_of, versions
@@ -29,21 +29,56 @@ def load_encoder(target: str) -> Callable[[Tensor], Tensor]:
     """The encoder at ``package.module:attribute`` or ``folder/file.py:attribute``, in evaluation mode.
 
     The attribute is an ``nn.Module``, a function of a batch, or something that makes one when called without
-    arguments (a class, a factory). A module with an ``encode`` of its own stands for that encoder.
+    arguments (a class, a factory). A module with an ``encode`` of its own stands for that encoder; a part of a module
+    is named behind a full stop, as ``file.py:net.encoder``.
 
     Raises:
         CaelabError: nothing is there, it cannot be imported or made, or it is no encoder.
     """
-    allow_code(target)  # it was asked for by this name
-    found = load_named(target, "encoder")
-    if not isinstance(found, nn.Module):
-        found = _made(found, target)
+    place, _, names = target.rpartition(":")
+    first, *parts = names.split(".")
+    allow_code(target, f"{place}:{first}")  # it was asked for by this name
+    found: Any = load_named(f"{place}:{first}" if place else target, "encoder")
+    for part in parts:
+        found = _part(found, part, target)
+    found = found if isinstance(found, nn.Module) else _made(found, target)
     if not callable(found):
         raise CaelabError(f"{target} is {type(found).__name__}, but an encoder maps a batch of inputs to codes")
     if isinstance(found, nn.Module):
         found.eval()
+        _refuse_whole(found, target)
     encode: Callable[[Tensor], Tensor] = getattr(found, "encode", found)
     return encode
+
+
+def _part(whole: Any, name: str, target: str) -> Any:
+    """A part of a module, or of what a class or a factory makes; the whole is in evaluation mode."""
+    inner = getattr(whole, name, None)
+    if not isinstance(whole, nn.Module) and not inspect.isclass(inner):  # a class has methods, but no encoder yet
+        whole = _made(whole, target)
+        inner = getattr(whole, name, None)
+    if isinstance(whole, nn.Module):
+        whole.eval()
+    if not callable(inner):
+        there = [key for key, _ in whole.named_children()] if isinstance(whole, nn.Module) else []
+        raise unknown_name(f"part of {target.rpartition('.')[0]}", name, there)
+    return inner
+
+
+def _refuse_whole(module: nn.Module, target: str) -> None:
+    """A module with an encoder and a decoder is a whole auto-encoder, whose code is not what it returns.
+
+    Raises:
+        CaelabError: it has both, and no ``encode`` that says which is meant.
+    """
+    there = [name for name, each in module.named_children() if callable(each)]
+    encoders = [name for name in there if name.lower().startswith("enc")]
+    decoders = [name for name in there if name.lower().startswith("dec")]
+    if encoders and decoders and not callable(getattr(module, "encode", None)):
+        raise CaelabError(
+            f"{target} is a whole auto-encoder, with {encoders[0]} and {decoders[0]}, and has no encode that says what "
+            f"its code is; give its encoder, as {target}.{encoders[0]}, or a function of a batch that returns the code"
+        )
 
 
 def _made(found: Callable[..., Any], target: str) -> Any:

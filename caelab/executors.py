@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from multiprocessing import get_context
+from threading import Lock
+from types import ModuleType
 from typing import Any, TypeVar
 
 from caelab.hookspecs import hookimpl
@@ -14,6 +19,62 @@ T = TypeVar("T")
 
 PRELOADED = ["torch", "torch._dynamo", "scipy.linalg", "caelab.study"]  # imported once, not once per worker
 THREAD_SETTINGS = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"]  # read by a library when it loads
+
+
+_main_is_needed: ContextVar[bool] = ContextVar("main is needed", default=True)
+
+
+@contextmanager
+def without_main() -> Iterator[None]:
+    """Pools made within this block have workers that do not run the caller's script again; their jobs are plain data.
+
+    Otherwise a script without ``if __name__ == "__main__":`` would start itself anew in every worker.
+    """
+    token = _main_is_needed.set(False)
+    try:
+        yield
+    finally:
+        _main_is_needed.reset(token)
+
+
+def _context_without_main() -> Any:
+    """Multiprocessing as it is, but a worker is not told which script its parent runs."""
+    from multiprocessing import context
+
+    class ProcessWithoutMain(context.ForkServerProcess):
+        @staticmethod
+        def _Popen(process_obj: Any) -> Any:
+            with _hiding_main, _hidden_main():
+                return context.ForkServerProcess._Popen(process_obj)
+
+        def __reduce__(self) -> Any:  # a worker makes a plain process of it
+            return _plain_process, (vars(self),)
+
+    class WithoutMain(context.ForkServerContext):
+        Process = ProcessWithoutMain
+
+    return WithoutMain()
+
+
+def _plain_process(state: dict[str, Any]) -> Any:
+    from multiprocessing import context
+
+    process = context.ForkServerProcess.__new__(context.ForkServerProcess)
+    process.__dict__.update(state)
+    return process
+
+
+@contextmanager
+def _hidden_main() -> Iterator[None]:
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+_hiding_main = Lock()
 
 
 @hookimpl
@@ -30,7 +91,7 @@ def usable_cores() -> int:
 
 def processes(workers: int) -> Executor:
     """Worker processes on this machine, forked from a server that has torch in memory."""
-    context = get_context("forkserver")
+    context: Any = get_context("forkserver") if _main_is_needed.get() else _context_without_main()
     context.set_forkserver_preload(PRELOADED)
     threads = max(1, usable_cores() // workers)
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker, initargs=(threads,))

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import format_exc
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from caelab.analysing import analyse, gather, load_analysis, summarise
-from caelab.catalogue import catalogue
+from caelab.catalogue import catalogue, installed_providers
 from caelab.config import RunConfig
 from caelab.errors import CaelabError, NotApplicable, StorageError
+from caelab.executors import without_main
 from caelab.loading import allow_code, allowed_code
 from caelab.models.reconstruction import check_objective
 from caelab.runs import build_model, dataset_of
 from caelab.schema import checked_options
 from caelab.training import checked_device, run_folder, train
+from caelab.training.asked import as_config
 from caelab.training.plugins import TrainingPlugins, make_regularizers
 from caelab.untouched import SpoiledData
 
@@ -150,25 +154,80 @@ class Study:
     All models of one seed share splits and initial weights, so that comparisons over seeds are paired.
 
     Attributes:
-        configs: one per model; their labels must differ.
-        seeds: the seeds of every model.
-        analyses: options by analysis name.
+        configs: one per model, each a config, its keys, the name of a recipe, or a YAML file; their labels must differ.
+        seeds: the seeds of every model, or how many, counted from 0.
+        analyses: options by analysis name, or only the names.
         out: folder of the runs.
+        plugin_files: plugins that are not installed; those that this process has read already need not be named.
+
+    Raises:
+        CaelabError: no config, no seed, one that stands twice, or a config that is wrong.
     """
 
-    configs: Sequence[RunConfig]
-    seeds: Sequence[int]
-    analyses: Mapping[str, Options]
-    out: Path
-    plugin_files: tuple[Path, ...] = field(default=())
+    configs: Sequence[Any]
+    seeds: Any
+    analyses: Any
+    out: Any
+    plugin_files: Sequence[Any] = field(default=())
+
+    def __post_init__(self) -> None:
+        configs = [self.configs] if isinstance(self.configs, str | Path | RunConfig | Mapping) else self.configs
+        analyses = [self.analyses] if isinstance(self.analyses, str) else self.analyses
+        options = analyses if isinstance(analyses, Mapping) else {name: {} for name in analyses}
+        plain = {
+            "configs": [as_config(config) for config in configs],
+            "seeds": checked_seeds(self.seeds),
+            "analyses": options,
+            "out": Path(self.out).expanduser(),
+            "plugin_files": tuple(Path(file).expanduser().resolve() for file in self.plugin_files),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
     def jobs(self) -> list[Job]:
         """Every run of the study."""
+        files = tuple(dict.fromkeys([*self.plugin_files, *self.files_in_use()]))
         return [
-            Job(config.with_seed(seed), self.out, self.analyses, self.plugin_files, allowed_code())
+            Job(config.with_seed(seed), self.out, self.analyses, files, allowed_code())
             for config in self.configs
             for seed in self.seeds
         ]
+
+    def in_use(self) -> list[tuple[str, str]]:
+        """Kind and name of everything that the study takes from the catalogue."""
+        used = [pair for config in self.configs for pair in config.in_use()]
+        return list(dict.fromkeys([*used, *(("analysis", name) for name in self.analyses)]))
+
+    def files_in_use(self) -> list[Path]:
+        """The plugin files that offer something that the study uses; every worker reads them."""
+        providers = {catalogue().offers[each].provider for each in self.in_use() if each in catalogue().offers}
+        return [path for path in catalogue().files if str(path) in providers]
+
+    def refuse_unknown_to_workers(self) -> None:
+        """Refuse what only this process knows: a plugin that is neither installed nor a file.
+
+        Raises:
+            CaelabError: names the first.
+        """
+        known = {*installed_providers(), *map(str, self.plugin_files), *map(str, catalogue().files)}
+        for kind, name in self.in_use():
+            offer = catalogue().offers.get((kind, name))
+            if offer and offer.provider not in known:
+                raise CaelabError(
+                    f"the {kind} {name!r} is offered by {offer.provider!r}, which only this process knows, so no "
+                    "worker can use it; put it into a file and name that as plugin_files, or run with executor='serial'"
+                )
+
+    def check_labels(self) -> None:
+        """Refuse two models of one label, which tables and figures could not tell apart.
+
+        Raises:
+            CaelabError: there are two.
+        """
+        labels = [config.label for config in self.configs]
+        twice = {label for label in labels if labels.count(label) > 1}
+        if twice:
+            raise CaelabError(f"two models are called {sorted(twice)[0]!r}; name each model once")
 
     def check(self) -> None:
         """Refuse before anything is written what would fail later: labels, analyses, data, models, regularizers.
@@ -176,10 +235,9 @@ class Study:
         Raises:
             CaelabError: the first thing that cannot work.
         """
-        labels = [config.label for config in self.configs]
-        twice = {label for label in labels if labels.count(label) > 1}
-        if twice:
-            raise CaelabError(f"two models are called {sorted(twice)[0]!r}; name each model once")
+        if not self.configs:
+            raise CaelabError("a study has at least one model, but none came; name recipes, as in ['ae', 'cae']")
+        self.check_labels()
         for name, options in self.analyses.items():
             checked_options(load_analysis(name).measure, options, name, ("run", "streams"))
         for config in self.configs:
@@ -192,7 +250,9 @@ class Study:
         workers: int = 1,
         done: Callable[[Outcome], None] = lambda _: None,
     ) -> StudyResult:
-        """Carry out all jobs.
+        """Carry out all jobs, once it is checked that they can work.
+
+        A script needs no main guard: the workers do not run it.
 
         Args:
             executor: the name of an executor.
@@ -202,7 +262,10 @@ class Study:
         Raises:
             CaelabError: a run failed; what is finished stays and is found again.
         """
-        with catalogue().get("executor", executor)(workers) as pool:
+        self.check()
+        if executor == "processes":
+            self.refuse_unknown_to_workers()
+        with without_main(), catalogue().get("executor", executor)(workers) as pool:
             futures = [pool.submit(carry_out, job) for job in self.jobs()]
             try:
                 for future in as_completed(futures):
@@ -214,6 +277,27 @@ class Study:
                 cancel(futures)
                 raise
         return StudyResult([future.result() for future in futures])
+
+
+def checked_seeds(given: Any) -> list[int]:
+    """Seeds as a list; a number stands for so many, counted from 0.
+
+    >>> checked_seeds(3), checked_seeds([5, 7])
+    ([0, 1, 2], [5, 7])
+
+    Raises:
+        CaelabError: there is none, one stands twice, or one is no whole number of at least 0.
+    """
+    try:
+        if isinstance(given, bool | str):
+            raise TypeError
+        several = isinstance(given, Iterable) and not (isinstance(given, np.ndarray) and given.ndim == 0)
+        seeds = [*map(operator.index, given)] if several else [*range(operator.index(given))]
+    except TypeError:
+        seeds = []
+    if not seeds or min(seeds) < 0 or len({*seeds}) < len(seeds):
+        raise CaelabError(f"expected how many seeds, at least 1, or different seeds of at least 0, but {given!r} came")
+    return seeds
 
 
 def cancel(futures: Sequence[Future[Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from caelab.runs import dataset_of
 from caelab.study import Study, StudyResult, run_rows
 
 MEASURE = "fine-tuned validation error"
-GIVEN, CHOSEN = "given", "chosen"
+GIVEN, CHOSEN, EQUAL = "given", "chosen", "as good as the chosen"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,13 @@ class Choice:
     config: RunConfig
     candidates: Sequence[Candidate] = ()
     given: str = ""
+
+
+class Trials(Study):
+    """The candidates of all models; those of one model share its label, so that the chosen runs are found again."""
+
+    def check_labels(self) -> None:
+        """Candidates are told apart by their settings, not by their labels."""
 
 
 def checked_choices(models: Sequence[Planned], settings: Sequence[str], grid: Grid) -> list[Choice]:
@@ -94,18 +102,20 @@ def _leaves(key: str, value: Any) -> Iterator[str]:
         yield from _leaves(f"{key}.{part}", inner)
 
 
-def tuning_study(found: Sequence[Choice], seeds: Sequence[int], out: Path, plugin_files: tuple[Path, ...]) -> Study:
+def tuning_study(found: Sequence[Choice], seeds: Sequence[int], out: Path, plugin_files: Sequence[Path]) -> Study:
     """The runs of all candidates, measured by what is chosen by; without labels there is nothing to choose by.
 
     The measure is the paper's: the validation error of the fine-tuned classifier, averaged over the seeds
     (Rifai et al. 2011, section 5). The test examples are not looked at.
     """
     configs = [each.config for choice in found for each in choice.candidates]
-    return Study(configs, seeds, {"classification": {}}, out, plugin_files)
+    return Trials(configs, seeds, {"classification": {}}, out, plugin_files)
 
 
 def decided(found: Sequence[Choice], seeds: int, result: StudyResult) -> tuple[list[RunConfig], pd.DataFrame]:
     """The config of each model with the candidate that validates best, and the table of all of them.
+
+    Of candidates with one validation error the recipe's own is taken, and else the first: nothing speaks for another.
 
     Raises:
         CaelabError: a candidate could not be measured.
@@ -117,10 +127,21 @@ def decided(found: Sequence[Choice], seeds: int, result: StudyResult) -> tuple[l
     configs, rows = [], []
     for choice in found:
         own = [errors.pop(0) for _ in choice.candidates]
-        best = own.index(min(own)) if own else None
+        best = _best(choice, own) if own else None
         configs.append(choice.config if best is None else choice.candidates[best].config)
         rows += list(_rows(choice, own, best))
     return configs, pd.DataFrame(rows, columns=["model", "setting", "validation error", "choice"])
+
+
+def _best(choice: Choice, errors: Sequence[float]) -> int:
+    """The place of the candidate with the smallest error; of equal ones the recipe's own, or else the first."""
+    least = [place for place, error in enumerate(errors) if _equal(error, min(errors))]
+    own = [place for place in least if choice.candidates[place].config == choice.config]
+    return [*own, *least][0]
+
+
+def _equal(first: float, second: float) -> bool:
+    return math.isclose(first, second, rel_tol=1e-9)  # means over seeds differ by rounding
 
 
 def _rows(choice: Choice, errors: Sequence[float], best: int | None) -> Iterator[dict[str, Any]]:
@@ -128,7 +149,8 @@ def _rows(choice: Choice, errors: Sequence[float], best: int | None) -> Iterator
     if choice.given:
         yield {**about, "setting": choice.given, "choice": GIVEN}
     for place, (candidate, error) in enumerate(zip(choice.candidates, errors, strict=True)):
-        chosen = CHOSEN if place == best else ""
+        tied = EQUAL if best is not None and _equal(error, errors[best]) else ""
+        chosen = CHOSEN if place == best else tied
         yield {**about, "setting": candidate.setting, "validation error": error, "choice": chosen}
 
 
@@ -143,4 +165,6 @@ def told(table: pd.DataFrame) -> Iterator[str]:
         if len(tried):
             (best,) = tried.loc[tried["choice"] == CHOSEN, "setting"]
             errors = zip(tried["setting"], tried["validation error"], strict=True)
-            yield f"{model}: {best} chosen by validation error: " + ", ".join(f"{s} {e:.4g} %" for s, e in errors)
+            equal = ", ".join(tried.loc[tried["choice"] == EQUAL, "setting"])
+            tie = f" (as good as {equal}: of equals the recipe's own is taken, and else the first)" if equal else ""
+            yield f"{model}: {best} chosen by validation error{tie}: " + ", ".join(f"{s} {e:.4g} %" for s, e in errors)

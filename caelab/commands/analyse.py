@@ -13,7 +13,7 @@ from caelab.errors import CaelabError
 @click.command()
 @click.argument("analyses", nargs=-1, required=True, metavar="ANALYSIS...")
 @click.option("--run", "runs", multiple=True, type=click.Path(path_type=Path), help="A run's folder; may be repeated.")
-@click.option("--encoder", help="package:attribute or file.py:attribute, an encoder of your own.")
+@click.option("--encoder", help="An encoder of your own: package:NAME, FILE.py:NAME, or a part, FILE.py:NAME.PART.")
 @click.option("--data", help="The data for --encoder, as npz:x.npz (see caelab data).")
 @click.option("--set", "settings", multiple=True, metavar="ANALYSIS.OPTION=VALUE", help="An option of an analysis.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("analysis"), show_default=True)

@@ -74,8 +74,8 @@ def compare(
     from caelab.study import Study
     from caelab.tuning import checked_choices
 
-    top: dict[str, Any] = {"dataset": {"kind": dataset}} if dataset else {}
-    quick = [f"training.device={device}"] if device else []
+    top: dict[str, Any] = {"dataset": {"kind": dataset}} if dataset is not None else {}
+    quick = [f"training.device={device}"] if device is not None else []
     grid = dict(map(parse_grid, grids))
     models = plan(recipes or DEFAULT_RECIPES, [*settings, *quick], grid, **top)
     configs = [model.config for model in models]
@@ -98,10 +98,12 @@ def compare(
 
 def _tuned(found: Sequence[Choice], study: Study, how: Mapping[str, Any]) -> tuple[list[RunConfig], pd.DataFrame]:
     """Try every candidate, say what was chosen among what, and go on with it."""
+    from caelab.study import StudyResult
     from caelab.tuning import decided, told, tuning_study
 
     trial = tuning_study(found, study.seeds, study.out, study.plugin_files)
-    configs, table = decided(found, len(study.seeds), _with_progress("tune", trial, how))
+    result = _with_progress("tune", trial, how) if trial.configs else StudyResult([])
+    configs, table = decided(found, len(study.seeds), result)
     for line in told(table):
         click.echo(f"tuned: {line}")
     return configs, table

@@ -13,7 +13,7 @@ from caelab.errors import CaelabError
 
 
 @click.command()
-@click.argument("recipe", required=False)
+@click.argument("recipe", required=False, metavar="[RECIPE|FILE.yaml]")
 @click.option(
     "--config",
     "config_file",
@@ -50,11 +50,11 @@ def train(
     trace_hooks: bool,
     plugins: tuple[Path, ...],
 ) -> None:
-    """Train one run: a RECIPE, or a config file.
+    """Train one run: a RECIPE, or the config in a YAML file.
 
     \b
     caelab train cae --set contractive.weight=0.3 --set training.epochs=10
-    caelab train cae --print-config > my.yaml; caelab train --config my.yaml
+    caelab train cae --print-config > my.yaml; caelab train my.yaml
     """
     use_plugins(plugins)
     config = _asked_config(recipe, config_file, settings, without, dataset, seed, device)
@@ -85,14 +85,14 @@ def _asked_config(
     from caelab.config import configured, load_config
     from caelab.recipes import recipe_config
 
+    if recipe is not None and file is None and recipe.endswith((".yaml", ".yml")):
+        file, recipe = Path(recipe), None
     if (recipe is None) == (file is None):
-        raise CaelabError(
-            "give either a recipe, as in: caelab train cae, or a file, as in: caelab train --config my.yaml"
-        )
+        raise CaelabError("give either a recipe, as in: caelab train cae, or a file, as in: caelab train my.yaml")
     top: dict[str, Any] = {} if seed is None else {"seed": seed}
-    if dataset:
+    if dataset is not None:
         top["dataset"] = {"kind": dataset}
-    if device:
+    if device is not None:
         settings = [*settings, f"training.device={device}"]
     if recipe is not None:
         return recipe_config(recipe, settings, without=without, **top)

@@ -65,6 +65,10 @@ def register_datasets(register: Callable[[str, Any], None]) -> None:
         register(name, loader)
 
 
+def __dir__() -> list[str]:
+    return sorted([*__all__, "register_datasets"])  # plugins are searched for hooks by what they list
+
+
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)

@@ -5,3 +5,7 @@ from caelab.testing.outcome import Check, CheckFailed, Report
 from caelab.testing.regularizers import check_penalty, check_regularizer
 
 __all__ = ["Check", "CheckFailed", "Report", "check_analysis", "check_penalty", "check_regularizer"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

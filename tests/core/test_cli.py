@@ -18,6 +18,17 @@ def run(capsys, *words):
     return stopped.value.code, captured.out, captured.err
 
 
+def test_a_file_is_trained_as_it_is_compared(capsys, tmp_path, monkeypatch):
+    """``train mine.yaml`` is ``train --config mine.yaml``."""
+    monkeypatch.chdir(tmp_path)
+    config = recipe_config("ae", ["training.epochs=1", "model.hidden=[3]"], dataset="digits")
+    (tmp_path / "mine.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    paths = [run(capsys, "train", *words)[1].splitlines()[-1] for words in (["mine.yaml"], ["--config", "mine.yaml"])]
+    assert paths[0] == paths[1]
+    assert paths[0].startswith("run: runs/ae-")
+    assert "epochs: 7" in run(capsys, "train", "mine.yaml", "--set", "training.epochs=7", "--print-config")[1]
+
+
 def test_help_names_every_command(capsys):
     status, out, _ = run(capsys, "--help")
     assert status == 0
@@ -45,6 +56,15 @@ def test_help_and_mistakes_import_no_torch(words):
         (["train", "cae", "--dataset", "idx:/nowhere"], "/nowhere"),
         (["train", "cae", "--plugin", "/nowhere.py"], "no Python file at /nowhere.py"),
         (["train", "--config", "/nowhere.yaml"], "no config file at /nowhere.yaml"),
+        (["train", "/nowhere.yaml"], "no config file at /nowhere.yaml"),
+        (["train", "cae", "--config", "x.yaml"], "give either a recipe"),
+        (["train", "cae", "--dataset", ""], "dataset: expected the name of a dataset, but an empty text came"),
+        (["compare", "cae", "--dataset", ""], "dataset: expected the name of a dataset, but an empty text came"),
+        (["train", "cae", "--set", "dataset.kind="], "dataset.kind"),
+        (["train", ""], "unknown recipe ''"),
+        (["train", "cae", "--device", ""], "device"),
+        (["compare", "cae", "--device", ""], "device"),
+        (["analyse", "filters", "--encoder", "x:y", "--data", ""], "give either --run FOLDER"),
         (["compare", "cae", "caee"], "unknown recipe 'caee'"),
         (["compare", "ae", "--grid", "contractive.weight=1,2"], "has the setting 'contractive.weight'"),
         (["compare", "ae", "--grid", "contractive.weight"], "expected KEY=VALUE,VALUE"),

@@ -48,6 +48,37 @@ def array(x):
 
 def square(x):
     return x @ x
+
+class Whole(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(20, 3), nn.Dropout(0.5))
+        self.decoder = nn.Linear(3, 20)
+    def forward(self, x):
+        return self.decoder(self.encoder(x))
+
+class Variational(Whole):
+    def mean(self, x):
+        return self.encoder(x)[:, :2]
+
+class Saying(Whole):
+    def encode(self, x):
+        return self.encoder(x)
+
+whole = Whole()
+
+class Holder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.Encoder_net, self.dec = nn.Linear(20, 3), nn.Linear(3, 20)
+
+def maker():
+    return whole
+
+class Outer:
+    class Inner(nn.Linear):
+        def __init__(self):
+            super().__init__(20, 4)
 """
 
 
@@ -86,6 +117,21 @@ def test_a_builtin_is_the_function_that_it_is(file):
         ("mine.py:classes", "the encoder mine.py:classes returns torch.int64 (2,) for inputs (2, 20), but a code is"),
         ("mine.py:mean", "the encoder mine.py:mean returns torch.float32 () for inputs (2, 20), but a code is"),
         ("mine.py:array", "the encoder mine.py:array returns ndarray for inputs (2, 20), but a code is a tensor"),
+        (
+            "mine.py:whole",
+            "mine.py:whole is a whole auto-encoder, with encoder and decoder, and has no encode that says",
+        ),
+        (
+            "mine.py:Whole",
+            "mine.py:Whole is a whole auto-encoder, with encoder and decoder, and has no encode that says",
+        ),
+        ("mine.py:Holder", "mine.py:Holder is a whole auto-encoder, with Encoder_net and dec,"),
+        (
+            "mine.py:whole.encdoer",
+            "unknown part of mine.py:whole 'encdoer'; did you mean 'encoder'? ",
+        ),
+        ("mine.py:whole.training", "unknown part of mine.py:whole 'training'"),
+        ("mine.py:hwole.encoder", "unknown encoder of mine.py 'hwole'; did you mean 'whole'"),
         ("mine.py:square", "the encoder mine.py:square does not take inputs of shape (2, 20)"),
     ],
 )
@@ -94,3 +140,24 @@ def test_what_is_no_encoder_is_refused_in_one_sentence(target, sentence):
         encoder_run(target, "npz:x.npz")
     assert str(told.value).startswith(sentence)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.usefixtures("file")
+@pytest.mark.parametrize(
+    ("target", "width"),
+    [
+        ("whole.encoder", 3),
+        ("Whole.encoder", 3),
+        ("maker.encoder", 3),
+        ("whole.encoder.0", 3),
+        ("Variational.mean", 2),
+        ("Saying", 3),
+        ("Holder.Encoder_net", 3),
+        ("Outer.Inner", 4),
+    ],
+)
+def test_a_part_of_a_module_is_measured_in_evaluation_mode(target, width):
+    run = encoder_run(f"mine.py:{target}", "npz:x.npz")
+    codes = [run.encode(run.dataset.inputs) for _ in range(2)]
+    assert codes[0].shape == (40, width)
+    assert torch.equal(*codes)

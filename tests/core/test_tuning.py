@@ -1,5 +1,7 @@
 """What --tune chooses, what it leaves as the user gave it, and that it says so."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +11,8 @@ from caelab.catalogue import Catalogue, catalogue
 from caelab.comparison import collect, load_comparison, save
 from caelab.plans import plan
 from caelab.publication import publish_comparison
-from caelab.study import Study, StudyResult
-from caelab.tuning import checked_choices, choices, decided, told, tuning_study
+from caelab.study import Outcome, Study, StudyResult
+from caelab.tuning import EQUAL, checked_choices, choices, decided, told, tuning_study
 
 SMALL = ["training.epochs=1", "model.hidden=[6]"]
 DIGITS = {"kind": "digits", "splits": [100, 50, 50]}
@@ -68,15 +70,49 @@ def test_the_smallest_mean_validation_error_is_chosen(tuned):
     (cae, wd), table, result = tuned
     errors = [outcome.numbers["fine-tuned validation error"] for outcome in result.outcomes]
     means = np.reshape(errors, (4, 2)).mean(axis=1)
-    assert cae.regularizers["contractive"].options["weight"] == [0.3, 1.0, 2.0, 5.0][means.argmin()]
+    least = np.flatnonzero(np.isclose(means, means.min(), rtol=1e-9)).tolist()
+    best = 2 if 2 in least else least[0]  # of equals the recipe's own weight, 2.0
+    assert cae.regularizers["contractive"].options["weight"] == [0.3, 1.0, 2.0, 5.0][best]
     assert wd.regularizers["weight-decay"].options["weight"] == 0.02
     tried = table[table["model"] == "cae"]
     np.testing.assert_allclose(tried["validation error"], means)
-    assert list(tried["choice"] == "chosen") == [place == means.argmin() for place in range(4)]
+    assert list(tried["choice"] == "chosen") == [place == best for place in range(4)]
     assert table.iloc[-1].to_dict() == {
         "model": "ae-wd", "setting": "weight-decay.weight", "validation error": pytest.approx(np.nan, nan_ok=True),
         "choice": "given",
     }  # fmt: skip
+
+
+def result_with(found, errors):
+    """A study's result in which the candidates have these validation errors, one seed."""
+    configs = [each.config for choice in found for each in choice.candidates]
+    outcomes = [
+        Outcome(config, Path(str(place)), {}, {"fine-tuned validation error": error})
+        for place, (config, error) in enumerate(zip(configs, errors, strict=True))
+    ]
+    return StudyResult(outcomes)
+
+
+@pytest.mark.parametrize(
+    ("errors", "best", "equal"),
+    [
+        ([3.0, 3.0, 3.0, 3.0], 2.0, [0.3, 1.0, 5.0]),  # the recipe's own weight is 2
+        ([3.0, 2.0, 2.5, 2.0], 1.0, [5.0]),  # not the recipe's own: the first
+        ([3.0, 2.0, 2.0 + 1e-15, 4.0], 2.0, [1.0]),  # means that differ by rounding
+        ([3.0, 2.0, 2.1, 4.0], 1.0, []),
+    ],
+)
+def test_candidates_that_are_equally_good_are_named_and_the_rule_is_said(errors, best, equal):
+    found = choices(plan(["cae"], SMALL), SMALL)
+    (config,), table = decided(found, 1, result_with(found, errors))
+    assert config.regularizers["contractive"].options["weight"] == best
+    assert list(table.loc[table["choice"] == EQUAL, "setting"]) == [f"contractive.weight={each}" for each in equal]
+    (line,) = told(table)
+    assert line.startswith(f"cae: contractive.weight={best} chosen by validation error")
+    rule = "of equals the recipe's own is taken, and else the first"
+    assert (rule in line) == bool(equal)
+    for each in equal:
+        assert f"contractive.weight={each}" in line.partition(" (as good as ")[2].partition(": of equals")[0]
 
 
 def test_candidates_and_errors_are_told_stored_and_shown(tuned, tmp_path):
