@@ -171,9 +171,39 @@ def _checked(block: Block, kind: str, where: str, offers: Catalogue) -> Block:
     if kind == "dataset" and name not in offers.names(kind):
         refuse_path(name)
     factory = offers.get(kind, name)
-    options = checked_options(factory, options, where, GIVEN_BY_CORE.get(kind, ()))
+    common = _of_any_model(factory, options, where) if kind == "model" else {}
+    options = checked_options(factory, options, where, GIVEN_BY_CORE.get(kind, ())) | common
     fixed = {key: getattr(block, key) for key in type(block).model_fields}
     return type(block)(**{**fixed, "kind": name, **options})
+
+
+class OfAnyModel(Section):
+    """How caelab calls a model that takes or returns something else than flat batches.
+
+    Attributes:
+        code_part: which of what ``encode`` returns is the code: a place in a tuple, a key or an attribute.
+        example_shape: the shape of one example that ``encode`` takes, as (1, 28, 28).
+    """
+
+    code_part: int | str | None = None
+    example_shape: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
+
+
+def _of_any_model(factory: Any, options: dict[str, Any], where: str) -> dict[str, Any]:
+    """Take what is an option of every model, and none of this factory's own, out of the options."""
+    own = option_fields(factory, GIVEN_BY_CORE["model"])
+    names = [name for name in OfAnyModel.model_fields if name in options and name not in own]
+    try:
+        checked = OfAnyModel.model_validate({name: options.pop(name) for name in names})
+    except ValidationError as error:
+        raise readable(error, where, OfAnyModel) from error
+    return checked.model_dump(mode="json", exclude_none=True)
+
+
+def of_any_model(block: Block, factory: Any = None) -> dict[str, Any]:
+    """The options of a model's block that the core reads, not the factory."""
+    own = option_fields(factory, GIVEN_BY_CORE["model"]) if factory is not None else {}
+    return {name: value for name, value in block.options.items() if name in OfAnyModel.model_fields and name not in own}
 
 
 def refuse_path(name: str) -> None:

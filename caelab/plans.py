@@ -10,6 +10,7 @@ from typing import Any
 from caelab.catalogue import catalogue
 from caelab.config import (
     GIVEN_BY_CORE,
+    OfAnyModel,
     RunConfig,
     chooses_kind,
     load_config,
@@ -89,7 +90,7 @@ def has_key(raw: Mapping[str, Any], key: str) -> bool:
     first, *rest = key.split(".")
     if first == "model" and rest and rest[0] != "kind":
         factory = catalogue().get("model", raw["model"]["kind"])
-        return rest[0] in option_fields(factory, GIVEN_BY_CORE["model"])
+        return rest[0] in {*option_fields(factory, GIVEN_BY_CORE["model"]), *OfAnyModel.model_fields}
     return first in raw if rest and first in raw else first in raw["regularizers"]
 
 

@@ -9,7 +9,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from caelab.catalogue import catalogue
-from caelab.config import GIVEN, RunConfig, make_config
+from caelab.config import GIVEN, RunConfig, make_config, of_any_model
 from caelab.data import Dataset, load_dataset
 from caelab.data.given import as_dataset, split_hash
 from caelab.data.memory import free_memory, sized
 from caelab.errors import CaelabError
 from caelab.files import PARTIAL
+from caelab.models.adapted import adapted, dtype_of
 from caelab.models.identity import (
     check_outputs,
     check_parameters,
@@ -152,6 +153,8 @@ def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
             "as in: caelab.load_run(path, model=...)"
         )
     factory = catalogue().get("model", kind)
+    common = of_any_model(config.model, factory)
+    options = {name: value for name, value in options.items() if name not in common}
     given = asked_of(factory, {"inputs": dataset.inputs.shape[1], "image_shape": dataset.image_shape})
     try:
         if getattr(factory, "__module__", "").startswith("caelab."):
@@ -164,7 +167,18 @@ def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
         raise CaelabError(
             f"the model {kind!r} cannot be made with {given | options}: {type(error).__name__}: {error}"
         ) from error
-    return checked_model(model)
+    return adapted(checked_model(model), dataset.inputs, dataset.image_shape, seed=config.seed, **common)
+
+
+def as_called(config: RunConfig, model: nn.Module, dataset: Dataset) -> nn.Module:
+    """A model that was given as an object, as caelab calls it; see ``adapted``."""
+    return adapted(model, dataset.inputs, dataset.image_shape, seed=config.seed, **of_any_model(config.model))
+
+
+def of_type(model: nn.Module, dataset: Dataset) -> Dataset:
+    """The data in the type of the model's parameters: a float64 model computes in float64."""
+    dtype = dtype_of(model)
+    return dataset if dtype is dataset.inputs.dtype else replace(dataset, inputs=dataset.inputs.to(dtype))
 
 
 def refuse_too_large(make: Callable[[], nn.Module]) -> None:
@@ -215,7 +229,7 @@ def record_of(config: RunConfig, model: nn.Module, dataset: Dataset) -> dict[str
         "data_hash": dataset.content_hash,
         "split_hash": split_hash(dataset),
         "data": {"name": dataset.name, "shape": list(dataset.inputs.shape), **named},
-        "model": {"class": type(model).__qualname__, "repr": repr_of(model)},
+        "model": {"class": type(getattr(model, "inner", model)).__qualname__, "repr": repr_of(model)},
         "sources": config.sources(),
         "versions": versions(),
     }
@@ -250,7 +264,12 @@ def load_run(path: str | Path, *, model: nn.Module | None = None, dataset: Any =
     with pinned_settings():
         data = dataset_of(config) if dataset is None else _given_data(config, dataset)
         check_data(path, record, data)
-        own = build_model(config, data) if model is None else materialised(copied(model), data.inputs, config.seed)
+        own = (
+            build_model(config, data)
+            if model is None
+            else as_called(config, materialised(copied(model), data.inputs, config.seed), data)
+        )
+        data = of_type(own, data)
         added = [name for name in record.get("added", []) if name in weights and name not in own.state_dict()]
         load_weights(own, {name: weights[name] for name in added}, added)
         check_parameters(own, weights, f"run {path}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from itertools import zip_longest
 from typing import Any
@@ -137,7 +138,7 @@ def _module_at(model: nn.Module, path: str) -> nn.Module:
 def materialised(model: nn.Module, inputs: Tensor, seed: int) -> nn.Module:
     """A model whose lazy parameters have their shapes, drawn from the run's seed."""
     if any(map(torch.nn.parameter.is_lazy, [*model.parameters(), *model.buffers()])):
-        with torch.no_grad(), seeded(seed, "initial weights"):
+        with torch.no_grad(), seeded(seed, "initial weights"), suppress(Exception):  # it may take images: told later
             made: Any = model
             made.decode(made.encode(inputs[:2]))
     return model

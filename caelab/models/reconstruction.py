@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -9,6 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caelab.errors import CaelabError
+from caelab.models.ranges import last_step, range_of
+
+log = logging.getLogger(__name__)
+
+NEAR = 0.1  # of the data's range
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -41,7 +47,8 @@ def check_objective(kind: str, model: nn.Module, inputs: Tensor) -> None:
 
     Raises:
         CaelabError: NaN or infinity in the data; data outside [0, 1] for binary units or under cross-entropy; under
-            cross-entropy, a model without ``logits``, or one whose output is not a sigmoid.
+            cross-entropy, a model without ``logits``, or one whose output is not a sigmoid; under squared error, an
+            output that cannot come near the data.
     """
     if not torch.isfinite(inputs).all():
         count = int((~torch.isfinite(inputs)).sum())
@@ -54,6 +61,7 @@ def check_objective(kind: str, model: nn.Module, inputs: Tensor) -> None:
             f"[{low:.4g}, {high:.4g}]; rescale them, or name recipes without it, as in: caelab compare ae ae-wd cae"
         )
     if kind != "cross-entropy":
+        check_range(model, inputs)
         return
     if outside:
         raise CaelabError(
@@ -65,10 +73,28 @@ def check_objective(kind: str, model: nn.Module, inputs: Tensor) -> None:
             f"cross-entropy needs a model with logits(code), but {type(model).__name__} has none; "
             "add it, or use --set training.reconstruction=squared-error"
         )
-    decode = getattr(model, "decode", None)
-    output = decode[-1] if isinstance(decode, nn.Sequential) else None
+    output = last_step(getattr(model, "decode", None))
     if output is not None and not isinstance(output, nn.Sigmoid):
         raise CaelabError(
             f"cross-entropy expects a sigmoid output, but the model ends in {type(output).__name__}; "
             "use --set model.output=sigmoid or --set training.reconstruction=squared-error"
         )
+
+
+def check_range(model: Any, inputs: Tensor) -> None:
+    """Refuse an output that cannot reach data beyond it by a tenth of their range; less is only told.
+
+    Raises:
+        CaelabError: says in what range the data lie, and in what range every reconstruction.
+    """
+    (least, most), step = range_of(model, inputs[:2])
+    low, high = float(inputs.min()), float(inputs.max())
+    beyond = max(least - low, high - most, 0.0)
+    told = (
+        f"the inputs lie in [{low:.4g}, {high:.4g}], but every reconstruction of {type(model).__name__} lies in "
+        f"[{least:.4g}, {most:.4g}], since it ends in {step}; rescale the inputs, or use --set model.output=identity"
+    )
+    if beyond > NEAR * (high - low):
+        raise CaelabError(told)
+    if beyond > 1e-6 * (high - low):
+        log.warning("%s", told)

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from caelab.config import GIVEN, Block, DataBlock, RunConfig, load_config, make_config
+from caelab.config import GIVEN, Block, DataBlock, RunConfig, load_config, make_config, of_any_model
 from caelab.data import Dataset
 from caelab.data.given import as_dataset, split_hash
 from caelab.errors import CaelabError
@@ -81,7 +81,8 @@ def asked_for(
     if model is None:
         return Asked(config, data, None, {**plugins, **changing}, watchers)
     own = materialised(copied(checked_model(model)), data.inputs, config.seed)
-    config = config.model_copy(update={"model": model_block(own, stored)})
+    block = Block.model_construct(**{**model_block(own, stored).model_dump(), **of_any_model(config.model)})
+    config = config.model_copy(update={"model": block})
     return Asked(config, data, own, {**plugins, **changing}, watchers)
 
 

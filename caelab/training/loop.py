@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +21,9 @@ from caelab.exits import held_open
 from caelab.models.identity import load_weights
 from caelab.models.reconstruction import reconstruction_error
 from caelab.streams import Streams, seeded
+from caelab.training.batches import last_left_out
 from caelab.training.checkpoints import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
+from caelab.training.failures import no_gradient, nothing_to_train, refuse_nonfinite, step_failed
 from caelab.training.memory import THE_MODEL, Memory
 from caelab.training.objective import Objective
 from caelab.training.plugins import TrainingPlugins, merged_terms
@@ -66,6 +67,7 @@ class Trainer:
     def __post_init__(self) -> None:
         self.optimizer = make_optimizer(self.model, self.config.training)
         self.objective = Objective(self.model, self.config.training.reconstruction, self.plugins, self.streams)
+        self.left_out = last_left_out(self.model, self.train_inputs, self.config.training.batch_size)
         self.best: dict[str, Tensor] = {}
         self.original = {*self.model.state_dict()}
         self.memory: Memory | None = None
@@ -115,6 +117,7 @@ class Trainer:
             len(self.train_inputs), generator=self.streams["batch order"], device=self.train_inputs.device
         )
         totals: defaultdict[str, float] = defaultdict(float)
+        order = order[: len(order) - self.left_out]
         batches = torch.split(self.train_inputs[order], self.config.training.batch_size)
         for step, clean in enumerate(batches, start=1):
             for name, value in self.train_step(clean, epoch, step).items():
@@ -125,17 +128,44 @@ class Trainer:
         return metrics
 
     def train_step(self, clean: Tensor, epoch: int, step: int) -> Metrics:
-        """One update; return the terms of its loss as numbers."""
+        """One update; return the terms of its loss as numbers.
+
+        Raises:
+            CaelabError: a plugin fails, or the model does, or a term is not finite.
+        """
         self.watch.begin(epoch, step)
+        try:
+            return self.update(clean, epoch, step)
+        except CaelabError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise step_failed(self.model, epoch, step, error) from error
+
+    def update(self, clean: Tensor, epoch: int, step: int) -> Metrics:
+        """Terms, gradient, and the optimiser's step, with the plugins in between."""
         terms = self.objective.terms(clean, epoch)
         values = {name: float(term.detach()) for name, term in terms.items()}
-        refuse_nonfinite(values, epoch, step)
+        refuse_nonfinite(values, epoch, step, self.model)
         self.optimizer.zero_grad()
-        sum_of(terms).backward()  # type: ignore[no-untyped-call]
+        self.backward(terms, epoch)
         self.plugins.call("before_update", epoch, model=self.model, step=step)
         self.optimizer.step()
         self.plugins.call("after_batch", epoch, model=self.model, step=step, terms=values)
         return values
+
+    def backward(self, terms: Mapping[str, Tensor], epoch: int) -> None:
+        """The gradient of the sum of the terms.
+
+        Raises:
+            CaelabError: there is none; it names the plugin whose term has none.
+        """
+        loss = sum_of(terms)
+        if not loss.requires_grad:
+            raise nothing_to_train(self.model)
+        try:
+            loss.backward()  # type: ignore[no-untyped-call]
+        except Exception as error:
+            raise no_gradient(terms, self.watch, epoch, error) from error
 
     @torch.no_grad()
     def validation_error(self) -> float:
@@ -237,17 +267,3 @@ class Trainer:
 def sum_of(terms: Mapping[str, Tensor]) -> Tensor:
     """The loss: the terms added one after the other, in their order."""
     return reduce(torch.add, terms.values())
-
-
-def refuse_nonfinite(values: dict[str, Any], epoch: int, step: int) -> None:
-    """Stop a run at the first term that is not a number.
-
-    Raises:
-        CaelabError: names the term, the epoch and the step.
-    """
-    for name, value in values.items():
-        if not math.isfinite(value):
-            raise CaelabError(
-                f"the term {name!r} became {value} at epoch {epoch}, step {step}; lower training.learning_rate or "
-                "the weight of that term, and check the data"
-            )

@@ -44,13 +44,13 @@ def hurdle(changed: str, instead: str) -> Interference:
 class Look:
     """Everything that one call may not change, as it was before; what versions tell is looked at elsewhere."""
 
-    def __init__(self, watch: Watch, hook: str, arguments: Mapping[str, Any], thorough: bool) -> None:
+    def __init__(self, watch: Watch, plugin: str, hook: str, arguments: Mapping[str, Any], thorough: bool) -> None:
         self.tensors = {name: value for name, value in arguments.items() if isinstance(value, Tensor)}
         self.values = {name: fingerprint(value) for name, value in self.tensors.items()} if thorough else {}
         self.plain = [value for value in self.tensors.values() if value.is_leaf and not value.requires_grad]
         self.config = arguments.get("config")
         self.written = self.config.model_dump() if self.config is not None else None
-        self.weights = Weights(watch, hook, thorough)
+        self.weights = Weights(watch, plugin, hook, thorough)
         self.settings = Found(ALL if thorough else OFTEN, torch_state=False)
 
     def again(self) -> None:
@@ -76,8 +76,8 @@ class Look:
 class Weights:
     """The model before a call: its parameters, modes and gradients, as far as the hook may not change them."""
 
-    def __init__(self, watch: Watch, hook: str, thorough: bool) -> None:
-        self.watch, self.hook, self.thorough = watch, hook, thorough
+    def __init__(self, watch: Watch, plugin: str, hook: str, thorough: bool) -> None:
+        self.watch, self.plugin, self.hook, self.thorough = watch, plugin, hook, thorough
         self.reads = hook in READS_WEIGHTS
         self.versions = [p._version for p in watch.parameters] if self.reads else []
         self.modes = [module.training for module in watch.modules] if self.reads or hook in WITHIN_STEP else []
@@ -113,7 +113,7 @@ class Weights:
                 f"leaves NaN or infinite values in the weights ({name}); a run with such weights is not stored"
             )
         if self.hook == "penalty_terms" and [_state_of_gradient(p) for p in self.watch.parameters] != self.grads:
-            self.watch.ran_backward = True
+            self.watch.ran_backward = self.plugin
 
     def _changed_weights(self) -> Interference:
         return hurdle(
@@ -137,7 +137,7 @@ class Watch:
     epoch: int = 0
     step: int = 0
     owners: dict[str, str] = field(default_factory=dict)  # of the terms of the loss
-    ran_backward: bool = False  # some plugin called backward() in penalty_terms, which frees graphs
+    ran_backward: str = ""  # the plugin that called backward() in penalty_terms, which frees graphs
     drawing: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -170,7 +170,7 @@ class Watch:
         thorough = self.thorough or hook not in WITHIN_STEP
         chance = self.chance(plugin) if thorough or plugin in self.drawing else nullcontext()
         with chance:
-            look = Look(self, hook, dict(zip(names, given, strict=True)), thorough)
+            look = Look(self, plugin, hook, dict(zip(names, given, strict=True)), thorough)
             try:
                 answer = function(*given)
             except BaseException:

@@ -1,0 +1,54 @@
+"""Which examples of an epoch are trained on."""
+
+from __future__ import annotations
+
+import logging
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from caelab.errors import CaelabError
+from caelab.streams import seeded
+
+log = logging.getLogger(__name__)
+
+
+def last_left_out(model: nn.Module, inputs: Tensor, size: int) -> int:
+    """1 where the last batch of every epoch would hold one example, which the model cannot train on alone; else 0.
+
+    So it is with batch normalisation of codes. Another example is left out in every epoch, since their order changes.
+
+    Raises:
+        CaelabError: every batch would hold one example.
+    """
+    if (len(inputs) % size != 1 and size != 1) or trains_on(model, inputs[:1]):
+        return 0
+    if min(size, len(inputs)) == 1:
+        raise CaelabError(
+            f"{type(getattr(model, 'inner', model)).__name__} cannot be trained on a single example at a time, as "
+            f"batch normalisation cannot, but training.batch_size is {size} for {len(inputs)} examples; make it at "
+            "least 2"
+        )
+    log.warning(
+        "the last of %d batches of each epoch would hold one example, on which %s cannot be trained (batch "
+        "normalisation takes two or more), so that example is left out, another one in every epoch; another "
+        "training.batch_size keeps all",
+        *(-(-len(inputs) // size), type(getattr(model, "inner", model)).__name__),
+    )
+    return 1
+
+
+def trains_on(model: nn.Module, inputs: Tensor) -> bool:
+    """Whether a copy of the model, in training mode, takes so few examples, where it takes twice as many."""
+    if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        return True
+    made: Any = deepcopy(model).train()
+    with torch.no_grad(), seeded(0, "a single example"):
+        try:
+            made.decode(made.encode(inputs))
+        except ValueError:
+            return False
+    return True
