@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from caelab.catalogue import catalogue
 from caelab.errors import CaelabError, DamagedFile, StorageError
+from caelab.exits import held_open, how
 from caelab.files import READ_ONLY, parquet_bytes, remove_partial
 from caelab.locks import one_writer
 from caelab.process_settings import CHEAP, OTHERS, left_as_found
@@ -162,7 +163,12 @@ def by_itself(name: str, seed: int = 0) -> Iterator[None]:
     Raises:
         CaelabError: it changed a setting that all others share.
     """
-    with left_as_found(_called(name), SETTINGS), own_generators(seed, f"analysis {name}"), rc_context():
+    with (
+        left_as_found(_called(name), SETTINGS),
+        own_generators(seed, f"analysis {name}"),
+        rc_context(),
+        held_open(),
+    ):
         yield
 
 
@@ -179,7 +185,7 @@ def named_failure(name: str, what: str) -> Iterator[None]:
         raise
     except SystemExit as error:
         raise CaelabError(
-            f"the analysis {name!r} {what}: it calls sys.exit({error.code!r}), which ends programs; let it raise"
+            f"the analysis {name!r} {what}: it calls {how(error)}, which ends programs; let it raise an error instead"
         ) from error
     except Exception as error:  # a plugin may fail in any way
         raise CaelabError(f"the analysis {name!r} {what}: {type(error).__name__}: {error}") from error

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from caelab.errors import CaelabError, unknown_name
+from caelab.exits import held_open, how
 from caelab.fitting import manager_of, register
 from caelab.hookspecs import CatalogueHooks
 from caelab.loading import allow_code, as_script, load_file, load_named
@@ -129,9 +130,14 @@ class Catalogue:
             found[kind, name] = Offer(kind, name, provider, thing)
 
         try:
-            function(take)
+            with held_open():
+                function(take)
         except CaelabError:
             raise
+        except SystemExit as error:
+            raise CaelabError(
+                f"plugin {provider!r} failed in {HOOKS[kind]}: it calls {how(error)}, which ends programs"
+            ) from error
         except Exception as error:  # a plugin may fail in any way
             raise CaelabError(
                 f"plugin {provider!r} failed in {HOOKS[kind]}: {type(error).__name__}: {error}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from multiprocessing import get_context
@@ -14,10 +14,13 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from caelab.hookspecs import hookimpl
+from caelab.limits import refuse_few_files
+from caelab.workers import WorkerPool, refuse_unguarded, told
 
 T = TypeVar("T")
 
 PRELOADED = ["torch", "torch._dynamo", "scipy.linalg", "caelab.study"]  # imported once, not once per worker
+FILES, FILES_OF_A_WORKER = 40, 10  # that are open at once, in this process and in each that it starts
 THREAD_SETTINGS = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"]  # read by a library when it loads
 
 
@@ -90,11 +93,16 @@ def usable_cores() -> int:
 
 
 def processes(workers: int) -> Executor:
-    """Worker processes on this machine, forked from a server that has torch in memory."""
+    """Worker processes on this machine, forked from a server that has torch in memory.
+
+    Raises:
+        CaelabError: this process may open too few files for so many.
+    """
+    refuse_unguarded()
+    refuse_few_files(FILES + FILES_OF_A_WORKER * workers)
     context: Any = get_context("forkserver") if _main_is_needed.get() else _context_without_main()
     context.set_forkserver_preload(PRELOADED)
-    threads = max(1, usable_cores() // workers)
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker, initargs=(threads,))
+    return WorkerPool(workers, _prepare_worker, max(1, usable_cores() // workers), context=context)
 
 
 def _prepare_worker(threads: int) -> None:
@@ -116,8 +124,10 @@ class SerialExecutor(Executor):
         future: Future[T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            future.set_exception(told(error))
         return future
 
 

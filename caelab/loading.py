@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from caelab.errors import CaelabError, unknown_name
+from caelab.exits import Ended, held_open, how
 
 _allowed: set[str] = set()  # what this process may import because a config names it
 _brought: dict[str, Path] = {}  # the modules that files found beside them, with the folders these came from
@@ -95,13 +96,14 @@ def as_script(name: str) -> Iterator[None]:
     arguments, said = sys.argv, StringIO()
     sys.argv = [name]
     try:
-        with redirect_stderr(said):
+        with redirect_stderr(said), held_open():
             yield
     except SystemExit as error:
         last = [f"status {error.code}", *said.getvalue().splitlines()][-1]
         reason = error.code if isinstance(error.code, str) else last
+        called = how(error) if isinstance(error, Ended) else f"sys.exit ({reason})"
         said = StringIO()
-        raise ImportError(f"it calls sys.exit ({reason}); put what it runs under: if __name__ == '__main__'") from error
+        raise ImportError(f"it calls {called}; put what it runs under: if __name__ == '__main__'") from error
     finally:
         sys.argv = arguments
         sys.stderr.write(said.getvalue())

@@ -25,6 +25,7 @@ from caelab.data import Dataset, load_dataset
 from caelab.data.given import as_dataset, split_hash
 from caelab.data.memory import free_memory, sized
 from caelab.errors import CaelabError
+from caelab.exits import held_open
 from caelab.files import PARTIAL
 from caelab.models.adapted import adapted, dtype_of
 from caelab.models.identity import (
@@ -159,7 +160,11 @@ def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
     try:
         if getattr(factory, "__module__", "").startswith("caelab."):
             refuse_too_large(lambda: factory(**given, **options))
-        with left_as_found(f"the model {kind!r}", [*CHEAP, *OTHERS]), seeded(config.seed, "initial weights"):
+        with (
+            left_as_found(f"the model {kind!r}", [*CHEAP, *OTHERS]),
+            seeded(config.seed, "initial weights"),
+            held_open(),
+        ):
             model = factory(**given, **options)
     except CaelabError:
         raise

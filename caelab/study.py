@@ -27,6 +27,7 @@ from caelab.training import checked_device, run_folder, train
 from caelab.training.asked import as_config
 from caelab.training.plugins import TrainingPlugins, make_regularizers
 from caelab.untouched import SpoiledData
+from caelab.workers import TRIES, WorkerDied, doing
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ Options = Mapping[str, Any]
 ABOUT_A_ROW = ("model", "seed", "run")  # of every row, beside its numbers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
     """One run to train and to measure."""
 
@@ -43,6 +44,10 @@ class Job:
     analyses: Mapping[str, Options]
     plugin_files: tuple[Path, ...] = ()
     allowed: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        """Which run it is."""
+        return f"{self.config.label}, seed {self.config.seed}"
 
 
 @dataclass(frozen=True)
@@ -77,12 +82,14 @@ def carry_out(job: Job) -> Outcome:
     allow_code(*job.allowed)
     for path in job.plugin_files:
         catalogue().add_file(path)
+    doing("training")
     reused = run_folder(job.out, job.config, dataset_of(job.config)).is_dir()
     run = train(job.config, out=job.out)
     tables: dict[str, pd.DataFrame] = {}
     numbers: dict[str, Number] = {}
     problems, tracebacks = [], []
     for name, options in job.analyses.items():
+        doing(f"the analysis {name!r}")
         try:
             tables[name] = analyse(run, name, **options)
             add_numbers(numbers, name, summarise(name, tables[name]))
@@ -260,23 +267,54 @@ class Study:
             done: called with each outcome as it comes.
 
         Raises:
-            CaelabError: a run failed; what is finished stays and is found again.
+            CaelabError: a run failed, or at the end some had no worker that lived; what is finished stays and is
+                found again.
         """
         self.check()
         if executor == "processes":
             self.refuse_unknown_to_workers()
         with without_main(), catalogue().get("executor", executor)(workers) as pool:
-            futures = [pool.submit(carry_out, job) for job in self.jobs()]
+            jobs = {pool.submit(carry_out, job): job for job in self.jobs()}
             try:
-                for future in as_completed(futures):
-                    outcome = future.result()
-                    done(outcome)
-                    for text in outcome.tracebacks:
-                        log.debug("%s, seed %d: %s", outcome.config.label, outcome.config.seed, text)
+                lost = {future: error for future in as_completed(jobs) if (error := _lost(future, done))}
             except BaseException:
-                cancel(futures)
+                cancel(list(jobs))
                 raise
-        return StudyResult([future.result() for future in futures])
+        refuse_lost({job: lost[future] for future, job in jobs.items() if future in lost}, len(jobs))
+        return StudyResult([future.result() for future in jobs])
+
+
+def _lost(future: Future[Outcome], done: Callable[[Outcome], None]) -> WorkerDied | None:
+    """Tell of the outcome, or say why there is none because a worker died; the other runs go on."""
+    try:
+        outcome = future.result()
+    except WorkerDied as error:
+        return error
+    done(outcome)
+    for text in outcome.tracebacks:
+        log.debug("%s, seed %d: %s", outcome.config.label, outcome.config.seed, text)
+    return None
+
+
+def refuse_lost(lost: Mapping[Job, WorkerDied], count: int) -> None:
+    """End a study of which runs are missing, so that nothing is summed up without them.
+
+    Raises:
+        CaelabError: names each, how its worker ended, and the code of others that it used.
+    """
+    if lost:
+        each = "; ".join(f"{job} (its worker {error}{_others_of(job)})" for job, error in lost.items())
+        raise CaelabError(
+            f"{len(lost)} of {count} runs could not be finished, because {TRIES} workers died of each of them: "
+            f"{each}; the other runs are stored, and the same command goes on from them"
+        )
+
+
+def _others_of(job: Job) -> str:
+    used = [*job.config.in_use(), *(("analysis", name) for name in job.analyses)]
+    found = [offer for each in used if (offer := catalogue().offers.get(each))]
+    others = [f"the {each.kind} {each.name!r}" for each in found if not each.provider.startswith("caelab/")]
+    return f"; not caelab's own: {', '.join(dict.fromkeys(others))}" if others else ""
 
 
 def checked_seeds(given: Any) -> list[int]:

@@ -65,6 +65,7 @@ class DataState:
         self.dataset = dataset
         self.attributes = dict(vars(dataset))
         self.tensors = tensors_of(dataset)
+        self.changed: list[str] = []
         self.places = {name: each.detach() for name, each in self.tensors.items()}
         if dataset not in _known:
             _known[dataset] = {name: checksum(each) for name, each in self.tensors.items()}
@@ -73,16 +74,16 @@ class DataState:
         """The parts that are different now."""
         now = {name: checksum(each) for name, each in tensors_of(self.dataset).items()}
         before = _known[self.dataset]
-        return [f"run.dataset.{name}" for name in {**before, **now} if before.get(name) != now.get(name)]
+        self.changed = [f"run.dataset.{name}" for name in {**before, **now} if before.get(name) != now.get(name)]
+        return self.changed
 
     def put_back(self, run: Run, who: str) -> None:
         """Put the data back, in the places where others hold them too."""
-        changed = bool(self.changes())
         vars(self.dataset).update(self.attributes)
         for name, each in self.tensors.items():
             each.data = self.places[name]
             each.requires_grad_(False).grad = None
-        if changed and self.changes():
+        if self.changed and self.changes():
             self._load_again(run, who)
 
     def _load_again(self, run: Run, who: str) -> None:

@@ -46,7 +46,9 @@ def use_plugins(files: Sequence[Path]) -> tuple[Path, ...]:
     """
     from caelab.catalogue import catalogue
     from caelab.errors import CaelabError
+    from caelab.limits import refuse_little_memory
 
+    refuse_little_memory()
     found = tuple(dict.fromkeys(path.resolve() for path in files))
     for path in found:
         catalogue().add_file(path)

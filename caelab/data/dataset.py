@@ -15,6 +15,7 @@ from caelab.catalogue import catalogue
 from caelab.data.samples import Samples
 from caelab.data.splits import draw_splits
 from caelab.errors import CaelabError
+from caelab.exits import held_open
 from caelab.process_settings import CHEAP, GENERATORS, OTHERS, Found, left_as_found
 from caelab.schema import checked_options
 
@@ -117,7 +118,7 @@ def _asked(loader: Any, options: Mapping[str, Any], kind: str) -> Any:
     """What a loader returns; it leaves the process as it found it, though it may draw from the global generators."""
     generators = Found(GENERATORS)
     try:
-        with left_as_found(f"the loader of data set {kind!r}", [*CHEAP, *OTHERS]):
+        with left_as_found(f"the loader of data set {kind!r}", [*CHEAP, *OTHERS]), held_open():
             return loader(**options)
     except (CaelabError, OSError):
         raise

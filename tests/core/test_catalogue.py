@@ -83,7 +83,21 @@ class Twice:
         register("mine", list)
 
 
+class Ending:
+    def __init__(self, end):
+        self.end = end
+
+    @hookimpl
+    def register_models(self, register):
+        self.end(3)
+
+
 BAD = [
+    (Ending(sys.exit), "plugin 'bad' failed in register_models: it calls sys.exit(3), which ends programs"),
+    (
+        Ending(lambda status: os._exit(status)),
+        "plugin 'bad' failed in register_models: it calls os._exit(3), which ends programs",
+    ),
     (Failing(), "plugin 'bad' failed in register_regularizers: KeyError: 'kaboom'"),
     (Misspelt(), "plugin 'bad': unknown argument of register_regularizers 'registr'; did you mean 'register'?"),
     (Unmarked(), "plugin 'bad': register_regularizers has no @hookimpl"),

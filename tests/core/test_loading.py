@@ -143,6 +143,12 @@ def test_a_file_that_ends_the_program_is_told_in_one_sentence(text, reason, tmp_
     assert sys.argv == ["caelab", "check", "mine.py"]
 
 
+def test_a_file_that_ends_the_process_is_told_too(tmp_path):
+    (tmp_path / "mine.py").write_text("import os; os._exit(0)")
+    with pytest.raises(CaelabError, match=r"fails to import: ImportError: it calls os._exit\(0\); put what"):
+        load_file(tmp_path / "mine.py")
+
+
 def test_arguments_of_caelab_are_not_those_of_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["caelab", "check", "mine.py"])
     (tmp_path / "mine.py").write_text(ARGPARSE.format(", nargs='?', default='digits'"))

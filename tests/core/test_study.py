@@ -1,6 +1,7 @@
 """Many runs: what is paired, what is reused, and what happens when an analysis or a run fails."""
 
 import contextlib
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,12 +9,14 @@ import pandas as pd
 import pytest
 
 from caelab import CaelabError, Study, hookimpl, recipe_config
-from caelab.catalogue import Catalogue, catalogue
+from caelab.catalogue import Catalogue, Offer, catalogue
 from caelab.checksums import unsealed
 from caelab.comparison import collect, load_comparison, save
 from caelab.errors import NotApplicable
+from caelab.executors import SerialExecutor
 from caelab.publication import publish_comparison
 from caelab.study import run_rows
+from caelab.workers import WorkerDied
 
 SMALL = ["training.epochs=1", "model.hidden=[6]"]
 DATA = {"kind": "digits", "splits": [100, 30, 30]}
@@ -307,3 +310,40 @@ def test_what_cannot_work_is_refused_before_anything_is_written(configs, analyse
     with pytest.raises(CaelabError, match=sentence):
         study.check()
     assert list(tmp_path.iterdir()) == []
+
+
+class Dying:
+    """An executor whose worker dies of every run of cae."""
+
+    def __init__(self, workers):
+        self.pool = SerialExecutor()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, function, job):
+        if job.config.label != "cae":
+            return self.pool.submit(function, job)
+        future = Future()
+        future.set_exception(WorkerDied("was killed by SIGSEGV during the analysis 'works'"))
+        return future
+
+
+def test_the_runs_whose_workers_died_are_named_when_the_others_are_done(tmp_path, monkeypatch):
+    offer = Offer("executor", "dying", "test", Dying)
+    monkeypatch.setitem(catalogue().offers, ("executor", "dying"), offer)
+    study = Study([small("cae"), small("ae")], (0, 1), {"works": {}}, tmp_path)
+    seen = []
+    with pytest.raises(CaelabError) as told:
+        study.run(executor="dying", done=seen.append)
+    assert str(told.value) == (
+        "2 of 4 runs could not be finished, because 3 workers died of each of them: "
+        "cae, seed 0 (its worker was killed by SIGSEGV during the analysis 'works'; not caelab's own: the analysis "
+        "'works'); cae, seed 1 (its worker was killed by SIGSEGV during the analysis 'works'; not caelab's own: the "
+        "analysis 'works'); the other runs are stored, and the same command goes on from them"
+    )
+    assert sorted(map(str, seen)) == ["ae, seed 0", "ae, seed 1"]
+    assert len(list(tmp_path.iterdir())) == 2

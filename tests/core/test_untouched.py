@@ -1,6 +1,9 @@
 """An analysis changes nothing that another analysis, or another run, sees."""
 
+import os
 import random
+import re
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -265,11 +268,20 @@ def test_a_style_that_one_figure_sets_is_not_that_of_the_next(monkeypatch):
     assert mpl.rcParams["lines.linewidth"] == before
 
 
-@pytest.mark.parametrize("raised", [SystemExit(3), SystemExit(), KeyError("x"), MemoryError()])
+ENDINGS = {
+    "sys.exit(3)": lambda: sys.exit(3),
+    "sys.exit()": lambda: sys.exit(),
+    "os._exit(3)": lambda: os._exit(3),
+    "os.abort()": lambda: os.abort(),
+    "KeyError": lambda: {}["x"],
+}
+
+
+@pytest.mark.parametrize("end", ENDINGS)
 @pytest.mark.parametrize("part", ["measure", "draw", "summarise"])
-def test_an_analysis_that_ends_the_program_is_named(part, raised, monkeypatch, tmp_path):
+def test_an_analysis_that_ends_the_program_is_named(part, end, monkeypatch):
     def ends(*_):
-        raise raised
+        ENDINGS[end]()
 
     parts = {"measure": probe, "draw": ends, "summarise": lambda table: {}} | {part: ends}
     monkeypatch.setitem(
@@ -282,7 +294,7 @@ def test_an_analysis_that_ends_the_program_is_named(part, raised, monkeypatch, t
         "draw": lambda: drawn("again", pd.DataFrame()),
         "summarise": lambda: summarise("again", pd.DataFrame()),
     }
-    with pytest.raises(CaelabError, match="the analysis 'again' "):
+    with pytest.raises(CaelabError, match=f"the analysis 'again' .*{re.escape(end)}"):
         calls[part]()
 
 
