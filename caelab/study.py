@@ -23,6 +23,7 @@ from caelab.loading import allow_code, allowed_code
 from caelab.models.reconstruction import check_objective
 from caelab.runs import build_model, dataset_of
 from caelab.schema import checked_options
+from caelab.threads import on_one_thread
 from caelab.training import checked_device, run_folder, train
 from caelab.training.asked import as_config
 from caelab.training.plugins import TrainingPlugins, make_regularizers
@@ -77,8 +78,12 @@ class Outcome:
         return f"{self.config.label}, seed {self.config.seed}{' (reused)' if self.reused else ''}"
 
 
+@on_one_thread
 def carry_out(job: Job) -> Outcome:
-    """Train one run, unless it is there already, and measure it; an analysis that fails does not stop the others."""
+    """Train one run, unless it is there already, and measure it; an analysis that fails does not stop the others.
+
+    It takes one thread, so that the numbers do not depend on how many workers there are.
+    """
     allow_code(*job.allowed)
     for path in job.plugin_files:
         catalogue().add_file(path)

@@ -139,8 +139,8 @@ def _trained(asked: Asked, partial: Path | None, trace: Callable[[str], None] | 
     )
     started = time.perf_counter()
     history = trainer.fit()
-    seconds = round(time.perf_counter() - started, 3)
-    record = record_of(config, model.to("cpu"), dataset) | {"seconds": seconds}
+    how = {"seconds": round(time.perf_counter() - started, 3), "threads": torch.get_num_threads()}
+    record = record_of(config, model.to("cpu"), dataset) | how
     if trainer.added():
         record["added"] = trainer.added()  # what plugins gave the model; whoever makes it anew must be told
     return Run(config, model, dataset, history, record)
