@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -31,8 +30,9 @@ from caelab.catalogue import checked_name
 from caelab.checksums import FILES, checksum
 from caelab.config import RunConfig
 from caelab.errors import CaelabError, DamagedFile, StorageError
-from caelab.files import PARTIAL, parquet_bytes, told_as_storage, write_bytes
+from caelab.files import PARTIAL, parquet_bytes, told_as_storage, write_bytes, write_text
 from caelab.generations import Sums, change, is_ours, read_record, sums_of, unchanging, write_record
+from caelab.locks import one_writer
 from caelab.runs import versions
 from caelab.study import Problem, StudyResult, run_rows
 
@@ -123,9 +123,9 @@ def claim(folder: Path, mark: str = MARK) -> None:
             raise CaelabError(
                 f"the output folder {folder} holds files that caelab did not make; give a new folder with --out"
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError), (folder / mark).open("x", encoding="utf-8") as file:
-            file.write("{}\n")
+    with one_writer(folder / mark):
+        if not (folder / mark).is_file():
+            write_text(folder / mark, "{}\n")
 
 
 def save(comparison: Comparison, folder: Path) -> None:

@@ -105,14 +105,14 @@ def prepared(command, data, folder):
     if command == "train":
         return ["train", "ae", *data, "--out", str(runs)]
     if command == "compare":
-        return compare(data, out, "ae", "cae")
-    done(*compare(data, out, "ae"))
-    (run,) = runs.iterdir()
+        return compare(data, out, "ae", analyses="one")
+    done(*compare(data, out, "ae", *(["cae"] if command == "second compare" else []), analyses="one"))
+    run = min(runs.iterdir())
     return {
-        "second compare": compare(data, out, "ae", "cae", analyses="two"),
+        "second compare": compare(data, out, "ae", analyses="two"),
         "figures": ["figures", str(out)],
         "report": ["report", str(out)],
-        "analyse": ["analyse", "one", "two", "--run", str(run), "--out", str(out / "analysis")],
+        "analyse": ["analyse", "two", "--run", str(run), "--out", str(out / "analysis")],
     }[command]
 
 
@@ -163,7 +163,7 @@ def one_of_each_kind(done):
     kinds = {}
     for step, (what, path) in enumerate(done):
         name = re.sub(r"[0-9a-f]{8,}|[0-9]+", "", path.rpartition("here")[2])
-        kinds.setdefault((what, name.replace("two", "one")), step)
+        kinds.setdefault((what, name), step)
     return sorted(kinds.values())
 
 
