@@ -124,9 +124,11 @@ def test_every_sign_of_the_sources_has_plain_letters():
     assert {sign for sign in signs if not in_ascii(sign).isascii() or in_ascii(sign) == "?"} <= {"語"}
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8"])
-@pytest.mark.parametrize("words", [["plugins"], ["plugins", "--hooks"], ["data"], ["--help"]])
-def test_a_command_ends_well_on_a_terminal_of_any_encoding(words, encoding, monkeypatch):
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [("ascii", ["plugins"]), ("cp1252", ["plugins"]), ("cp1252", ["plugins", "--hooks"]), ("ascii", ["data"])],
+)
+def test_a_command_ends_well_on_a_terminal_of_any_encoding(encoding, words, monkeypatch):
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding, errors="strict"))
     with pytest.raises(SystemExit) as stopped:

@@ -135,7 +135,7 @@ SOUND = {
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     deadline=None,
-    max_examples=40,
+    max_examples=15,
     derandomize=True,
 )
 @given(damage=st.lists(DAMAGE, min_size=1, max_size=3))
