@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from caelab import CaelabError
 from caelab.jacobian.memory import pieces
@@ -138,3 +139,33 @@ def test_an_impossible_request_is_refused_before_it_starts():
 
 def test_pieces_are_even():
     assert [pieces("rows", count, 10, 40) for count in (3, 4, 5, 8, 9)] == [3, 4, 3, 4, 3]
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the largest tensor that is made."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(tensor, torch.Tensor) and not function.is_view:
+                self.bytes = max(self.bytes, tensor.untyped_storage().nbytes())
+        return made
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("ask", ["squared_norm", "vjp", "method"])
+def test_the_one_hot_rows_of_a_wide_code_count(recorded, ask):
+    """A decoder keeps little of its pass, but as many rows as would fit beside that, one-hot, are 128 MiB."""
+    torch.manual_seed(0)
+    net, inputs = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 4000)), torch.rand(3, 4)
+    j = jacobian(lambda x: net(x), inputs, memory_budget=2**21)
+    with torch.set_grad_enabled(recorded), LargestTensor() as largest:
+        if ask == "vjp":
+            j.vjp(torch.rand(3, 5, 4000))
+        else:
+            _ = j.squared_norm() if ask == "squared_norm" else j.method
+    assert 0 < largest.bytes <= 2**21
