@@ -118,9 +118,10 @@ def write_with_checksum(path: Path, content: bytes) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    if path.is_dir():
-        with told_as_storage(path):
-            path.rmdir()  # an empty folder in its place; one that holds something is not ours to remove
+    for place in (path, path.with_suffix(SUM)):
+        if place.is_dir():
+            with told_as_storage(place):
+                place.rmdir()  # an empty folder in its place; one that holds something is not ours to remove
     write_text(path.with_suffix(SUM), checksum(content) + "\n")
     write_bytes(path, content)
 
