@@ -18,7 +18,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from caelab.catalogue import catalogue
-from caelab.errors import CaelabError, DamagedFile, StorageError
+from caelab.errors import CaelabError, DamagedFile, StorageError, reason
 from caelab.exits import held_open, how
 from caelab.files import READ_ONLY, parquet_bytes, remove_partial
 from caelab.locks import one_writer
@@ -188,7 +188,7 @@ def named_failure(name: str, what: str) -> Iterator[None]:
             f"the analysis {name!r} {what}: it calls {how(error)}, which ends programs; let it raise an error instead"
         ) from error
     except Exception as error:  # a plugin may fail in any way
-        raise CaelabError(f"the analysis {name!r} {what}: {type(error).__name__}: {error}") from error
+        raise CaelabError(f"the analysis {name!r} {what}: {reason(error)}") from error
 
 
 def store(table: pd.DataFrame, path: Path, name: str) -> None:

@@ -13,7 +13,7 @@ import click
 
 from caelab import __version__
 from caelab.commands import COMMANDS
-from caelab.errors import CaelabError
+from caelab.errors import CaelabError, reason
 from caelab.signs import print_whatever_comes
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -82,8 +82,17 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 def _tell(error: Exception) -> int:
     message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-    click.echo(f"error: {message}", err=True)
+    click.echo(f"error: {shown_as_it_stands(message)}", err=True)
     return 2
+
+
+def shown_as_it_stands(text: str) -> str:
+    """A text in which what would steer a terminal is written out.
+
+    >>> print(shown_as_it_stands("no data set \x1b[2J"))
+    no data set \\x1b[2J
+    """
+    return "".join(c if (c >= " " and not "\x7f" <= c < "\xa0") or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
 def _unforeseen(error: Exception) -> CaelabError:
@@ -91,6 +100,10 @@ def _unforeseen(error: Exception) -> CaelabError:
 
     if isinstance(error, OSError) and error.errno is not None:
         return storage_error(error)
+    if reason(error).startswith("not enough memory"):
+        return CaelabError(
+            f"{reason(error)}; take fewer examples, smaller batches, a smaller model, or fewer --workers"
+        )
     return CaelabError(f"this is a mistake in caelab: {type(error).__name__}: {error}; --debug shows where")
 
 

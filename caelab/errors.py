@@ -1,5 +1,6 @@
 """The one kind of error a user sees: a sentence, never a traceback."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -56,6 +57,29 @@ def shown(value: object) -> str:
     """
     text = repr(value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+
+
+ASKED = re.compile(
+    r"(?:to allocate|alloc of size) ([\d.]+)\s?(bytes|[KMGTPE]iB)?", re.IGNORECASE
+)  # torch, numpy, pyarrow
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, on one line, with its kind; of memory that was refused, how much was asked for.
+
+    >>> reason(KeyError("lost"))
+    "KeyError: 'lost'"
+    >>> reason(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 400000000000 bytes."))
+    'not enough memory: 372.5 GiB were asked for at once'
+    """
+    words = " ".join(str(error).split())
+    asked = ASKED.search(words)
+    if not isinstance(error, MemoryError) and not (asked and isinstance(error, RuntimeError)):
+        return f"{type(error).__name__}: {words}"
+    if not asked:
+        return "not enough memory (how much was asked for is not told)"
+    amount = f"{int(asked[1]) / 2**30:.1f} GiB" if asked[2] in (None, "bytes") else f"{asked[1]} {asked[2]}"
+    return f"not enough memory: {amount} were asked for at once"
 
 
 class NotApplicable(CaelabError):

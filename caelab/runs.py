@@ -24,7 +24,7 @@ from caelab.config import GIVEN, RunConfig, make_config, of_any_model
 from caelab.data import Dataset, load_dataset
 from caelab.data.given import as_dataset, split_hash
 from caelab.data.memory import free_memory, sized
-from caelab.errors import CaelabError
+from caelab.errors import CaelabError, reason
 from caelab.exits import held_open
 from caelab.files import PARTIAL
 from caelab.models.adapted import adapted, dtype_of
@@ -169,9 +169,7 @@ def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
     except CaelabError:
         raise
     except (Exception, SystemExit) as error:  # a user's model may fail in any way
-        raise CaelabError(
-            f"the model {kind!r} cannot be made with {given | options}: {type(error).__name__}: {error}"
-        ) from error
+        raise CaelabError(f"the model {kind!r} cannot be made with {given | options}: {reason(error)}") from error
     return adapted(checked_model(model), dataset.inputs, dataset.image_shape, seed=config.seed, **common)
 
 

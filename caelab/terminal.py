@@ -15,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from caelab.config import RunConfig
 from caelab.hookspecs import hookimpl
@@ -25,7 +26,7 @@ console = Console(stderr=True, highlight=False)
 def progress_bar() -> Progress:
     """A bar with counts and times; nothing is drawn where there is no terminal."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -59,7 +60,7 @@ class Steps:
         self.count = self.count + 1 if count is None else count
         self.bar.update(self.task, completed=self.count, description=f"{self.title}: {what}")
         if not console.is_terminal:
-            console.print(f"[{self.count}/{self.total}] {what}", markup=False)
+            console.print(f"[{self.count}/{self.total}] {what}", markup=False, emoji=False)
 
 
 class EpochProgress:
@@ -84,10 +85,10 @@ class EpochProgress:
 
 
 def table_of(title: str, columns: list[str], rows: list[list[Any]]) -> Table:
-    """A table for the terminal."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    """A table for the terminal; what looks like markup in a name is shown as it stands."""
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(Text(column), overflow="fold")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(Text(str(cell)) for cell in row))
     return table

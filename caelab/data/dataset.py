@@ -14,7 +14,7 @@ from torch import Tensor
 from caelab.catalogue import catalogue
 from caelab.data.samples import Samples
 from caelab.data.splits import draw_splits
-from caelab.errors import CaelabError
+from caelab.errors import CaelabError, reason
 from caelab.exits import held_open
 from caelab.process_settings import CHEAP, GENERATORS, OTHERS, Found, left_as_found
 from caelab.schema import checked_options
@@ -123,7 +123,7 @@ def _asked(loader: Any, options: Mapping[str, Any], kind: str) -> Any:
     except (CaelabError, OSError):
         raise
     except (Exception, SystemExit) as error:  # a user's loader may fail in any way
-        raise CaelabError(f"the loader of data set {kind!r} failed: {type(error).__name__}: {error}") from error
+        raise CaelabError(f"the loader of data set {kind!r} failed: {reason(error)}") from error
     finally:
         generators.put_back(generators.changes())
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import pluggy
 from torch import Tensor
 
-from caelab.errors import CaelabError
+from caelab.errors import CaelabError, reason
 from caelab.exits import EndsTheProgram, how
 from caelab.training.tracing import described
 from caelab.training.watch import ChangedArgument as ChangedArgument
@@ -51,7 +51,7 @@ def told(plugin: str, hook: str, epoch: int | None, error: BaseException) -> Cae
         return CaelabError(f"plugin {plugin!r} in {where} {error}")
     if isinstance(error, EndsTheProgram):
         return CaelabError(f"plugin {plugin!r} in {where} ends the whole program with {error}; raise an error instead")
-    return CaelabError(f"plugin {plugin!r} failed in {where}: {type(error).__name__}: {error}")
+    return CaelabError(f"plugin {plugin!r} failed in {where}: {reason(error)}")
 
 
 class Watcher(Protocol):
