@@ -393,7 +393,9 @@ def test_a_generator_goes_on_from_where_it_was(generator, draw):
 
 
 @pytest.mark.parametrize(
-    "value", [object(), open, lambda: 0, np.array(["a"]), torch.eye(2).to_sparse(), [{"a": Interrupt(1)}]], ids=repr
+    "value",
+    [object(), open, lambda: 0, np.array(["a"]), torch.eye(2).to_sparse(), [{"a": Interrupt(1)}]],
+    ids=["object", "builtin", "lambda", "texts", "sparse", "instance"],
 )
 def test_what_cannot_be_packed_is_refused_with_its_place(value):
     with pytest.raises(Unpackable, match=r"^x.* is of type"):
