@@ -62,8 +62,8 @@ def one_writer(target: Path) -> Iterator[None]:
         StorageError: the lock's file cannot be made.
     """
     path = lock_file(target)
+    missing = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     with told_as_storage(target):
-        path.parent.mkdir(parents=True, exist_ok=True)
         file = _acquired(path, target)
     try:
         yield
@@ -71,6 +71,9 @@ def one_writer(target: Path) -> Iterator[None]:
         try:
             with suppress(OSError):
                 path.unlink()
+            with suppress(OSError):  # what was made for the lock alone goes with it; a folder that holds anything stays
+                for folder in missing:
+                    folder.rmdir()
         finally:
             os.close(file)
 
@@ -115,6 +118,14 @@ def _acquired(path: Path, target: Path) -> int:
 
 def _opened(path: Path) -> int:
     """Another user's file may be read only, and can be locked all the same (but on NFS)."""
+    for _ in range(100):
+        with suppress(FileNotFoundError):  # who held the lock before has just taken the empty folder away again
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return _open_or_read(path)
+    return _open_or_read(path)
+
+
+def _open_or_read(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except PermissionError:

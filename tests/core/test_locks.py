@@ -1,10 +1,12 @@
 """One writer at a time, whatever becomes of it."""
 
+import contextlib
 import errno
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -111,3 +113,35 @@ def test_an_exception_lets_go(tmp_path):
     with pytest.raises(KeyboardInterrupt), one_writer(tmp_path / "run"):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_made_for_the_lock_alone_goes_with_it(tmp_path):
+    with contextlib.suppress(ZeroDivisionError), one_writer(tmp_path / "new" / "deep" / "run"):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    with one_writer(tmp_path / "new" / "run"):
+        (tmp_path / "new" / "run").mkdir()
+    assert (tmp_path / "new" / "run").is_dir()
+    (tmp_path / "empty").mkdir()
+    with one_writer(tmp_path / "empty" / "run"):
+        pass
+    assert (tmp_path / "empty").is_dir()  # it was there before
+
+
+def test_who_waited_for_a_lock_makes_its_folder_again(tmp_path, caplog):
+    """The holder fails and takes the folder away, while another thread waits for the lock."""
+    target, entered = tmp_path / "runs" / "run", threading.Event()
+
+    def wait():
+        with one_writer(target):
+            entered.set()
+            target.mkdir()
+
+    waiting = threading.Thread(target=wait)
+    with one_writer(target):
+        waiting.start()
+        while "waiting for another process" not in caplog.text:
+            time.sleep(0.01)
+        assert not entered.is_set()
+    waiting.join(timeout=60)
+    assert target.is_dir()
