@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from caelab import hookimpl
-from caelab.catalogue import Catalogue, build_catalogue
+from caelab.catalogue import HOOKS, Catalogue, build_catalogue
 from caelab.errors import CaelabError
 
 
@@ -212,3 +212,28 @@ def test_a_file_that_is_no_plugin_is_refused(name, text, sentence, tmp_path):
         file.write_text(text)
     with pytest.raises(CaelabError, match=sentence):
         Catalogue().add_file(file)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "a/b", "a\\b", "<script>", "a&b", "", ".", "..", ".hidden", "a b", "a\nb", "x" * 101, "-x", "x.", 5],
+)
+def test_a_name_that_is_no_plain_name_is_refused_with_its_plugin(name):
+    for kind in HOOKS:
+        plugin = SimpleNamespace(**{HOOKS[kind]: hookimpl(lambda register: register(name, None))})
+        with pytest.raises(CaelabError, match=r"plugin 'mine' cannot be used: .* is no name for a thing of the kind"):
+            Catalogue().add("mine", plugin)
+
+
+@pytest.mark.parametrize("name", ["runs", "files", "checksum"])
+def test_an_analysis_does_not_take_the_name_of_a_file_of_caelab(name):
+    plugin = SimpleNamespace(register_analyses=hookimpl(lambda register: register(name, None)))
+    with pytest.raises(CaelabError, match=f"'{name}' is taken by caelab itself"):
+        Catalogue().add("mine", plugin)
+
+
+@pytest.mark.parametrize("name", ["ae", "cae-h", "Größe", "a.b", "x_1", "a+b", "7", "x" * 100])
+def test_plain_names_are_taken(name):
+    offers = Catalogue()
+    offers.add("mine", SimpleNamespace(register_analyses=hookimpl(lambda register: register(name, None))))
+    assert offers.names("analysis") == [name]
