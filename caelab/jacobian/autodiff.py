@@ -15,7 +15,7 @@ from caelab.jacobian.context import Part, cut, innermost
 from caelab.jacobian.convolutions import narrow_ones_by_matrix_product
 from caelab.jacobian.explained import without_gradient
 from caelab.jacobian.memory import MEBIBYTE, budget_in_bytes, handful, pieces, refuse_beyond
-from caelab.jacobian.products import code_at, pulled_back, pushed_forward_one, reversed_twice
+from caelab.jacobian.products import code_at, pulled_back, pushed_forward, pushed_forward_one, reversed_twice
 from caelab.jacobian.pulled_gradient import PulledGradient
 from caelab.jacobian.trial import Directions, Products, Rows, leaves_of, products_of, rows_of
 
@@ -110,14 +110,13 @@ class Autodiff:
         return values() if products.own_record else self._with_pulled_gradient(values, vectors, many)
 
     def _jvp(self, directions: Directions, vectors: Tensor, many: bool) -> Tensor:
-        one = partial(pushed_forward_one, self.encode, self.inputs)
-        if directions is Directions.FORWARD:
-            return torch.func.vmap(one, in_dims=1, out_dims=1)(vectors) if many else one(vectors)
+        if directions is Directions.FORWARD and not many:
+            return pushed_forward_one(self.encode, self.inputs, vectors)
         vectors = vectors if many else vectors[:, None]
         if directions is Directions.ROWS:
             found = vectors.flatten(2) @ self.dense(budget_in_bytes(None, self.inputs.device)).mT
-        elif directions is Directions.FORWARD_EACH:
-            found = torch.stack([one(each) for each in vectors.unbind(1)], dim=1)
+        elif directions in (Directions.FORWARD, Directions.FORWARD_EACH):
+            found = pushed_forward(self.encode, self.inputs, vectors, directions is Directions.FORWARD)
         else:
             wanted, together = self.parameters_want_gradient(), many and directions is Directions.TWICE
             turned = vectors.transpose(0, 1)

@@ -10,17 +10,17 @@ from torch import Tensor
 
 from caelab.errors import CaelabError
 from caelab.jacobian.blockwise import reached
+from caelab.jacobian.explained import ALONE
 
 Map = Callable[[Tensor], Tensor]
 TOLERANCE = 0.05  # of a difference quotient
-ALONE = "ask for values alone, under torch.no_grad()"
 
 
 def custom_functions(code: Tensor) -> list[str]:
     """The names of the autograd.Functions, written in Python, that a code was computed by."""
     nodes = (node for node in reached(code.grad_fn) if isinstance(node, torch.autograd.function.BackwardCFunction))
     classes = dict.fromkeys(type(node)._forward_cls for node in nodes)  # type: ignore[attr-defined]
-    return [each.__name__ for each in classes if not each.__module__.startswith(("caelab.", "torch."))]
+    return [each.__name__ for each in classes if not each.__module__.startswith("caelab.")]
 
 
 def refuse_marked(row: Tensor, functions: list[str]) -> None:

@@ -18,14 +18,25 @@ OPERATOR = re.compile(
     r"forward AD with (?:aten::)?(?P<forward>\w+) that does not|"
     r"(?:not yet support|batching rule for|vmap over|call|for) '?aten::(?P<batched>\w+)"
 )
+FIRST, SECOND = "the derivative", "the derivative of the derivative"
+ALONE = "ask for values alone, under torch.no_grad()"
+INSTEAD = {
+    "cdist": "give torch.cdist compute_mode='use_mm_for_euclid_dist'",
+    "Hardsigmoid": "use nn.Sigmoid or nn.Hardtanh",
+    "hardsigmoid": "use torch.sigmoid or nn.functional.hardtanh",
+}
 RANDOM = "randomness error mode"
 INFERENCE, REENTRANT, ONCE = "nference tensor", "use_reentrant=True", "once_differentiable"
-FIRST, SECOND = "the derivative", "the derivative of the derivative"
 
 
 @contextmanager
-def explained(encode: Any) -> Iterator[None]:
+def explained(encode: Any, what: str = FIRST, functions: Callable[[], Sequence[str]] = tuple) -> Iterator[None]:
     """Within the block, an error of torch about an encoder becomes one sentence.
+
+    Args:
+        encode: the encoder.
+        what: is being taken of it.
+        functions: the names of autograd.Functions that it runs, which may be the reason.
 
     Raises:
         CaelabError: torch raised something.
@@ -37,7 +48,7 @@ def explained(encode: Any) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, RuntimeError) and _is_own(error):
             raise  # a mistake in here is not the encoder's
-        raise explanation(error, encode, FIRST) from error
+        raise explanation(error, encode, what, functions()) from error
 
 
 def _is_own(error: Exception) -> bool:
@@ -48,7 +59,7 @@ def _is_own(error: Exception) -> bool:
     return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("caelab.")
 
 
-def explanation(error: Exception, encode: Any, what: str) -> CaelabError:
+def explanation(error: Exception, encode: Any, what: str, functions: Sequence[str] = ()) -> CaelabError:
     """The sentence for an error that came up while a derivative of an encoder was taken."""
     if isinstance(error, CaelabError):
         return error
@@ -72,15 +83,12 @@ def explanation(error: Exception, encode: Any, what: str) -> CaelabError:
         return CaelabError(f"{what} of {name} needs more memory than there is; give memory_budget=..., in bytes")
     operator = operator_in(said, encode)
     if operator is None:
-        return CaelabError(f"torch cannot take {what} of {name}: {said[:300]}")
+        where = f"{' or '.join(functions)}, which {name} uses" if functions else name
+        remedy = f"; {ALONE}" if what == SECOND else ""
+        return CaelabError(f"torch cannot take {what} of {where}: {said[:300].rstrip('.')}{remedy}")
     missing = SECOND if "derivative for" in said or ONCE in said else what
-    return CaelabError(f"torch has not {missing} of {operator}, which {name} uses; {_remedy(missing)}")
-
-
-def _remedy(missing: str) -> str:
-    if missing == SECOND:
-        return "use another operator, or ask for values alone, under torch.no_grad()"
-    return "use another operator"
+    otherwise = INSTEAD.get(operator, "use another operator") + (f", or {ALONE}" if missing == SECOND else "")
+    return CaelabError(f"torch has not {missing} of {operator}, which {name} uses; {otherwise}")
 
 
 def operator_in(said: str, encode: Any) -> str | None:

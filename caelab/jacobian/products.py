@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -43,8 +44,11 @@ def pulled_back(encode: Encode, inputs: Tensor, cotangents: Any, recorded: bool,
 
 
 def pushed_forward(encode: Encode, inputs: Tensor, vectors: Tensor, together: bool = True) -> Tensor:
-    """J v by forward mode for vectors (count, batch, *input), shape (count, batch, code); differentiable."""
-    return over(lambda each: pushed_forward_one(encode, inputs, each), vectors, together)
+    """J v by forward mode for vectors (batch, count, *input), shape (batch, count, code); differentiable."""
+    one = partial(pushed_forward_one, encode, inputs)
+    if together:
+        return torch.func.vmap(one, in_dims=1, out_dims=1)(vectors)
+    return torch.stack([one(each) for each in vectors.unbind(1)], dim=1)
 
 
 def pushed_forward_one(encode: Encode, inputs: Tensor, vectors: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 from caelab.errors import CaelabError
 from caelab.jacobian.blockwise import reached
 from caelab.jacobian.custom import custom_functions, refuse_marked, refuse_unrecorded
-from caelab.jacobian.explained import SECOND, explained, explanation
+from caelab.jacobian.explained import FIRST, SECOND, explained, explanation
 from caelab.jacobian.memory import handful
 from caelab.jacobian.products import code_at, pulled_back, pushed_forward, reversed_twice
 
@@ -119,7 +119,7 @@ class Plain:
             codes.append(codes[1][-1:].requires_grad_(recorded))
             return codes[2]
 
-        with explained(encode):
+        with explained(encode, SECOND if recorded else FIRST, lambda: custom_functions(codes[0]) if codes else []):
             (row,) = pulled_back(encode, few, drawn, recorded, together=False)
             code, covectors, pulled = codes
             vectors = _normal(few, draws)
@@ -187,9 +187,10 @@ def products_of(many: bool, encode: Encode, inputs: Tensor, recorded: bool) -> P
     """
     plain = Plain.of(encode, inputs, recorded)
     x, v = plain.inputs, plain.vectors
+    turned = v.transpose(0, 1).contiguous()  # laid out as they come: a batched rule may go by that
     ways: dict[Directions, Taken] = {
-        Directions.FORWARD: lambda _: pushed_forward(encode, x, v, together=many),
-        Directions.FORWARD_EACH: lambda _: pushed_forward(encode, x, v, together=False),
+        Directions.FORWARD: lambda _: pushed_forward(encode, x, turned, together=many).transpose(0, 1),
+        Directions.FORWARD_EACH: lambda _: pushed_forward(encode, x, turned, together=False).transpose(0, 1),
         Directions.TWICE: lambda recorded: reversed_twice(encode, x, v, recorded, together=many),
         Directions.TWICE_EACH: lambda recorded: reversed_twice(encode, x, v, recorded, together=False),
     }

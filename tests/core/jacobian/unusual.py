@@ -172,6 +172,12 @@ BOTH = {  # values and gradients
     "forward mode does not see no_grad": lambda: (With(without_gradient, (6, 4)), vectors()),
     "scatter_reduce by products": lambda: (With(lambda x, w: reduced(x, w, "prod"), (6, 6)), vectors()),
     "scatter_reduce by maxima": lambda: (With(lambda x, w: reduced(x, w, "amax"), (6, 6)), vectors()),
+    "the sign, whose batched rule is wrong": lambda: (
+        With(lambda x, w: torch.sgn(x @ w) * torch.tanh(x @ w), (6, 4)), vectors()
+    ),
+    "the remedy for cdist": lambda: (
+        With(lambda x, c: torch.cdist(x, c, compute_mode="use_mm_for_euclid_dist"), (5, 6)), vectors()
+    ),
     "layer norm": lambda: (nn.Sequential(normalised(), nn.Identity()), vectors()),
     "solve": lambda: (With(solved, (4, 4)), vectors()),
     "attention": lambda: (Attention(), sequences()),
@@ -208,5 +214,6 @@ VALUES = {  # torch has no second derivative
     "an output that autograd does not see": (
         lambda: (With(lambda x, w: ForgetfulTanh.apply(x @ w), (6, 4)), vectors()), "ForgetfulTanh lacks a part"
     ),
+    "out= in a backward": (lambda: (convolution(nn.CrossMapLRN2d(2)), images()), "CrossMapLRN2d, which Sequential"),
     "hard sigmoid": (lambda: (convolution(nn.Hardsigmoid()), images()), "Hardsigmoid"),
 }  # fmt: skip
