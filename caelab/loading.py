@@ -43,7 +43,8 @@ def load_file(path: Path) -> ModuleType:
             sys.modules[name] = module  # dataclasses look their own module up
             spec.loader.exec_module(module)
     except Exception as error:  # a user's file may fail in any way
-        raise CaelabError(f"{path} fails to import: {type(error).__name__}: {error}") from error
+        told = " ".join(f"{type(error).__name__}: {error}".split())  # one sentence, whatever the error says
+        raise CaelabError(f"{path} fails to import: {told}") from error
     return module
 
 

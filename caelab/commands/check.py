@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,14 @@ def check(
     """
     use_plugins(plugins)
     from caelab.listing import print_table
+    from caelab.testing.onlooker import first_line, hushed
     from caelab.testing.outcome import COLUMNS
 
     names = tuple(filter(None, (name.strip() for name in activations.split(","))))
-    reports = reports_on(target, settings, claims, names)
+    with hushed(StringIO()) as said:
+        reports = reports_on(target, settings, claims, names)
+    if printed := first_line(said):
+        click.echo(f"{target} prints where it is imported, {printed}", err=True)
     for report in reports:
         print_table(report.subject, COLUMNS, report.rows())
         click.echo(report.summary())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
+from io import StringIO
 from typing import Any
 
 from caelab.analysing import GIVEN_BY_CORE, load_analysis
@@ -11,10 +13,13 @@ from caelab.errors import CaelabError, NotApplicable
 from caelab.recipes import recipe_config
 from caelab.runs import Run
 from caelab.testing.looks import CHECKS, Look, snapshot
+from caelab.testing.onlooker import Onlooker, Watched, hushed, noticed
 from caelab.testing.outcome import Check, Report, judged
 from caelab.testing.settings import one_thread
+from caelab.testing.subjects import one_line
 from caelab.testing.trials import trial_options
 from caelab.training import train
+from caelab.untouched import run_left_as_found
 
 SETTINGS = ["model.hidden=[6]", "training.epochs=2", "training.batch_size=20"]
 RUNS: tuple[tuple[str, dict[str, Any], list[str]], ...] = (
@@ -62,8 +67,10 @@ def check_analysis(
     """
     name = name or (analysis if isinstance(analysis, str) else str(getattr(analysis, "__name__", "analysis")))
     analysis = load_analysis(analysis) if isinstance(analysis, str) else analysis
-    with one_thread():
-        report = Report(name, [*examined(analysis, name, dict(options or {}), run)])
+    onlooker = Onlooker()
+    with one_thread(), hushed(StringIO()) as said, onlooker.throughout("a call"):
+        report = Report(name, [*examined(Watched(analysis, onlooker), name, dict(options or {}), run)])
+    report.checks.extend(noticed(onlooker, said))
     return report.assert_passed() if raises else report
 
 
@@ -82,19 +89,35 @@ def examined(analysis: Any, name: str, options: dict[str, Any], run: Run | None)
             expected, remedy = "a run that suits it", "give one, check_analysis(analysis, run=...)"
             yield Check("measure", "skipped", expected, "none of caelab's trial runs", remedy)
             return
-        for checks in CHECKS:
-            yield from checks(look)
-    except Exception as error:  # a plugin may fail in any way
-        told = str(error) if isinstance(error, CaelabError) else f"{type(error).__name__}: {error}"
-        yield Check(
-            "runs", "failed", "no error", told, "mend measure or draw; NotApplicable says that a run does not suit"
-        )
+        with ExitStack() as stack:
+            for each in look.runs:  # what it changes is a row of its own; the runs are for the next check too
+                stack.enter_context(put_back(each, name))
+            for checks in CHECKS:
+                yield from checks(look)
+    except (Exception, SystemExit) as error:  # a plugin may fail in any way
+        remedy = "mend measure or draw; NotApplicable says that a run does not suit"
+        yield Check("runs", "failed", "no error", one_line(error), remedy)
+
+
+@contextmanager
+def put_back(run: Run, name: str) -> Iterator[None]:
+    """Whatever happens to a run within the block is undone behind it."""
+    raised: list[BaseException] = []
+    with suppress(CaelabError), run_left_as_found(run, f"the analysis {name!r}"):
+        try:
+            yield
+        except (Exception, SystemExit) as error:  # a plugin may fail in any way
+            raised.append(error)
+    if raised:
+        raise raised[0]
 
 
 def suitable(analysis: Any, options: Mapping[str, Any], run: Run | None) -> Look | None:
     """The analysis on the given run, or on the first trial runs that suit it."""
     for place in range(1 if run else len(RUNS)):
         runs = (run,) if run else trial_runs(place)
+        for each in runs:
+            each.model.zero_grad()  # what training left there belongs to nobody, and is forgotten by every look
         look = Look(analysis, options, runs, snapshot(runs[0]))
         try:
             look.tables  # noqa: B018  measures

@@ -1,8 +1,9 @@
-"""Is a penalty what it claims to be? Its value against brute force, its gradient against differences, the museum."""
+"""Is a penalty what it claims to be? Its value against brute force; and which known mistake it is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from caelab.testing.claims import CLAIMS, Claim
 from caelab.testing.museum import MUSEUM
@@ -17,9 +18,8 @@ from caelab.testing.observing import (
     same_values,
 )
 from caelab.testing.outcome import Check, judged
-from caelab.testing.references import parameter_differences
 from caelab.testing.settings import Setting
-from caelab.testing.subjects import Subject, Trial
+from caelab.testing.subjects import Subject
 
 
 def check_values(subject: Subject, observations: list[Observation]) -> Iterator[Check]:
@@ -36,9 +36,17 @@ def check_values(subject: Subject, observations: list[Observation]) -> Iterator[
         return
     for observation in observations:
         if not observation.failure:
-            yield _compared(subject, claim, observation)
+            yield in_epoch(subject, _compared(subject, claim, observation))
     if any(observation.is_random for observation in observations):
         yield _compared_together(subject, claim, observations)
+
+
+def in_epoch(subject: Subject, check: Check) -> Check:
+    """A value that is wrong belongs to an epoch, where values change with it."""
+    if check.verdict != "failed" or not subject.by_epoch:
+        return check
+    remedy = f"its value changes with the epoch; if another is to be looked at, say epoch = N; {check.remedy}"
+    return replace(check, found=f"{check.found}, at epoch {subject.epoch}", remedy=remedy)
 
 
 def _failed(seen: Observation) -> Check:
@@ -81,43 +89,6 @@ def _wanted(claim: Claim, setting: Setting) -> str:
 
 def _alternative(claim: Claim, setting: Setting) -> str:
     return " (evaluation mode), or a refusal" if setting.layer and claim.per_example else ""
-
-
-def check_gradients(subject: Subject, observations: list[Observation]) -> Iterator[Check]:
-    """The gradient in every setting, against central differences of the value; not zero; not detached."""
-    for seen in observations:
-        if seen.values is not None and not seen.setting.layer and seen.setting.weights in ("random", "trained"):
-            yield _differenced(subject, seen.setting)
-    home = Trial(subject, subject.home)
-    largest = float(home.gradient().abs().max())
-    remedy = "the penalty trains nothing: look for .detach(), .data, torch.no_grad(), //, or a comparison in its place"
-    yield judged("gradient: not zero", largest > 0, "a gradient", f"largest entry {largest:.3g}", remedy)
-
-
-def _differenced(subject: Subject, setting: Setting) -> Check:
-    trial, worst, cut = Trial(subject, setting), 0.0, []
-    gradients = trial.gradients()
-    differences = {name: parameter_differences(trial.number, p) for name, p in trial.model.named_parameters()}
-    size = max(float(entry.abs().max()) for entry in (*differences.values(), *gradients.values()))
-    for name, difference in differences.items():
-        worst = max(worst, float((gradients[name] - difference).abs().max()))
-        if not gradients[name].any() and float(difference.abs().max()) > 1e-4 * size:
-            cut.append(name)
-    passed = worst <= 1e-5 * size + 1e-9 * (1 + abs(trial.number()))
-    found = f"off by {worst:.3g}, largest entry {size:.3g}" + (f"; nothing reaches {', '.join(cut)}" if cut else "")
-    remedy = "the gradient is not that of the value: look for .detach(), .data, state_dict() or rounding"
-    return judged(f"gradient: {setting.name}", passed, "that of central differences", found, remedy)
-
-
-def check_reach(subject: Subject) -> Iterator[Check]:
-    """Which parameters the gradient reaches, of those that move the value."""
-    trial = Trial(subject, subject.home)
-    gradients = trial.gradients()
-    moving = [n for n, p in trial.model.named_parameters() if parameter_differences(trial.number, p).abs().max() > 1e-7]
-    missed = [name for name in moving if not gradients[name].any()]
-    remedy = f"the value moves with {', '.join(missed)}, but gets no gradient there: do not detach it"
-    found = f"{', '.join(name for name in gradients if gradients[name].any()) or 'none'}"
-    yield judged("gradient: reaches", not missed, ", ".join(moving) or "no parameter", found, remedy)
 
 
 def check_museum(subject: Subject, observations: list[Observation]) -> tuple[list[Check], list[str]]:

@@ -110,11 +110,12 @@ def on_its_own(name: str, home: Setting) -> tuple[Subject, Outcome] | None:
         return None
 
 
-def both_orders(subject: Subject, partner: Subject) -> list[dict[str, Any]]:
-    """Fresh instances of both, in either order."""
+def both_orders(subject: Subject, partner: Subject) -> Iterator[dict[str, Any]]:
+    """Fresh instances of both, in either order; the second ones are made once the first have run."""
     label = f"{subject.name} (checked)" if subject.name == partner.name else subject.name
     pairs = (label, subject), (partner.name, partner)
-    return [{name: one.make() for name, one in order} for order in (pairs, pairs[::-1])]
+    for order in (pairs, pairs[::-1]):
+        yield {name: one.make() for name, one in order}
 
 
 def train_at(home: Setting, instances: Mapping[str, object]) -> Outcome:
@@ -156,6 +157,7 @@ def seconds_of_step(model: Any, inputs: Tensor, instances: Mapping[str, object])
     """The fastest of a few losses with gradients."""
     plugins = TrainingPlugins(instances)
     plugins.call("before_training", model=model, config=trial_config())
+    plugins.call("before_epoch", 1, model=model)
     objective = Objective(model, "squared-error", plugins, Streams(0))
     times = []
     for _ in range(REPEATS):

@@ -3,26 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from caelab.jacobian.service import jacobian
-from caelab.streams import Streams
+from caelab.testing.arguments import check_arguments
 from caelab.testing.chance import random_states
 from caelab.testing.outcome import Check, judged
 from caelab.testing.subjects import Subject, Trial
-from caelab.training.objective import reconstruction_map
 
 
 def check_conduct(subject: Subject) -> Iterator[Check]:
     """Training and evaluation mode, arguments left as they are, random numbers from the streams alone."""
     yield _modes(subject)
-    yield _arguments(subject)
+    yield check_arguments(subject)
     yield _global_random_state(subject)
     yield _same_stream(subject)
+
+
+def check_memory(subject: Subject) -> Iterator[Check]:
+    """What it keeps from one call to the next; a penalty that is to remember says so."""
+    seen = subject.recalled
+    name, expected = "the same when it is called again", "the same value of the same batch, after another one"
+    if not seen.matters:
+        yield Check(name, "passed", expected, "so")
+    elif not seen.put_back:
+        remedy = (
+            "it draws numbers from elsewhere than streams, or keeps something that cannot be looked at, as an "
+            "iterator, a file or a clock: draw from streams, and keep state in attributes of the plugin"
+        )
+        found = f"another value with the same streams{_kept(seen.names)}; nothing else can be told of it"
+        yield Check(name, "failed", expected, found, remedy)
+    elif seen.draws:
+        remedy = "draw from streams['my noise'], which the seed of the run fixes and a checkpoint stores"
+        yield Check(name, "failed", expected, f"another value: {', '.join(seen.names)} moved on", remedy)
+    elif subject.stateful:
+        yield Check(name, "reported", expected, f"another value{_kept(seen.names)}, as it says", _resumed(subject))
+    else:
+        remedy = "keep nothing between the calls; a penalty that is to remember, as a moving average does, says "
+        yield Check(name, "failed", expected, f"another value{_kept(seen.names)}", f"{remedy}stateful = True")
+
+
+def _kept(names: list[str]) -> str:
+    return f": it keeps {', '.join(names)} between the calls" if names else ""
+
+
+def _resumed(subject: Subject) -> str:
+    carried = all(callable(getattr(subject.sample, name, None)) for name in ("state_dict", "load_state_dict"))
+    return (
+        "" if carried else "give it state_dict and load_state_dict, so that a run that was interrupted goes on with it"
+    )
 
 
 def _modes(subject: Subject) -> Check:
@@ -31,51 +59,8 @@ def _modes(subject: Subject) -> Check:
     trial.model.eval()
     evaluated = trial.number()
     found = f"{training:.8g} and {evaluated:.8g}"
-    remedy = "nothing in this model knows a mode, so it is the penalty that asks for model.training; do not"
+    remedy = "no layer of this model knows a mode, so the penalty itself follows model.training; let it not"
     return judged("training and evaluation mode", training == evaluated, "the same value", found, remedy)
-
-
-def arguments_of(trial: Trial) -> dict[str, Any]:
-    """What the hook is handed on the trial's batch, every tensor of its own."""
-    corrupted = trial.clean + 0.1 if trial.setting.corrupted else trial.clean
-    code = trial.model.encode(corrupted)
-    return {
-        "model": trial.model,
-        "clean": trial.clean,
-        "corrupted": corrupted,
-        "code": code,
-        "reconstruction": trial.model.decode(code),
-        "encoder_jacobian": jacobian(trial.model.encode, trial.clean),
-        "reconstruction_jacobian": jacobian(reconstruction_map(trial.model), trial.clean),
-        "streams": Streams(0),
-    }
-
-
-def _arguments(subject: Subject) -> Check:
-    trial = Trial(subject, replace(subject.home, corrupted=True))
-    arguments = arguments_of(trial)
-    tensors = {name: value for name, value in arguments.items() if isinstance(value, Tensor)}
-    tensors |= dict(trial.model.named_parameters())
-    before = {name: _state(tensor) for name, tensor in tensors.items()}
-    mode = trial.model.training
-    trial.answers(**arguments)
-    changed = [name for name, tensor in tensors.items() if _changed(before[name], _state(tensor))]
-    changed += ["the model's mode"] * (trial.model.training != mode)
-    remedy = "other plugins are handed the same tensors; work on a copy, as x.clone() or x.detach().requires_grad_()"
-    found = f"changed: {', '.join(changed)}" if changed else "unchanged"
-    return judged("arguments left alone", not changed, "unchanged inputs, code and parameters", found, remedy)
-
-
-def _state(tensor: Tensor) -> tuple[Any, ...]:
-    gradient = tensor.grad.clone() if tensor.is_leaf and tensor.grad is not None else None
-    return tensor.requires_grad, tensor._version, gradient, tensor.detach().clone()
-
-
-def _changed(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
-    same_gradient = before[2] is after[2] or (
-        before[2] is not None and after[2] is not None and torch.equal(before[2], after[2])
-    )
-    return before[:2] != after[:2] or not same_gradient or not torch.equal(before[3], after[3])
 
 
 def _global_random_state(subject: Subject) -> Check:
@@ -96,6 +81,6 @@ def untouched_random_state(before: tuple[Any, ...], after: tuple[Any, ...]) -> C
 
 def _same_stream(subject: Subject) -> Check:
     first, again = (Trial(subject, subject.home, steady=False).number(seed=1) for _ in range(2))
-    remedy = "draw every random number from streams, and keep nothing in the class or the module"
+    remedy = "draw every random number from streams, and keep nothing in the class or the module that other runs share"
     found = f"{first!r} and {again!r}"
     return judged("same stream, same value", first == again, "two equal values, to the last bit", found, remedy)

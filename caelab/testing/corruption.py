@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from caelab.errors import CaelabError
-from caelab.streams import Streams
 from caelab.testing.chance import random_states
 from caelab.testing.conduct import untouched_random_state
 from caelab.testing.outcome import Check, judged
 from caelab.testing.settings import batch
-from caelab.testing.subjects import Subject
+from caelab.testing.subjects import Subject, Trial, one_line
 from caelab.training.answers import ChangedArgument
+from caelab.training.tracing import described
 
 DRAWS = 4000
+SEEDS = 10
 DEVIATIONS = 6.0
+SAY_SO = "a corruption that is defined over the batch, as mixup, says over_batch = True"
+UNTIL_THEN = "none is needed, but for a corruption-chain and for a deterministic twin"
+ALONE = "clean batch left alone"
 
 
 def check_corruption(subject: Subject) -> Iterator[Check]:
@@ -31,50 +36,89 @@ def check_corruption(subject: Subject) -> Iterator[Check]:
     except CaelabError as error:
         if not isinstance(error.__cause__, ChangedArgument):
             raise
-        yield Check("clean batch left alone", "failed", "a new tensor", str(error), remedy)
+        yield Check(ALONE, "failed", "a new tensor", str(error), remedy)
         return
     yield untouched_random_state(before, random_states())
     yield _kind(subject)
+    if not isinstance(corrupted, Tensor) or corrupted.shape != clean.shape:
+        return
+    yield from _images(subject)
     unchanged = torch.equal(clean, batch()) and clean._version == 0 and corrupted is not clean
-    yield judged("clean batch left alone", unchanged, "a new tensor", "so" if unchanged else "changed", remedy)
+    yield judged(ALONE, unchanged, "a new tensor", "so" if unchanged else "changed", remedy)
     again = torch.equal(corrupted, corrupt(subject, batch()))
     remedy = "draw every random number from streams, and keep nothing in the class or the module"
     yield judged("same stream, same copy", again, "equal, to the last bit", "so" if again else "different", remedy)
-    changes = not torch.equal(corrupted, batch())
-    remedy = "it does nothing to the input; look at its options"
+    yield from _memory(subject)
+    changes = any(not torch.equal(corrupt(subject, batch(), seed), batch()) for seed in range(SEEDS))
+    remedy = "it does nothing to the input; look at its options, or say at which epoch it acts, epoch = N"
     yield judged("corrupts", changes, "something else than the clean batch", "so" if changes else "the same", remedy)
-    yield _examples_apart(subject)
+    apart = _examples_apart(subject)
+    yield apart
     yield _finite(subject)
-    yield from _moments(subject)
+    yield from _moments(subject, apart.verdict == "passed")
+
+
+def trial_of(subject: Subject, dtype: torch.dtype = torch.float64, *, steady: bool = True) -> Trial:
+    """The corruption as a run has it, on an untrained model."""
+    return Trial(subject, replace(subject.home, weights="random"), dtype=dtype, steady=steady)
 
 
 def corrupt(subject: Subject, clean: Tensor, seed: int = 0) -> Tensor:
     """The corrupted batch, from a fresh instance and fresh streams."""
-    from caelab.training.plugins import TrainingPlugins
-
-    plugins = TrainingPlugins({subject.name: subject.make()})
-    corrupted: Tensor = plugins.call("corrupt_input", 1, clean=clean, streams=Streams(seed))
-    return corrupted
+    return trial_of(subject, clean.dtype, steady=False).corrupted(clean, seed)
 
 
 def _kind(subject: Subject) -> Check:
     wrong = []
-    for clean in (batch(), batch().float(), batch(16, 3).reshape(3, 1, 4, 4)):
-        found = corrupt(subject, clean)
-        if (found.shape, found.dtype) != (clean.shape, clean.dtype):
-            wrong.append(f"{found.dtype} {tuple(found.shape)} for {clean.dtype} {tuple(clean.shape)}")
-    remedy = "make noise with clean.shape, dtype=clean.dtype and device=clean.device"
+    for clean in (batch(), batch().float()):
+        found: Any = corrupt(subject, clean)
+        if not isinstance(found, Tensor) or (found.shape, found.dtype) != (clean.shape, clean.dtype):
+            wrong.append(f"{described(found)} for {described(clean)}")
+    remedy = "return a tensor; make noise with clean.shape, dtype=clean.dtype and device=clean.device"
     return judged("shape and type", not wrong, "those of the clean batch", "; ".join(wrong) or "so", remedy)
+
+
+def _images(subject: Subject) -> Iterator[Check]:
+    """What it does with images, which a run never hands it."""
+    images = batch(16, 3).reshape(3, 1, 4, 4)
+    try:
+        came = described(corrupt(subject, images))
+    except (Exception, SystemExit) as error:  # a plugin may fail in any way
+        came = one_line(error)
+    if came != described(images):
+        remedy = "a run hands it flat batches (batch, input); other shapes come only from a script of one's own"
+        yield Check("images", "reported", "a copy of a batch (3, 1, 4, 4)", came, remedy)
+
+
+def _memory(subject: Subject) -> Iterator[Check]:
+    """Whether a batch is corrupted in the same way after another one, from the same streams."""
+    trial = trial_of(subject)
+    first = trial.corrupted(batch())
+    trial.corrupted(1 - batch(), anew=False)
+    if torch.equal(first, trial.corrupted(batch(), anew=False)):
+        return
+    name, expected = "the same when it is called again", "the same copy from the same streams, after another batch"
+    found = f"another copy: it keeps {', '.join(trial.memory.changed()) or 'something'} between the calls"
+    if subject.stateful:
+        yield Check(name, "reported", expected, f"{found}, as it says")
+        return
+    remedy = (
+        "draw from streams and keep nothing between the calls; a corruption that is to remember says stateful = True"
+    )
+    yield Check(name, "failed", expected, found, remedy)
 
 
 def _examples_apart(subject: Subject) -> Check:
     clean = batch()
     other = clean.clone()
     other[1:] = 1 - other[1:]
-    apart = torch.equal(corrupt(subject, clean)[0], corrupt(subject, other)[0])
-    remedy = "the copy of one example depends on the others; do not use statistics of the batch"
+    apart = all(torch.equal(corrupt(subject, clean, s)[0], corrupt(subject, other, s)[0]) for s in range(SEEDS))
+    remedy = f"the copy of one example depends on the others; do not use statistics of the batch; {SAY_SO}"
     found = "so" if apart else "changed with the other examples"
-    return judged("no mixing of examples", apart, "the same copy of an example beside others", found, remedy)
+    row = judged("no mixing of examples", apart, "the same copy of an example beside others", found, remedy)
+    if apart or not (subject.over_batch or subject.stateful):
+        return row
+    return replace(row, verdict="reported", remedy="it is defined over the batch: keep the batch size fixed")
 
 
 def _finite(subject: Subject) -> Check:
@@ -85,17 +129,21 @@ def _finite(subject: Subject) -> Check:
     )
 
 
-def _moments(subject: Subject) -> Iterator[Check]:
+def _moments(subject: Subject, apart: bool) -> Iterator[Check]:
     """The declared mean and variance of each input, against many draws."""
-    sample: Any = subject.sample
+    trial = trial_of(subject)
+    sample: Any = trial.instance
     named = hasattr(sample, "mean") and hasattr(sample, "covariance_diagonal")
+    expected = "mean(clean) and covariance_diagonal(clean)"
+    if not apart:
+        found = "none: the copy of one example depends on the others, so they do not follow from it alone"
+        yield Check("moments", "skipped", expected, found)
+        return
     if not getattr(sample, "declares_moments", named):
-        expected = "mean(clean) and covariance_diagonal(clean)"
-        remedy = "declare both, and the corruption can stand in a corruption-chain and have a deterministic twin"
-        yield Check("moments", "reported", expected, "not declared", remedy)
+        yield Check("moments", "reported", expected, "not declared", UNTIL_THEN)
         return
     one = batch()[:1]
-    draws = corrupt(subject, one.expand(DRAWS, -1).clone())
+    draws = trial.corrupted(one.expand(DRAWS, -1).clone())
     spread = sample.covariance_diagonal(one)[0]
     yield _moment("mean", sample.mean(one)[0], draws)
     yield _moment("variance", spread, (draws - sample.mean(one)).square())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from caelab.errors import CaelabError, unknown_name
+from caelab.exits import how
 from caelab.hookspecs import hookimpl
-from caelab.models.layers import ACTIVATIONS
 from caelab.streams import Streams
 from caelab.testing.subjects import WrongTerm
 from caelab.training.objective import reconstruction_map
+from caelab.training.watch import ChangedArgument
 
 NAMES = {
     "model": ("model", "net", "network", "autoencoder", "ae"),
@@ -29,6 +31,9 @@ NAMES = {
     "weight": ("W", "weights", "weight_matrix"),
     "initial_weight": ("W0", "initial_weight"),
     "streams": ("streams",),
+    "epoch": ("epoch",),
+    "encoder_jacobian": ("encoder_jacobian",),
+    "reconstruction_jacobian": ("reconstruction_jacobian",),
 }
 """What a function may ask for, and the names that mean it."""
 
@@ -37,6 +42,7 @@ MEANING = {name: meaning for meaning, names in NAMES.items() for name in names}
 FACTORS = ("weight", "lam", "lamda", "lambd", "lambda_", "lmbda", "lmbd", "beta", "gamma", "coefficient", "coeff")
 """Options that stand in front of the quantity."""
 
+NUMBER = "a number, which has no gradient, as .item() or float() makes it"
 ONE_SCALAR = "its shape is (1,): taken as a scalar"
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -71,11 +77,6 @@ class FunctionPenalty:
         return float(factors[0]) if factors else 1.0
 
     @property
-    def activations(self) -> tuple[str, ...]:
-        """What the function says of itself; by default all."""
-        return tuple(getattr(self.function, "activations", ACTIVATIONS))
-
-    @property
     def sees_corrupted(self) -> bool:
         """Whether the code in its value is that of the corrupted batch."""
         asked = {*self.asked.values()}
@@ -88,7 +89,16 @@ class FunctionPenalty:
             self.initial = only_weight(model.encode).detach().clone()
 
     @hookimpl
-    def penalty_terms(self, model: Any, clean: Tensor, corrupted: Tensor, streams: Streams) -> dict[str, Tensor]:
+    def penalty_terms(
+        self,
+        model: Any,
+        clean: Tensor,
+        corrupted: Tensor,
+        encoder_jacobian: Any,
+        reconstruction_jacobian: Any,
+        epoch: int,
+        streams: Streams,
+    ) -> dict[str, Tensor]:
         """What the function returns."""
         inputs = corrupted if self.at_corrupted else clean
         if {"inputs", "code"} <= {*self.asked.values()}:
@@ -106,12 +116,18 @@ class FunctionPenalty:
             "weight": lambda: only_weight(encode),
             "initial_weight": lambda: self.initial,
             "streams": lambda: streams,
+            "epoch": lambda: epoch,
+            "encoder_jacobian": lambda: encoder_jacobian,
+            "reconstruction_jacobian": lambda: reconstruction_jacobian,
         }
         handed = {name: given[meaning]() for name, meaning in self.asked.items()}
-        return {"penalty": self._scalar(called(self.function, {**self.options, **handed}), clean)}
+        with left_alone(handed):
+            found = called(self.function, {**self.options, **handed})
+        return {"penalty": self._scalar(found, clean)}
 
     def _scalar(self, found: Any, clean: Tensor) -> Tensor:
         if isinstance(found, (int, float)):
+            self.note = NUMBER
             return torch.tensor(found, dtype=clean.dtype)
         if not isinstance(found, Tensor):
             came = "None" if found is None else f"a {type(found).__name__}"
@@ -120,6 +136,26 @@ class FunctionPenalty:
             self.note = ONE_SCALAR
             return found.reshape(())
         return found
+
+
+@contextmanager
+def left_alone(handed: Mapping[str, Any]) -> Iterator[None]:
+    """Refuse a change in place of a tensor that a function is handed; a copy of the batch is not watched elsewhere.
+
+    Raises:
+        ChangedArgument: with the name of the function's argument.
+    """
+    tensors = {name: value for name, value in handed.items() if isinstance(value, Tensor)}
+    versions = {name: tensor._version for name, tensor in tensors.items()}
+    try:
+        yield
+    except RuntimeError as error:
+        leaves = [name for name, tensor in tensors.items() if tensor.is_leaf and tensor.requires_grad]
+        if "leaf Variable that requires grad" not in str(error) or not leaves:
+            raise
+        raise ChangedArgument([" or ".join(leaves)]) from error
+    if changed := [name for name, tensor in tensors.items() if tensor._version != versions[name]]:
+        raise ChangedArgument(changed)
 
 
 def called(function: Callable[..., Any], values: Mapping[str, Any]) -> Any:
@@ -135,7 +171,7 @@ def called(function: Callable[..., Any], values: Mapping[str, Any]) -> Any:
     try:
         return function(*by_place, **by_name, **further)
     except SystemExit as error:
-        raise WrongTerm(f"{title(function)} ends the program, with sys.exit({error.code}); let it return") from error
+        raise WrongTerm(f"{title(function)} ends the program, with {how(error)}; let it return") from error
 
 
 def title(function: Callable[..., Any]) -> str:

@@ -10,9 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from caelab.errors import CaelabError
 from caelab.hookspecs import TrainingHooks
+from caelab.testing.arguments import ON_A_COPY, UNCHANGED, check_arguments
+from caelab.testing.functions import ONE_SCALAR
+from caelab.testing.gradients import why_no_gradient
 from caelab.testing.outcome import Check, judged
 from caelab.testing.subjects import OWN_TERMS, Subject, Trial
+from caelab.training.answers import ChangedArgument
+
+ADDS = "adds to the loss"
 
 HOOKS = tuple(name for name in vars(TrainingHooks) if not name.startswith("_"))
 OWN_METRICS = ("epoch", "valid_reconstruction")
@@ -32,23 +39,51 @@ _NO_HOOK = f"a regularizer answers at least one hook, under @hookimpl: {', '.joi
 
 
 def check_terms(subject: Subject) -> Iterator[Check]:
-    """It runs; a penalty returns terms, which are finite numbers with a gradient."""
+    """It runs; a penalty returns terms, which are finite numbers and have a gradient."""
     if not marked(subject, "penalty_terms"):
         yield Check("runs", "passed", "no error", _roles(subject))
         return
     trial = Trial(subject, subject.home)
-    trial.gradient()
+    try:
+        trial.gradient()
+    except (CaelabError, RuntimeError) as error:
+        row = _known_failure(trial, error)
+        if row is None:
+            raise
+        yield row
+        return
+    run = _run(subject, trial)
+    yield run
+    if run.verdict == "passed":
+        why = why_no_gradient(subject)
+        found = "terms without a gradient, which train nothing" if why else "so"
+        yield judged(ADDS, not why, "terms with a gradient", found, why)
+    if getattr(trial.instance, "note", "") == ONE_SCALAR:
+        yield Check("shape", "reported", "shape ()", ONE_SCALAR, "sum or average without keepdim")
+
+
+def _known_failure(trial: Trial, error: Exception) -> Check | None:
+    """The row on an error whose cause is plain."""
+    if isinstance(error.__cause__, ChangedArgument):
+        return Check("arguments left alone", "failed", UNCHANGED, str(error), ON_A_COPY)
+    if isinstance(error, RuntimeError) and trial.memory.graphs:
+        found = f"it keeps {', '.join(trial.memory.graphs)} with the graph of the step before, which is gone by then"
+        return Check("the step after", "failed", "a gradient again", found, "keep x.detach() in place of x")
+    if "modified by an inplace operation" in str(error):
+        row = check_arguments(trial.subject)
+        return row if row.verdict == "failed" else None
+    return None
+
+
+def _run(subject: Subject, trial: Trial) -> Check:
     names, value = [name for name in trial.terms() if name not in OWN_TERMS], trial.number()
     if not names:
         remedy = "end penalty_terms with return {name: term}"
-        yield Check("runs", "failed", "{name: scalar}", "penalty_terms returns None or an empty dictionary", remedy)
-    elif not math.isfinite(value):
+        return Check("runs", "failed", "{name: scalar}", "penalty_terms returns None or an empty dictionary", remedy)
+    if not math.isfinite(value):
         remedy = "look for a logarithm or square root of something negative, 0/0, a division by a norm"
-        yield Check("runs", "failed", "a finite number", f"{value}", remedy)
-    else:
-        yield Check("runs", "passed", "terms of a loss with a gradient", _roles(subject))
-    if note := getattr(trial.instance, "note", ""):
-        yield Check("shape", "reported", "shape ()", note, "sum or average without keepdim")
+        return Check("runs", "failed", "a finite number", f"{value}", remedy)
+    return Check("runs", "passed", "finite terms of a loss", _roles(subject))
 
 
 def marked(subject: Subject, hook: str) -> bool:

@@ -279,7 +279,7 @@ def computed(quantity: Quantity, setting: Setting, claim: Claim) -> Found:
     penalty.before_training(model)
     setting.finish(model, clean)
     corrupted = Noise().corrupt_input(clean) if setting.corrupted else clean
-    value = penalty.penalty_terms(model, clean, corrupted, Streams(0))["penalty"]
+    value = penalty.penalty_terms(model, clean, corrupted, None, None, 1, Streams(0))["penalty"]
     gradients = torch.autograd.grad(value, list(model.parameters()), allow_unused=True, materialize_grads=True)
     return Found(value.detach().reshape(1), torch.cat([gradient.flatten() for gradient in gradients]))
 

@@ -84,3 +84,25 @@ def parameter_differences(value: Callable[[], float], parameter: nn.Parameter, s
         flat[place] = kept
         found[place] = (above - below) / (2 * step)
     return found.view_as(parameter)
+
+
+def directions(parameter: Tensor) -> Tensor:
+    """A few directions in which a parameter is moved, always the same, shape (2, *parameter)."""
+    stream = torch.Generator().manual_seed(17)
+    return torch.randn((2, *parameter.shape), generator=stream, dtype=torch.float64).to(parameter.dtype)
+
+
+@torch.no_grad()
+def directional_differences(value: Callable[[], float], parameter: nn.Parameter, step: float = 1e-5) -> Tensor:
+    """Central differences of ``value()`` along ``directions``, shape (2,); the parameter is put back."""
+    kept, found = parameter.detach().clone(), []
+    for direction in directions(parameter):
+        parameter.copy_(kept + step * direction)
+        with torch.enable_grad():
+            above = value()
+        parameter.copy_(kept - step * direction)
+        with torch.enable_grad():
+            below = value()
+        found.append((above - below) / (2 * step))
+    parameter.copy_(kept)
+    return torch.tensor(found, dtype=torch.float64)

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from io import StringIO
 from typing import Any
 
-from caelab.errors import CaelabError, unknown_name
-from caelab.testing.certify import check_gradients, check_museum, check_reach, check_values
+from torch import nn
+
+from caelab.errors import CaelabError
+from caelab.testing.certify import check_museum, check_values
 from caelab.testing.company import check_company
-from caelab.testing.conduct import check_conduct
-from caelab.testing.corruption import check_corruption
+from caelab.testing.conduct import check_conduct, check_memory
+from caelab.testing.corruption import ALONE, check_corruption
+from caelab.testing.declared import known_activations
 from caelab.testing.functions import FunctionPenalty, title
-from caelab.testing.hooks import check_hooks, check_metrics, check_terms
-from caelab.testing.numerics import check_numerics
+from caelab.testing.gradients import check_gradients
+from caelab.testing.hooks import ADDS, check_hooks, check_metrics, check_terms
+from caelab.testing.memory import Memory
+from caelab.testing.numerics import check_constants, check_numerics
 from caelab.testing.observing import observe
+from caelab.testing.onlooker import hushed, noticed
 from caelab.testing.outcome import Check, Report
 from caelab.testing.reduction import check_reduction
-from caelab.testing.settings import ALL_ACTIVATIONS, one_thread
-from caelab.testing.subjects import Subject
+from caelab.testing.settings import EXAMPLES, INPUTS, UNITS, one_thread
+from caelab.testing.subjects import Subject, one_line
 from caelab.testing.trials import trial_options
+
+MEND = (
+    f"mend the plugin, which is looked at with {EXAMPLES} examples of {INPUTS} inputs (as an image 3 by 3) and {UNITS} "
+    "units; in a run, --debug shows where the error is raised"
+)
 
 Checks = Callable[[Subject], Iterator[Check]]
 
@@ -66,9 +78,11 @@ def check_penalty(
     """Run every check on a penalty function of any script; its arguments are handed over by name.
 
     Names are ``model``, ``encode``, ``decode``, ``inputs`` (or ``x``), ``corrupted``, ``code`` (or ``h``),
-    ``reconstruct`` (r = g∘f), ``reconstruction``, ``W`` (the weight of the only layer), ``W0`` (before training) and
-    ``streams``. All but ``corrupted`` belong to the clean batch. A parameter ``weight`` or ``lam`` is the factor in
-    front of what is claimed. A function for some activations only is taken for one of a single layer.
+    ``reconstruct`` (r = g∘f), ``reconstruction``, ``W`` (the weight of the only layer), ``W0`` (before training),
+    ``encoder_jacobian``, ``reconstruction_jacobian``, ``epoch`` and ``streams``. All but ``corrupted`` belong to the
+    clean batch. A parameter ``weight`` or ``lam`` is the factor in front of what is claimed. What the function keeps
+    in its module or its closure is put back for every run that is looked at.
+    A function for some activations only is taken for one of a single layer.
 
     >>> def decay(model):
     ...     return sum((p**2).sum() for p in model.parameters() if p.ndim == 2) / 2
@@ -106,21 +120,13 @@ def penalty_subject(
         CaelabError: a parameter whose name says nothing, an option that is no parameter, an unknown activation.
     """
     make = partial(FunctionPenalty, function, dict(options or {}))
-    make()  # a parameter whose name says nothing ends here
-    known = known_activations(activations or getattr(function, "activations", ()))
-    return Subject(title(function), make, {}, claims, known, may_crash=True)
+    kept = Memory(make(), nn.Module())  # a parameter whose name says nothing ends here
 
+    def anew() -> FunctionPenalty:
+        kept.restore()
+        return make()
 
-def known_activations(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, if there are such activations.
-
-    Raises:
-        CaelabError: there is none of that name; the nearest is offered.
-    """
-    for name in names:
-        if name not in ALL_ACTIVATIONS:
-            raise unknown_name("activation", name, ALL_ACTIVATIONS)
-    return tuple(names)
+    return Subject(title(function), anew, {}, claims, known_activations(activations), may_crash=True)
 
 
 def reported(subject: Subject, raises: bool) -> Report:
@@ -138,21 +144,30 @@ def reported(subject: Subject, raises: bool) -> Report:
     subject.claim  # noqa: B018  an unknown claim is the caller's mistake, not a row
     if subject.penalises and not subject.weight:
         raise CaelabError(f"a penalty times 0 cannot be told from any other; give {subject.name!r} another weight")
-    with one_thread():
-        report = examined(subject)
+    report = watched(subject)
     return report.assert_passed() if raises else report
+
+
+def watched(subject: Subject) -> Report:
+    """The report, with rows on what the plugin prints, and on what it changes for the whole process."""
+    with one_thread(), hushed(StringIO()) as said, subject.onlooker.throughout("a call"):
+        report = examined(subject)
+    report.checks.extend(noticed(subject.onlooker, said))
+    return report
 
 
 def examined(subject: Subject) -> Report:
     """The report on a subject; a check that raises is a row that fails."""
-    try:
-        rows = [*check_hooks(subject), *check_terms(subject)]
-    except (Exception, SystemExit) as error:  # a plugin may fail in any way
-        return Report(subject.name, [raised("runs", error)])
-    if any(row.verdict == "failed" for row in rows):
+    rows, mistakes = guarded(check_hooks, subject), list[str]()
+    if not failed(rows):
+        rows += guarded(check_terms, subject, "runs")
+    if failed(rows) - {ADDS}:
         return Report(subject.name, rows)
-    mistakes: list[str] = []
     if subject.penalises:
+        rows += guarded(check_memory, subject)
+        if not subject.recalled.put_back:
+            return Report(subject.name, rows)
+        rows += [*guarded(check_epochs, subject), *guarded(check_constants, subject)]
         found, mistakes = certified(subject)
         rows += found
         for checks in (check_reduction, check_conduct, check_numerics):
@@ -160,38 +175,42 @@ def examined(subject: Subject) -> Report:
     if subject.corrupts:
         rows += guarded(check_corruption, subject)
     rows += guarded(check_metrics, subject)
-    if not any(row.name == "clean batch left alone" and row.verdict == "failed" for row in rows):  # no run goes on then
+    if not failed(rows) & {ADDS, ALONE} and not subject.onlooker.changed:  # with those no run goes on
         rows += guarded(check_company, subject)
     return Report(subject.name, rows, mistakes)
+
+
+def failed(rows: Sequence[Check]) -> set[str]:
+    """The names of the rows that failed."""
+    return {row.name for row in rows if row.verdict == "failed"}
+
+
+def check_epochs(subject: Subject) -> Iterator[Check]:
+    """Whether the value changes with the epoch, and in which epoch it is looked at."""
+    if subject.stated_epoch:
+        yield Check("epoch", "reported", "the epoch to look at", f"{subject.stated_epoch}, as it says")
+    elif subject.by_epoch:
+        told = ", ".join(f"{value:.4g} in {epoch}" for epoch, value in subject.by_epoch.items())
+        found = f"other values in other epochs: {told}; looked at in epoch {subject.epoch}"
+        yield Check("epoch", "reported", "the same in every epoch", found, "say in which epoch to look, epoch = N")
 
 
 def certified(subject: Subject) -> tuple[list[Check], list[str]]:
     """Value, gradient, and the name of the mistake where one of them fails."""
     observations = [observe(subject, setting) for setting in subject.settings]
-    rows = [*check_values(subject, observations), *check_gradients(subject, observations), *check_reach(subject)]
+    rows = [*check_values(subject, observations), *check_gradients(subject, observations)]
     if all(row.verdict != "failed" for row in rows):
         return rows, []
     named, mistakes = check_museum(subject, observations)
     return [*named, *rows], mistakes
 
 
-def guarded(checks: Checks, subject: Subject) -> list[Check]:
+def guarded(checks: Checks, subject: Subject, name: str = "") -> list[Check]:
     """The rows of some checks; what raises ends them with a row that fails."""
     rows: list[Check] = []
     try:
         rows.extend(checks(subject))
     except (Exception, SystemExit) as error:  # a plugin may fail in any way
-        rows.append(raised(checks.__name__.removeprefix("check_"), error))
+        name = name or checks.__name__.removeprefix("check_")
+        rows.append(Check(name, "failed", "no error", one_line(error), MEND))
     return rows
-
-
-def raised(name: str, error: BaseException) -> Check:
-    """The row on a plugin that raises where it should not."""
-    told = str(error) if isinstance(error, CaelabError) else f"{type(error).__name__}: {error}"
-    return Check(
-        name,
-        "failed",
-        "no error",
-        " ".join(told.split()),
-        "mend the plugin; in a run, --debug shows where it is raised",
-    )

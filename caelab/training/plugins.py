@@ -16,8 +16,7 @@ from caelab.exits import EndsTheProgram, held_open, how
 from caelab.fitting import hooks_of, manager_of, register
 from caelab.hookspecs import TrainingHooks
 from caelab.streams import Streams
-from caelab.training.answers import PluginFailure, WrongAnswer, checked_batch, name_failures, told
-from caelab.training.watch import Watch
+from caelab.training.answers import PluginFailure, Watcher, WrongAnswer, checked_batch, name_failures, told
 
 
 def make_regularizers(config: RunConfig, offers: Catalogue) -> dict[str, object]:
@@ -76,7 +75,7 @@ class TrainingPlugins:
     def __init__(self, instances: Mapping[str, object]) -> None:
         self.manager = ordered_manager(instances)
         self.instances = dict(instances)
-        self.watch: Watch | None = None  # during a run of training
+        self.watch: Watcher | None = None  # during a run of training
         name_failures(self.manager, hooks_of(TrainingHooks), lambda: self.watch)
         self.corrupter = self._only_corrupter()
         self.wanted = self._arguments_named("penalty_terms")

@@ -110,6 +110,17 @@ class CountsMore(CountsInstances):
     size = 1e-2
 
 
+@dataclass(eq=False)
+class Counts(Sound):
+    """It grows from call to call, and says nothing of it."""
+
+    calls = 0
+
+    def value(self, model, clean, code, norms, streams):
+        self.calls += 1
+        return norms.mean() * (1 + self.calls)
+
+
 class SquareRoot(Sound):
     def value(self, model, clean, code, norms, streams):
         return norms.sqrt().mean()
@@ -135,9 +146,9 @@ class Cancels(Sound):
         return (norms.mean() + 5e3) - 5e3
 
 
-class DoublePrecision(Sound):
+class HalfPrecision(Sound):
     def value(self, model, clean, code, norms, streams):
-        return norms.mean().double()
+        return norms.mean().half()
 
 
 class BorrowsStream(Sound):
@@ -187,7 +198,8 @@ PENALTIES = {
     Raises: {"runs"},
     Vector: {"runs"},
     Number: {"runs"},
-    Detached: EVERY_GRADIENT | {"gradient: not zero", "gradient: reaches"},
+    Detached: EVERY_GRADIENT | {"adds to the loss", "gradient: not zero", "gradient: reaches"},
+    Counts: {"the same when it is called again"},
     PartlyDetached: EVERY_GRADIENT | {"gradient: reaches"},
     SumOverBatch: {"duplicates", "batch size"},
     ByPlace: {"order", "batch size", "duplicates"},
@@ -203,7 +215,7 @@ PENALTIES = {
     Exponential: {"finite at huge inputs"},
     Steep: {"finite at saturation"},
     Cancels: {"float32 against float64"},
-    DoublePrecision: {"float32 against float64"},
+    HalfPrecision: EVERY_GRADIENT | {"no mixing of examples", "float32 against float64"},
     BorrowsStream: {"mixing: streams of others"},
 }
 

@@ -164,3 +164,30 @@ def test_a_type_that_says_nothing_asks_for_a_value(check, written):
     assert check(written(text), "--set", "table={a: 1}")[0] == 0
     named = text.replace("    claims", '    trial_options = {"table": {"a": 1}}\n    claims', 1)
     assert check(written(named.replace('register("mine"', 'register("other"'), "other.py"))[0] == 0
+
+
+def test_a_script_that_prints_keeps_the_table_clean(check, written):
+    place = f"{written('print(chr(104) + chr(105))' + SCRIPT)}:loss"
+    _, out, err = check(place)
+    assert out.splitlines()[0].split("\t")[0] == "check"
+    assert err.endswith("prints where it is imported, 1 line, the first: 'hi'\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("input('weight? ')", "it asks for input, and nobody answers it here"),
+        (
+            "open('/nowhere/weights.txt')",
+            "FileNotFoundError: [Errno 2] No such file or directory: '/nowhere/weights.txt'",
+        ),
+        ("raise ValueError('one\\ntwo')", "ValueError: one two"),
+        ("import sys; sys.exit(3)", "it calls sys.exit"),
+        ("import os; os._exit(3)", "os._exit(3)"),
+    ],
+)
+def test_a_script_that_cannot_be_imported_is_one_sentence(check, written, line, sentence):
+    status, _, err = check(f"{written(line + SCRIPT)}:loss")
+    assert status == 2
+    assert sentence in err
+    assert err.count("\n") == 1
