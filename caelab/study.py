@@ -19,7 +19,9 @@ from caelab.catalogue import catalogue, installed_providers
 from caelab.config import RunConfig
 from caelab.errors import CaelabError, NotApplicable, StorageError
 from caelab.executors import without_main
+from caelab.files import PARTIAL
 from caelab.loading import allow_code, allowed_code
+from caelab.locks import is_being_written
 from caelab.models.reconstruction import check_objective
 from caelab.runs import build_model, dataset_of
 from caelab.schema import checked_options
@@ -279,7 +281,9 @@ class Study:
         if executor == "processes":
             self.refuse_unknown_to_workers()
         with without_main(), catalogue().get("executor", executor)(workers) as pool:
-            jobs = {pool.submit(carry_out, job): job for job in self.jobs()}
+            asked = self.jobs()
+            submitted = {place: pool.submit(carry_out, asked[place]) for place in free_first(asked)}
+            jobs = {submitted[place]: job for place, job in enumerate(asked)}
             try:
                 lost = {future: error for future in as_completed(jobs) if (error := _lost(future, done))}
             except BaseException:
@@ -287,6 +291,14 @@ class Study:
                 raise
         refuse_lost({job: lost[future] for future, job in jobs.items() if future in lost}, len(jobs))
         return StudyResult([future.result() for future in jobs])
+
+
+def free_first(jobs: Sequence[Job]) -> list[int]:
+    """The places of the jobs, in the order to begin with: last those whose runs another process is training now."""
+    if not any(list(job.out.glob(f"{PARTIAL}*.lock")) for job in jobs[:1]):
+        return [*range(len(jobs))]
+    busy = [is_being_written(run_folder(job.out, job.config, dataset_of(job.config))) for job in jobs]
+    return sorted(range(len(jobs)), key=busy.__getitem__)
 
 
 def _lost(future: Future[Outcome], done: Callable[[Outcome], None]) -> WorkerDied | None:

@@ -1,6 +1,8 @@
 """Many runs: what is paired, what is reused, and what happens when an analysis or a run fails."""
 
 import contextlib
+import errno
+import os
 from concurrent.futures import Future
 from types import SimpleNamespace
 
@@ -14,9 +16,13 @@ from caelab.checksums import unsealed
 from caelab.comparison import collect, load_comparison, save
 from caelab.errors import NotApplicable
 from caelab.executors import SerialExecutor
+from caelab.locks import lock_file, one_writer
 from caelab.publication import publish_comparison
-from caelab.study import run_rows
+from caelab.runs import dataset_of
+from caelab.study import free_first, run_rows
+from caelab.training import run_folder
 from caelab.workers import WorkerDied
+from tests.core.faults import Disk
 
 SMALL = ["training.epochs=1", "model.hidden=[6]"]
 DATA = {"kind": "digits", "splits": [100, 30, 30]}
@@ -223,6 +229,34 @@ def test_an_analysis_folder_is_gone_on_with_and_says_what_it_holds(tmp_path):
     assert found == {name: {"options": {}, "runs": [str(run.path)]} for name in ("works", "no_summary")}
 
 
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_a_run_that_may_not_be_written_is_measured_all_the_same(number, tmp_path, monkeypatch, caplog):
+    from caelab import train
+    from caelab.single import analyse_runs
+
+    run = train(small("ae"), out=tmp_path / "runs")
+    before = sorted(path.name for path in run.path.iterdir())
+    with monkeypatch.context() as patch:
+        ReadOnly(patch, run.path, number)
+        list(analyse_runs([run], ["works"], [], tmp_path / "out"))
+    assert sorted(path.name for path in run.path.iterdir()) == before
+    assert "what is measured is not stored with the run: " in caplog.text
+    expected = run.encode(run.dataset.valid_inputs).mean(dim=0).numpy()
+    np.testing.assert_array_equal(pd.read_parquet(tmp_path / "out" / "works.parquet")["value"], expected)
+
+
+class ReadOnly(Disk):
+    """A folder that can be read and not written."""
+
+    def __init__(self, monkeypatch, folder, number):
+        super().__init__(monkeypatch, folder)
+        self.number = number
+
+    def step(self, what, path):
+        if what not in ("open r", "open rb"):
+            raise OSError(self.number, os.strerror(self.number), str(path))
+
+
 def test_a_misspelt_analysis_or_option_leaves_no_folder(tmp_path):
     from caelab.single import analyse_runs
 
@@ -347,3 +381,18 @@ def test_the_runs_whose_workers_died_are_named_when_the_others_are_done(tmp_path
     )
     assert sorted(map(str, seen)) == ["ae, seed 0", "ae, seed 1"]
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_runs_that_another_process_is_training_come_last(tmp_path):
+    study = Study([small("ae"), small("cae")], [0, 1], {}, tmp_path / "runs")
+    jobs = study.jobs()
+    assert free_first(jobs) == [0, 1, 2, 3]
+    folders = [run_folder(job.out, job.config, dataset_of(job.config)) for job in jobs]
+    with one_writer(folders[0]), one_writer(folders[2]):
+        assert free_first(jobs) == [1, 3, 0, 2]
+    seen = []
+    folders[0].parent.mkdir()
+    lock_file(folders[0]).touch()  # of a killed process
+    result = study.run(executor="serial", done=lambda outcome: seen.append(str(outcome)))
+    assert [(o.config.label, o.config.seed) for o in result.outcomes] == [("ae", 0), ("ae", 1), ("cae", 0), ("cae", 1)]
+    assert len(seen) == 4
