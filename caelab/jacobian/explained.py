@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -103,6 +104,20 @@ def operator_in(said: str, encode: Any) -> str | None:
     modules = encode.modules() if isinstance(encode, nn.Module) else ()
     named = {type(module).__name__.lower(): type(module).__name__ for module in modules}
     return named.get(name, name)
+
+
+def failing_operator(derivative: Callable[[], Any]) -> list[str]:
+    """The operator at which a derivative fails, as torch's anomaly detection names it; nothing where it does not.
+
+    Args:
+        derivative: what failed, to be tried once more.
+    """
+    with warnings.catch_warnings(record=True) as told, torch.autograd.set_detect_anomaly(True, check_nan=False):
+        warnings.simplefilter("always")
+        with suppress(Exception):  # it fails again
+            derivative()
+    found = (re.search(r"Error detected in (\w+?)Backward\d*\.", str(warning.message)) for warning in told)
+    return [match[1] for match in found if match]
 
 
 class Undifferentiable(torch.autograd.Function):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 from caelab.errors import CaelabError
 from caelab.jacobian.blockwise import reached
 from caelab.jacobian.custom import custom_functions, refuse_marked, refuse_unrecorded
-from caelab.jacobian.explained import FIRST, SECOND, explained, explanation
+from caelab.jacobian.explained import FIRST, SECOND, explained, failing_operator
 from caelab.jacobian.memory import handful
 from caelab.jacobian.products import code_at, pulled_back, pushed_forward, reversed_twice
 
@@ -106,9 +107,8 @@ class Plain:
             return cls._of(encode, few)
         try:
             return cls._of(encode, few.requires_grad_(), without=() if inputs.requires_grad else (few,))
-        except Exception as error:  # of any operator that a user's encoder may hold
-            alone = cls._of(encode, few.detach())
-            return replace(alone, lacking=explanation(error, encode, SECOND))
+        except CaelabError as lacking:
+            return replace(cls._of(encode, few.detach()), lacking=lacking)
 
     @classmethod
     def _of(cls, encode: Encode, few: Tensor, without: Sequence[Tensor] = ()) -> Plain:
@@ -119,7 +119,11 @@ class Plain:
             codes.append(codes[1][-1:].requires_grad_(recorded))
             return codes[2]
 
-        with explained(encode, SECOND if recorded else FIRST, lambda: custom_functions(codes[0]) if codes else []):
+        def suspects() -> list[str]:
+            row = partial(pulled_back, encode, few, drawn, recorded, together=False)
+            return failing_operator(row) or (custom_functions(codes[0]) if codes else [])
+
+        with explained(encode, SECOND if recorded else FIRST, suspects):
             (row,) = pulled_back(encode, few, drawn, recorded, together=False)
             code, covectors, pulled = codes
             vectors = _normal(few, draws)

@@ -250,6 +250,18 @@ def test_reentrant_checkpointing_is_refused_in_one_sentence():
             getattr(jacobian(encode, vectors()), ask)()
 
 
+def test_an_operator_whose_backward_pass_fails_is_named():
+    """torch.nn.functional.conv_tbc takes no gradient that is laid out otherwise."""
+
+    def rolled(x, w):
+        return nn.functional.conv_tbc(x.transpose(0, 1).contiguous(), w, x.new_zeros(4)).transpose(0, 1)
+
+    encode, inputs = With(rolled, (2, 3, 4)), numbers(3, 5, 3)
+    for ask in ("squared_norm", "dense"):
+        with pytest.raises(CaelabError, match="torch cannot take the derivative of ConvTbc, which With uses: view"):
+            getattr(jacobian(encode, inputs), ask)()
+
+
 def test_random_numbers_of_the_user_are_left_alone():
     torch.manual_seed(0)
     expected = torch.rand(3)
