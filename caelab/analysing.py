@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from caelab.catalogue import catalogue
 from caelab.errors import CaelabError, DamagedFile, StorageError, reason
 from caelab.exits import held_open, how
+from caelab.figures import plain_look
 from caelab.files import READ_ONLY, parquet_bytes, remove_partial
 from caelab.locks import one_writer
 from caelab.process_settings import CHEAP, OTHERS, left_as_found
@@ -219,7 +220,7 @@ def drawn(name: str, table: pd.DataFrame) -> Figure:
     Raises:
         CaelabError: it cannot be drawn.
     """
-    with by_itself(name), named_failure(name, "could not be drawn"):
+    with by_itself(name), plain_look(), named_failure(name, "could not be drawn"):
         figure = load_analysis(name).draw(_as_plain_text(table))
     if not isinstance(figure, Figure):
         raise CaelabError(

@@ -104,9 +104,20 @@ SYMBOLS = {"weight": "λ", "sigma": "σ", "target": "ρ", "learning_rate": "rate
 
 
 @contextmanager
+def plain_look() -> Iterator[None]:
+    """Draw by matplotlib's own defaults: a ``matplotlibrc`` in the working folder may have come from anyone.
+
+    It could have texts set by LaTeX, which runs what a preamble says.
+    """
+    defaults = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
+    with mpl.rc_context(defaults):
+        yield
+
+
+@contextmanager
 def paper_style() -> Iterator[None]:
     """Draw in caelab's style: ``with paper_style(): ...``, or ``@paper_style()`` above a function that draws."""
-    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
+    with plain_look(), mpl.rc_context(STYLE):  # type: ignore[arg-type]
         yield
 
 

@@ -13,7 +13,7 @@ import torch
 
 from caelab import CaelabError, Study, hookimpl, load_dataset, recipe_config
 from caelab.analysing import analyse, drawn, summarise
-from caelab.catalogue import Catalogue, catalogue
+from caelab.catalogue import Catalogue, Offer, catalogue
 from caelab.data import Samples
 from caelab.runs import build_model, dataset_of, forget_data
 from caelab.untouched import SpoiledData, checksum, run_left_as_found
@@ -98,6 +98,10 @@ def analysis(measure, draw=None):
     return SimpleNamespace(measure=measure, draw=draw or (lambda table: None))
 
 
+def offer(thing):
+    return Offer("analysis", "again", "test", thing)
+
+
 def changing(change):
     def measure(run, streams):
         change(run)
@@ -178,7 +182,7 @@ def test_one_that_changes_and_then_fails_is_told_why_and_leaves_nothing(tmp_path
         run.dataset.inputs.zero_()
         raise KeyError("lost")
 
-    monkeypatch.setitem(catalogue().offers, ("analysis", "again"), SimpleNamespace(load=lambda: analysis(measure)))
+    monkeypatch.setitem(catalogue().offers, ("analysis", "again"), offer(analysis(measure)))
     before = checksum(dataset_of(recipe_config("ae", SMALL, dataset=DATA)).inputs)
     result, _ = outcome_of(tmp_path, ["again", "probe"])
     assert "KeyError: 'lost'" in result.problems[0].message
@@ -249,7 +253,7 @@ def test_a_table_is_not_changed_by_drawing_it_or_summing_it_up(monkeypatch):
         return {"value": 1.0}
 
     spoiling = SimpleNamespace(measure=probe, draw=spoils, summarise=spoils)
-    monkeypatch.setitem(catalogue().offers, ("analysis", "again"), SimpleNamespace(load=lambda: spoiling))
+    monkeypatch.setitem(catalogue().offers, ("analysis", "again"), offer(spoiling))
     table = pd.DataFrame({"value": [1.0, 2.0]})
     assert summarise("again", table) == {"value": 1.0}
     with pytest.raises(CaelabError, match="but a matplotlib Figure is expected"):
@@ -262,10 +266,29 @@ def test_a_style_that_one_figure_sets_is_not_that_of_the_next(monkeypatch):
 
     before = mpl.rcParams["lines.linewidth"]
     styled = analysis(probe, draw=lambda table: mpl.rcParams.update({"lines.linewidth": 40}))
-    monkeypatch.setitem(catalogue().offers, ("analysis", "again"), SimpleNamespace(load=lambda: styled))
+    monkeypatch.setitem(catalogue().offers, ("analysis", "again"), offer(styled))
     with pytest.raises(CaelabError):
         drawn("again", pd.DataFrame())
     assert mpl.rcParams["lines.linewidth"] == before
+
+
+def test_settings_of_matplotlib_in_the_folder_have_no_say(monkeypatch):
+    """They could have LaTeX run."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    from caelab.figures import svg_of
+
+    def draw(table):
+        assert not mpl.rcParams["text.usetex"]
+        figure = Figure()
+        figure.subplots().set_title("$x$")
+        return figure
+
+    monkeypatch.setitem(catalogue().offers, ("analysis", "again"), offer(analysis(probe, draw)))
+    plain = svg_of(drawn("again", pd.DataFrame()))
+    with mpl.rc_context({"text.usetex": True, "lines.linewidth": 30, "axes.linewidth": 9}):
+        assert svg_of(drawn("again", pd.DataFrame())) == plain
 
 
 ENDINGS = {
@@ -284,9 +307,7 @@ def test_an_analysis_that_ends_the_program_is_named(part, end, monkeypatch):
         ENDINGS[end]()
 
     parts = {"measure": probe, "draw": ends, "summarise": lambda table: {}} | {part: ends}
-    monkeypatch.setitem(
-        catalogue().offers, ("analysis", "again"), SimpleNamespace(load=lambda: SimpleNamespace(**parts))
-    )
+    monkeypatch.setitem(catalogue().offers, ("analysis", "again"), offer(SimpleNamespace(**parts)))
     run = SimpleNamespace(config=None, dataset=dataset_of(recipe_config("ae", SMALL, dataset=DATA)), seed=0)
     vars(run).update(model=None, history=[], record={}, path=None, label="ae")
     calls = {
@@ -301,9 +322,7 @@ def test_an_analysis_that_ends_the_program_is_named(part, end, monkeypatch):
 def test_two_analyses_that_sum_up_under_one_name_are_told(tmp_path, monkeypatch):
     for name in ("probe", "again"):
         summing = SimpleNamespace(measure=probe, draw=probe, summarise=lambda table, name=name: {"mean": len(name)})
-        monkeypatch.setitem(
-            catalogue().offers, ("analysis", name), SimpleNamespace(load=lambda summing=summing: summing)
-        )
+        monkeypatch.setitem(catalogue().offers, ("analysis", name), offer(summing))
     result, _ = outcome_of(tmp_path, ["probe", "again"])
     assert result.outcomes[0].numbers == {"mean": 5.0}
     assert "'again' both summarise 'mean'" in result.problems[0].message
