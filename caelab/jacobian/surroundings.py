@@ -10,7 +10,8 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from caelab.jacobian.explained import explained
+from caelab.jacobian.explained import FIRST, explained, failing_operator
+from caelab.jacobian.memory import handful
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -20,10 +21,21 @@ def answered(method: Method) -> Method:
 
     @wraps(method)
     def answer(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with explained(self.encode), full_precision(self.encode, self.inputs):
+        def suspects() -> list[str]:
+            return failing_operator(lambda: _row(self.encode, self.inputs))
+
+        with explained(self.encode, FIRST, suspects), full_precision(self.encode, self.inputs):
             return method(self, *args, **kwargs)
 
     return cast(Method, answer)
+
+
+def _row(encode: Any, inputs: Tensor) -> Tensor:
+    """Jᵀ (1, 1, ...) of a few examples by a plain backward pass."""
+    with torch.enable_grad():
+        point = inputs[: handful(inputs)].detach().clone().requires_grad_()
+        code = encode(point).flatten(1)
+    return torch.autograd.grad(code, point, torch.ones_like(code))[0]
 
 
 def full_precision(encode: Any, inputs: Any) -> AbstractContextManager[Any]:
