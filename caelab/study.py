@@ -320,7 +320,7 @@ def refuse_lost(lost: Mapping[Job, WorkerDied], count: int) -> None:
         CaelabError: names each, how its worker ended, and the code of others that it used.
     """
     if lost:
-        each = "; ".join(f"{job} (its worker {error}{_others_of(job)})" for job, error in lost.items())
+        each = "; ".join(f"{job} (its worker {error.how}{_others_of(job)})" for job, error in lost.items())
         raise CaelabError(
             f"{len(lost)} of {count} runs could not be finished, because {TRIES} workers died of each of them: "
             f"{each}; the other runs are stored, and the same command goes on from them"

@@ -29,7 +29,21 @@ _tell: Callable[[str], None] = lambda what: None  # noqa: E731
 
 
 class WorkerDied(CaelabError):
-    """The process that carried out a call died, each time that the call was tried."""
+    """The process that carried out a call died, each time that the call was tried.
+
+    Attributes:
+        how: what became of it, as "was killed by SIGSEGV during training".
+    """
+
+    def __init__(self, how: str) -> None:
+        super().__init__(how)
+        self.how = how
+
+    def __str__(self) -> str:
+        return (
+            f"a worker process {self.how}, as did {TRIES - 1} others that tried the same after it; "
+            "executor='serial' shows more"
+        )
 
 
 class RemoteTraceback(Exception):
@@ -97,7 +111,7 @@ class Worker:
                 "what it runs under: if __name__ == '__main__', or run with executor='serial'"
             )
         again = f", which imports {script} anew," if script else ""
-        return f"a worker process{again} {error} before it began; look there, or run with executor='serial'"
+        return f"a worker process{again} {error.how} before it began; look there, or run with executor='serial'"
 
     def carry_out(self, content: bytes) -> Any:
         """The result of a pickled call.

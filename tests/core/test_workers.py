@@ -36,7 +36,7 @@ def test_calls_give_what_they_return_or_raise_and_the_death_of_one_worker_harms_
         deaths = [executor.submit(os._exit, 3), executor.submit(signal.raise_signal, signal.SIGSEGV)]
         failures = [executor.submit(operator.truediv, 1, 0), executor.submit(sys.exit, 4)]
         sums = [executor.submit(operator.add, i, 1) for i in range(6)]
-        with pytest.raises(WorkerDied, match="ended with status 3"):
+        with pytest.raises(WorkerDied, match="a worker process ended with status 3, as did 2 others"):
             deaths[0].result()
         with pytest.raises(WorkerDied, match="was killed by SIGSEGV"):
             deaths[1].result()
