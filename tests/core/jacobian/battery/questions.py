@@ -182,13 +182,23 @@ def questions(case: Case, x: Tensor, expected: Tensor) -> dict[str, Callable[[],
         "tangents": lambda: _tangents(j().tangents(min(2, least)), expected),
         "estimate": lambda: _estimate(j().squared_norm(samples=PROJECTIONS, generator=generator), expected),
         "method": lambda: "" if j().method else "no method",
-        "gradient": lambda: _gradient(case, x, lambda: j().squared_norm()),
+        "gradient": lambda: _gradient(case, x, lambda: j().squared_norm().mean(), mean_norm),
         "gradient, small budget": lambda: _gradient(
-            case, x, lambda: _in_little(lambda b: j(memory_budget=b, gradients=True).squared_norm())
+            case, x, lambda: _in_little(lambda b: j(memory_budget=b, gradients=True).squared_norm()).mean(), mean_norm
         ),
-        "gradient of jvp": lambda: _gradient_of_jvp(case, x, as_inputs(v[:, 0])),
-        "gradient of the estimate": lambda: _gradient_of_estimate(case, x, least),
+        "gradient of jvp": lambda: _gradient(
+            case,
+            x,
+            lambda: j().jvp(as_inputs(v[:, 0])).square().mean(),
+            lambda rows: torch.einsum("bci,bi->bc", rows, v[:, 0]).square().mean(),
+        ),
+        "gradient of the estimate": lambda: _gradient_of_estimate(case, x),
     }
+
+
+def mean_norm(rows: Tensor) -> Tensor:
+    """Mean of ‖J‖_F²."""
+    return rows.square().sum(dim=(1, 2)).mean()
 
 
 def _in_little(ask: Callable[[int], Tensor]) -> Tensor:
@@ -233,63 +243,30 @@ def _direction(case: Case) -> list[Tensor]:
     return [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in case.encode.parameters()]
 
 
-def _along(value: Tensor, case: Case, direction: list[Tensor]) -> float:
-    grads = torch.autograd.grad(value, list(case.encode.parameters()), allow_unused=True)
-    return float(sum((g * d).sum() for g, d in zip(grads, direction, strict=True) if g is not None))
-
-
-def _gradient(case: Case, x: Tensor, ask: Callable[[], Tensor]) -> str:
+def _gradient(case: Case, x: Tensor, ask: Callable[[], Tensor], of: Callable[[Tensor], Tensor]) -> str:
+    """The gradient by the parameters along a direction, against that of the same number made from the plain loop."""
     direction = _direction(case)
     if not direction:
         return ""
-    norm = ask().mean()
-    found = _along(norm, case, direction) if norm.requires_grad else 0.0
-    return _like_the_loop(case, x, direction, found)
+    found = reference.along(ask(), case.encode, direction)
+    expected, exact = reference.slope(case.encode, x, direction, of)
+    return _apart(found, expected, exact)
 
 
-def _like_the_loop(case: Case, x: Tensor, direction: list[Tensor], found: float) -> str:
-    try:
-        expected = reference.recorded_slope(case.encode, x, direction)
-    except RuntimeError as error:
-        return f"{found:.4g}, where torch has no second derivative ({error})"
-    return "" if abs(found - expected) <= 1e-7 * max(1e-3, abs(expected)) else f"{found:.8g} for {expected:.8g}"
-
-
-def _gradient_of_jvp(case: Case, x: Tensor, v: Tensor) -> str:
-    direction = _direction(case)
-    if not direction:
-        return ""
-    value = jacobian(case.encode, x).jvp(v).square().mean()
-    found = _along(value, case, direction) if value.requires_grad else 0.0
-    rows = reference.rows(case.encode, x, recorded=True)
-    wanted = torch.einsum("bci,bi->bc", rows, v.flatten(1)).square().mean()
-    expected = _along(wanted, case, direction) if wanted.requires_grad else 0.0
-    return "" if abs(found - expected) <= 1e-7 * max(1e-3, abs(expected)) else f"{found:.8g} for {expected:.8g}"
-
-
-def _gradient_of_estimate(case: Case, x: Tensor, least: int) -> str:
+def _gradient_of_estimate(case: Case, x: Tensor) -> str:
     """The gradient of an estimate is that of the same random signs: drawn anew, the difference quotient agrees."""
     direction = _direction(case)
     if not direction:
         return ""
 
-    def value() -> Tensor:
+    def estimate() -> Tensor:
         return jacobian(case.encode, x).squared_norm(samples=2, generator=torch.Generator().manual_seed(3)).mean()
 
-    at = value()
-    found = _along(at, case, direction) if at.requires_grad else 0.0
-    expected = _difference(case, direction, lambda: float(value().detach()))
-    return "" if abs(found - expected) <= 1e-4 * max(1e-2, abs(expected)) else f"{found:.8g} for {expected:.8g}"
+    found = reference.along(estimate(), case.encode, direction)
+    expected = reference.difference(case.encode, direction, lambda: float(estimate().detach()))
+    return _apart(found, expected, 1e-4)
 
 
-def _difference(case: Case, direction: list[Tensor], value: Callable[[], float]) -> float:
-    found = []
-    for step in (reference.STEP, -2 * reference.STEP):
-        with torch.no_grad():
-            for parameter, part in zip(case.encode.parameters(), direction, strict=True):
-                parameter += step * part
-        found.append(value())
-    with torch.no_grad():
-        for parameter, part in zip(case.encode.parameters(), direction, strict=True):
-            parameter += reference.STEP * part
-    return (found[0] - found[1]) / (2 * reference.STEP)
+def _apart(found: float, expected: float, exact: float) -> str:
+    close = abs(found - expected) <= exact * max(1e-2, abs(expected))
+    return "" if close else f"{found:.8g} for {expected:.8g}"
