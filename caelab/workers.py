@@ -80,6 +80,7 @@ class Worker:
 
     Raises:
         CaelabError: it cannot be started.
+        WorkerDied: it was killed before it began.
     """
 
     def __init__(self, context: Any, prepare: Callable[..., None], *arguments: Any) -> None:
@@ -101,6 +102,8 @@ class Worker:
         try:
             self._receive()
         except WorkerDied as error:
+            if (self.process.exitcode or 0) < 0:  # killed from outside: another one may live
+                raise
             raise CaelabError(self._why_not_begun(error)) from error
 
     def _why_not_begun(self, error: WorkerDied) -> str:
