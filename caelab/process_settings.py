@@ -240,12 +240,15 @@ class Found:
     Args:
         settings: which; by default all, random generators among them.
         torch_state: whether torch's global generator is put back where its seed was changed.
+        values: what was read before, where somebody has read the settings already.
     """
 
-    def __init__(self, settings: Sequence[Setting] = ALL, torch_state: bool = True) -> None:
+    def __init__(
+        self, settings: Sequence[Setting] = ALL, torch_state: bool = True, values: list[Any] | None = None
+    ) -> None:
         self.settings = settings
         self.reads = [setting.read for setting in settings]
-        self.values = [read() for read in self.reads]
+        self.values = [read() for read in self.reads] if values is None else values
         self.torch_state = torch.get_rng_state() if torch_state else None
 
     def changes(self) -> list[Change]:

@@ -7,8 +7,8 @@ and now and then after, every value, every setting of the process and the random
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,10 +19,11 @@ from caelab.process_settings import ALL, CHEAP, GENERATORS, Found, sentence
 from caelab.streams import stream_seed
 from caelab.training.gradients import untrainable
 
-THOROUGH_STEPS, EVERY = 2, 64  # the first steps of an epoch are looked at closely, and every so many after
+EVERY = 64  # the first step of an epoch is looked at closely, the second of the first one, and every so many after
 WITHIN_STEP = ("corrupt_input", "penalty_terms", "before_update", "after_batch")
 READS_WEIGHTS = ("corrupt_input", "penalty_terms", "extra_metrics")  # the others may change them
 OFTEN = [*CHEAP, GENERATORS[0]]
+READS = [setting.read for setting in OFTEN]
 
 
 class ChangedArgument(Exception):
@@ -44,14 +45,14 @@ def hurdle(changed: str, instead: str) -> Interference:
 class Look:
     """Everything that one call may not change, as it was before; what versions tell is looked at elsewhere."""
 
-    def __init__(self, watch: Watch, plugin: str, hook: str, arguments: Mapping[str, Any], thorough: bool) -> None:
+    def __init__(self, watch: Watch, plugin: str, hook: str, arguments: Mapping[str, Any]) -> None:
         self.tensors = {name: value for name, value in arguments.items() if isinstance(value, Tensor)}
-        self.values = {name: fingerprint(value) for name, value in self.tensors.items()} if thorough else {}
-        self.plain = [value for value in self.tensors.values() if value.is_leaf and not value.requires_grad]
+        self.values = {name: fingerprint(value) for name, value in self.tensors.items()}
+        self.plain = without_gradient(arguments.values())
         self.config = arguments.get("config")
         self.written = self.config.model_dump() if self.config is not None else None
-        self.weights = Weights(watch, plugin, hook, thorough)
-        self.settings = Found(ALL if thorough else OFTEN, torch_state=False)
+        self.weights = Weights(watch, plugin, hook)
+        self.settings = Found(ALL, torch_state=False)
 
     def again(self) -> None:
         """Compare.
@@ -59,12 +60,8 @@ class Look:
         Raises:
             Interference: something that others see is different now.
         """
-        changes = self.settings.changes()
-        if changes:
-            self.settings.put_back(changes)
-            raise Interference(sentence("", changes).strip())
-        for value in self.plain:
-            value.requires_grad_(False)  # a plugin may ask for a gradient by the input; only others must not see it
+        refuse_settings(self.settings)
+        undo_gradients(self.plain)
         changed = [name for name, value in self.values.items() if fingerprint(self.tensors[name]) != value]
         if changed:
             raise ChangedArgument(changed)
@@ -76,16 +73,15 @@ class Look:
 class Weights:
     """The model before a call: its parameters, modes and gradients, as far as the hook may not change them."""
 
-    def __init__(self, watch: Watch, plugin: str, hook: str, thorough: bool) -> None:
-        self.watch, self.plugin, self.hook, self.thorough = watch, plugin, hook, thorough
+    def __init__(self, watch: Watch, plugin: str, hook: str) -> None:
+        self.watch, self.plugin, self.hook = watch, plugin, hook
         self.reads = hook in READS_WEIGHTS
-        self.versions = [p._version for p in watch.parameters] if self.reads else []
-        self.modes = [module.training for module in watch.modules] if self.reads or hook in WITHIN_STEP else []
-        if thorough:
-            self.fixed = watch.measured() if self.reads else []
-            self.sums = [fingerprint(value) for _, value in self.fixed]
-            self.grads = [_state_of_gradient(p) for p in watch.parameters]
-            self.finite = not self.reads and watch.not_finite() is None
+        self.versions = watch.versions() if self.reads else []
+        self.modes = watch.modes() if self.reads or hook in WITHIN_STEP else []
+        self.fixed = watch.measured() if self.reads else []
+        self.sums = [fingerprint(value) for _, value in self.fixed]
+        self.grads = [_state_of_gradient(p) for p in watch.parameters]
+        self.finite = not self.reads and watch.not_finite() is None
 
     def again(self) -> None:
         """Compare.
@@ -93,21 +89,12 @@ class Weights:
         Raises:
             Interference: weights that only may be read, or the mode, are different; or NaN came into the weights.
         """
-        if self.reads and [p._version for p in self.watch.parameters] != self.versions:
-            raise self._changed_weights()
-        if self.modes and [module.training for module in self.watch.modules] != self.modes:
-            for module, mode in zip(self.watch.modules, self.modes, strict=True):
-                module.training = mode
-            raise hurdle(
-                "the model's mode, training or evaluation",
-                "call model.train() or eval() only for a while and put it back",
-            )
-        if self.thorough:
-            self._closely()
-
-    def _closely(self) -> None:
+        if self.reads and self.watch.versions() != self.versions:
+            raise changed_weights()
+        if self.modes and self.watch.modes() != self.modes:
+            raise self.watch.changed_mode(self.modes)
         if [fingerprint(value) for _, value in self.fixed] != self.sums:
-            raise self._changed_weights()
+            raise changed_weights()
         if self.finite and (name := self.watch.not_finite()) is not None:
             raise Interference(
                 f"leaves NaN or infinite values in the weights ({name}); a run with such weights is not stored"
@@ -115,10 +102,34 @@ class Weights:
         if self.hook == "penalty_terms" and [_state_of_gradient(p) for p in self.watch.parameters] != self.grads:
             self.watch.ran_backward = self.plugin
 
-    def _changed_weights(self) -> Interference:
-        return hurdle(
-            "the model's weights", "change them in before_update or after_batch, or work on copy.deepcopy(model)"
-        )
+
+def changed_weights() -> Interference:
+    """The sentence for a hook that only may read the weights."""
+    return hurdle("the model's weights", "change them in before_update or after_batch, or work on copy.deepcopy(model)")
+
+
+def refuse_settings(found: Found) -> None:
+    """Put the settings of the process back.
+
+    Raises:
+        Interference: some were changed.
+    """
+    changes = found.changes()
+    if changes:
+        found.put_back(changes)
+        raise Interference(sentence("", changes).strip())
+
+
+def without_gradient(values: Iterable[Any]) -> list[Tensor]:
+    """The tensors among arguments that ask for no gradient."""
+    return [value for value in values if type(value) is Tensor and not value.requires_grad]
+
+
+def undo_gradients(plain: Sequence[Tensor]) -> None:
+    """A plugin may ask for a gradient by the input; only others must not see it."""
+    for value in plain:
+        if value.requires_grad and value.is_leaf:
+            value.requires_grad_(False)
 
 
 @dataclass
@@ -157,7 +168,7 @@ class Watch:
         if epoch != self.epoch:
             self.drawing = {}  # their generators start anew at every epoch, so that a resumed run draws the same
         self.epoch, self.step = epoch, step
-        self.thorough = step <= THOROUGH_STEPS or step % EVERY == 0
+        self.thorough = step <= 1 or (epoch, step) == (1, 2) or step % EVERY == 0
 
     def call(
         self, plugin: str, hook: str, names: Sequence[str], function: Callable[..., Any], given: Sequence[Any]
@@ -168,9 +179,10 @@ class Watch:
             Interference: it changed what others see.
         """
         thorough = self.thorough or hook not in WITHIN_STEP
-        chance = self.chance(plugin) if thorough or plugin in self.drawing else nullcontext()
-        with chance:
-            look = Look(self, plugin, hook, dict(zip(names, given, strict=True)), thorough)
+        if not thorough and plugin not in self.drawing:
+            return self._quickly(hook, function, given)
+        with self.chance(plugin):
+            look = Look(self, plugin, hook, dict(zip(names, given, strict=True)))
             try:
                 answer = function(*given)
             except BaseException:
@@ -178,6 +190,41 @@ class Watch:
                 raise
             look.again()
         return answer
+
+    def _quickly(self, hook: str, function: Callable[..., Any], given: Sequence[Any]) -> Any:
+        """The answer, after a look at what a few microseconds tell."""
+        settings, modes, plain = [read() for read in READS], self.modes(), without_gradient(given)
+        versions = self.versions() if hook in READS_WEIGHTS else None
+        try:
+            answer = function(*given)
+        except BaseException:
+            found = Found(OFTEN, torch_state=False, values=settings)
+            found.put_back(found.changes())
+            raise
+        if [read() for read in READS] != settings:
+            refuse_settings(Found(OFTEN, torch_state=False, values=settings))
+        undo_gradients(plain)
+        if versions is not None and self.versions() != versions:
+            raise changed_weights()
+        if self.modes() != modes:
+            raise self.changed_mode(modes)
+        return answer
+
+    def versions(self) -> list[int]:
+        """How often each parameter was changed in place, as torch counts it."""
+        return [p._version for p in self.parameters]
+
+    def modes(self) -> list[bool]:
+        """Whether each module is in training mode."""
+        return [module.training for module in self.modules]
+
+    def changed_mode(self, modes: Sequence[bool]) -> Interference:
+        """Put the mode of every module back; the sentence."""
+        for module, mode in zip(self.modules, modes, strict=True):
+            module.training = mode
+        return hurdle(
+            "the model's mode, training or evaluation", "call model.train() or eval() only for a while and put it back"
+        )
 
     @contextmanager
     def chance(self, plugin: str) -> Iterator[None]:
