@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from caelab.catalogue import catalogue
 from caelab.errors import CaelabError
+from caelab.loading import allow_code_in
 from caelab.recipes import Recipe
 from caelab.schema import checked_options, option_fields
 
@@ -47,6 +48,7 @@ def trial_options(
     for field in fields.values():
         if field.name not in options and field.default is inspect.Parameter.empty:
             options[field.name] = plausible(name, field)
+    allow_code_in(options)  # typed, or of an installed plugin, or of the one that is being checked
     return checked_options(factory, options, name, skip)
 
 
