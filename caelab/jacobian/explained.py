@@ -44,12 +44,15 @@ def explained(encode: Any, what: str = FIRST, functions: Callable[[], Sequence[s
     """
     try:
         yield
-    except CaelabError:
-        raise
     except Exception as error:
-        if not isinstance(error, RuntimeError) and _is_own(error):
-            raise  # a mistake in here is not the encoder's
+        if is_explained(error):
+            raise
         raise explanation(error, encode, what, functions()) from error
+
+
+def is_explained(error: Exception) -> bool:
+    """Whether an error needs no other words: it is a sentence, or a mistake in here, which is not the encoder's."""
+    return isinstance(error, CaelabError) or (not isinstance(error, RuntimeError) and _is_own(error))
 
 
 def _is_own(error: Exception) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from caelab.jacobian.explained import FIRST, explained, failing_operator
+from caelab.jacobian.explained import FIRST, explanation, failing_operator, is_explained
 from caelab.jacobian.memory import handful
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -21,11 +21,16 @@ def answered(method: Method) -> Method:
 
     @wraps(method)
     def answer(self: Any, *args: Any, **kwargs: Any) -> Any:
-        def suspects() -> list[str]:
-            return failing_operator(lambda: _row(self.encode, self.inputs))
-
-        with explained(self.encode, FIRST, suspects), full_precision(self.encode, self.inputs):
-            return method(self, *args, **kwargs)
+        try:  # no context manager, since this is called for every batch
+            if not isinstance(self.inputs, Tensor) or not torch.is_autocast_enabled(self.inputs.device.type):
+                return method(self, *args, **kwargs)
+            with full_precision(self.encode, self.inputs):
+                return method(self, *args, **kwargs)
+        except Exception as error:
+            if is_explained(error):
+                raise
+            suspects = failing_operator(lambda: _row(self.encode, self.inputs))
+            raise explanation(error, self.encode, FIRST, suspects) from error
 
     return cast(Method, answer)
 
@@ -38,14 +43,12 @@ def _row(encode: Any, inputs: Tensor) -> Tensor:
     return torch.autograd.grad(code, point, torch.ones_like(code))[0]
 
 
-def full_precision(encode: Any, inputs: Any) -> AbstractContextManager[Any]:
-    """Autocast is switched off, if it is on and the encoder can do without it.
+def full_precision(encode: Any, inputs: Tensor) -> AbstractContextManager[Any]:
+    """Autocast is switched off, if the encoder can do without it.
 
     Under autocast torch's batched derivatives are wrong for some layers, and a gradient that is asked for outside of it
     meets two types. The map that is differentiated is the same, without the rounding of its steps to few digits.
     """
-    if not isinstance(inputs, Tensor) or not torch.is_autocast_enabled(inputs.device.type):
-        return nullcontext()
     kinds = {parameter.dtype for parameter in encode.parameters()} if isinstance(encode, nn.Module) else set()
     if kinds - {inputs.dtype}:
         return nullcontext()
