@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import sys
@@ -189,7 +190,8 @@ def test_debug_shows_caelabs_own_lines_and_no_others(tmp_path):
     )
     words = ["analyse", "jacobian_spectrum", "--encoder", "mine.py:encode", "--data", "npz:x.npz", "--debug"]
     script = [sys.executable, "-c", "from caelab.cli import main; main()", *words]
-    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
+    quiet = {key: value for key, value in os.environ.items() if key != "PYTHONWARNDEFAULTENCODING"}
+    done = subprocess.run(script, cwd=tmp_path, env=quiet, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     own = [record for record in done.stderr.splitlines() if record.startswith("DEBUG: ")]
     assert own

@@ -21,6 +21,7 @@ NO_SECOND_DERIVATIVE = {  # of these torch itself has none: their gradients are 
     "cdist, p 3": "cdist",
     "rbf": "cdist",
     "pdist of each": "pdist",
+    "CrossMapLRN2d": "CrossMapLRN2d",
 }
 
 
