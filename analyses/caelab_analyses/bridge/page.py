@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,18 @@ from typing import Any
 import pandas as pd
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from caelab.errors import CaelabError
+from caelab.checksums import FILES, check_file
+from caelab.errors import CaelabError, DamagedFile
 from caelab.figures import save_figure
-from caelab.files import written_aside
+from caelab.files import write_text
+from caelab.generations import Sums, change, is_ours, read_record, sums_of, write_record
 from caelab.report import embedded
 from caelab_analyses.bridge.parts import PARTS, Step
-from caelab_analyses.bridge.study import MARK
+from caelab_analyses.bridge.study import DATA, MARK, OURS
 
 
 def publish(folder: Path) -> Iterator[str]:
-    """Draw every step and write ``report.html``.
+    """Draw every step and write ``report.html``, all of them together.
 
     Yields:
         Lines for the terminal: what each step found, and where everything is.
@@ -27,10 +28,14 @@ def publish(folder: Path) -> Iterator[str]:
     Raises:
         CaelabError: the folder holds no finished study.
     """
-    facts, tables = load(folder)
-    shown = [(part, [shown_step(step, facts, tables, folder) for step in part.steps]) for part in PARTS]
-    with written_aside(folder / "report.html") as partial:
-        partial.write_text(render(facts, shown), encoding="utf-8")
+    if not (folder / MARK).exists():
+        raise unfinished(folder, f"{MARK} is missing")
+    with change(folder, MARK, OURS) as place:
+        facts, tables, sums = load(folder)
+        shown = [(part, [shown_step(step, facts, tables, place) for step in part.steps]) for part in PARTS]
+        write_text(place / "report.html", render(facts, shown))
+        kept = {name: sum_ for name, sum_ in sums.items() if is_ours(name, DATA)}
+        write_record(place, MARK, {name: fact for name, fact in facts.items() if name != FILES}, kept)
     for problem in facts["problems"]:
         yield f"warning: {problem}"
     for _, steps in shown:
@@ -39,17 +44,28 @@ def publish(folder: Path) -> Iterator[str]:
     yield f"report:   {folder / 'report.html'}"
 
 
-def load(folder: Path) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
-    """The facts and the tables of a study."""
+def load(folder: Path) -> tuple[dict[str, Any], dict[str, pd.DataFrame], Sums]:
+    """The facts and the tables of a study, and the checksums of all that belongs to it.
+
+    Raises:
+        CaelabError: the folder holds no finished study, or one that was changed after it was written.
+    """
+    name = MARK
     try:
-        facts = json.loads((folder / MARK).read_text(encoding="utf-8"))
-        tables = {name: pd.read_parquet(folder / "data" / f"{name}.parquet") for name in facts["tables"]}
-    except (OSError, ValueError, KeyError) as error:
-        raise CaelabError(
-            f"{folder} holds no finished bridge study ({type(error).__name__}); make one with: caelab bridge --out "
-            f"{folder}"
-        ) from error
-    return facts, tables
+        facts = read_record(folder, MARK)
+        sums, tables = sums_of(folder, facts, OURS), {}
+        for table in facts["tables"]:
+            name = f"data/{table}.parquet"
+            check_file(folder / name, sums[name])
+            tables[table] = pd.read_parquet(folder / name)
+    except (OSError, ValueError, KeyError, TypeError, DamagedFile) as error:
+        raise unfinished(folder, f"{name} is missing or damaged ({' '.join(str(error).split())})") from error
+    return facts, tables, sums
+
+
+def unfinished(folder: Path, what: str) -> CaelabError:
+    """The error for a folder without a study that can be relied on."""
+    return CaelabError(f"{folder} holds no finished bridge study: {what}; make one with: caelab bridge --out {folder}")
 
 
 def shown_step(step: Step, facts: dict[str, Any], tables: dict[str, pd.DataFrame], folder: Path) -> dict[str, Any]:

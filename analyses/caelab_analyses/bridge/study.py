@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from caelab.catalogue import catalogue
 from caelab.comparison import claim
 from caelab.config import RunConfig
 from caelab.errors import CaelabError
-from caelab.files import written_aside
+from caelab.files import parquet_bytes, write_bytes
+from caelab.generations import change, write_record
 from caelab.recipes import recipe_config
 from caelab.runs import dataset_of, versions
 from caelab.study import Study, StudyResult, cancel
@@ -21,6 +21,8 @@ from caelab_analyses.alignment_transition import SETTINGS, SPLITS
 from caelab_analyses.twin_training import twin_config
 
 MARK = "bridge.json"
+DATA = ("data/*.parquet",)
+OURS = (*DATA, "figures/*.pdf", "figures/*.png", "report.html")  # what changes together
 SQUARED = ("training.reconstruction=squared-error", "model.output=identity")
 ON_IMAGES = ("ae", "ae-wd", "dae-g", "cae", "cae-h")
 IMAGES = "images"
@@ -138,14 +140,20 @@ class BridgeStudy:
 
     def _store(self, results: Mapping[str, StudyResult]) -> None:
         """Each table under the name of its analysis, or of what it shows where several studies share one."""
-        names = []
-        for study, result in results.items():
-            for analysis, table in result.tables().items():
-                names.append(table_name(study, analysis))
-                with written_aside(self.out / "data" / f"{names[-1]}.parquet") as path:
-                    table.to_parquet(path)
+        tables = {
+            table_name(study, analysis): table
+            for study, result in results.items()
+            for analysis, table in result.tables().items()
+        }
+        with change(self.out, MARK, OURS) as place:
+            for name, table in tables.items():
+                write_bytes(place / "data" / f"{name}.parquet", parquet_bytes(table))
+            write_record(place, MARK, self._facts(results, list(tables)), {})
+
+    def _facts(self, results: Mapping[str, StudyResult], names: list[str]) -> dict[str, Any]:
+        """What ``bridge.json`` says besides the files that belong to it."""
         problems = [(table_name(study, p.analysis), p) for study, result in results.items() for p in result.problems]
-        facts = {
+        return {
             "data": f"{dataset_of(self.image_configs()[0]).name}, {', '.join(dict.fromkeys([*SIGMAS, *DENSITIES]))}, "
             f"{MANIFOLD}",
             "seed": self.seed,
@@ -155,8 +163,6 @@ class BridgeStudy:
             "problems": [f"{p.analysis} ({p.model}): {p.message}" for _, p in problems if p.applies],
             "versions": versions(),
         }
-        with written_aside(self.out / MARK) as path:
-            path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def table_name(study: str, analysis: str) -> str:
