@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from caelab.catalogue import Offer, catalogue
 from caelab.cli import main
 from caelab.comparison import load_comparison
+from caelab.files import READ_ONLY
 from tests.core.faults import Disk
 
 SETTINGS = ["--set", "training.epochs=2", "--set", "model.hidden=[3]", "--set", "training.batch_size=20"]
@@ -142,8 +143,11 @@ def test_a_disk_that_fails_at_any_step(command, data, tmp_path, monkeypatch):
         lost = [name for name in before if name.startswith("out/runs") and not (place / name).exists()]
         if lost:
             problems.append((what, "lost", lost))
-        if status == 0 and finished(place) != expected:
-            problems.append((what, "exit 0, but", sorted(dict(content(place).items() ^ expected.items()))))
+        missing = dict(finished(place).items() ^ expected.items())
+        if number in READ_ONLY:  # a run that may not be written is measured, and stores nothing
+            missing = {name: each for name, each in missing.items() if "/tables/" not in name}
+        if status == 0 and missing:
+            problems.append((what, "exit 0, but", sorted(missing)))
         if command in ("second compare", "figures", "report"):
             try:
                 load_comparison(place / "out")
