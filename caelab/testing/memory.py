@@ -81,6 +81,10 @@ def _inside(name: str, thing: Any) -> Iterator[tuple[str, Any]]:
         yield from ((name, value) for value in list(thing))
     elif isinstance(thing, types.MethodType):
         yield from ((name, each) for each in (thing.__self__, thing.__func__))
+    elif isinstance(thing, (staticmethod, classmethod)):
+        yield name, thing.__func__
+    elif isinstance(thing, property):
+        yield name, thing.fget
     elif isinstance(thing, functools.partial):
         yield from ((name, each) for each in (thing.func, thing.args, thing.keywords))
     elif isinstance(thing, types.FunctionType):
