@@ -38,7 +38,10 @@ def answered(method: Method) -> Method:
 def _row(encode: Any, inputs: Tensor) -> Tensor:
     """Jᵀ (1, 1, ...) of a few examples by a plain backward pass."""
     with torch.enable_grad():
-        point = inputs[: handful(inputs)].detach().clone().requires_grad_()
+        few = inputs[: handful(inputs)].detach()
+        point = (
+            few.repeat_interleave(2, dim=0) if len(few) == 1 else few.clone()
+        ).requires_grad_()  # as it is tried out
         code = encode(point).flatten(1)
     return torch.autograd.grad(code, point, torch.ones_like(code))[0]
 
