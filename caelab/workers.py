@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import signal
@@ -22,6 +23,7 @@ from caelab.errors import CaelabError
 T = TypeVar("T")
 
 TRIES = 3  # of a call whose worker dies
+DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl
 NO_GUARD = 78  # the status of a worker that would start workers while it imports the script
 
 _starting = Lock()  # multiprocessing keeps its processes in tables without locks
@@ -80,7 +82,7 @@ class Worker:
 
     Raises:
         CaelabError: it cannot be started.
-        WorkerDied: it was killed before it began.
+        WorkerDied: it ended before it began.
     """
 
     def __init__(self, context: Any, prepare: Callable[..., None], *arguments: Any) -> None:
@@ -90,7 +92,9 @@ class Worker:
                 self.connection, theirs = context.Pipe()
                 self.process = context.Process(target=_serve, args=(theirs, prepare, arguments), daemon=True)
                 self.process.start()
-        except (OSError, EOFError) as error:
+        except (EOFError, ConnectionError) as error:  # killed before it said its number, or the server was
+            raise WorkerDied("ended before it began") from error
+        except OSError as error:
             raise CaelabError(
                 f"no worker process can be started ({type(error).__name__}: {error}); give fewer --workers, or "
                 "--executor serial"
@@ -199,6 +203,7 @@ def end_with_parent() -> None:
     if parent is not None:
         if sys.platform == "linux":
             _killed_by_the_system(parent.sentinel)
+            ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL)  # with the server, too: else it would be forgotten
         Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
 
 

@@ -62,6 +62,35 @@ def test_a_worker_that_was_killed_is_replaced_and_its_call_done_again():
         assert executor.submit(os.getpid).result() != first
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere such a worker goes on to the end of its call")
+def test_workers_end_with_the_server_that_they_were_forked_from_and_a_new_one_is_started():
+    with pool(1) as executor:
+        first = executor.submit(os.getpid).result()
+        slept = executor.submit(time.sleep, 1)
+        eventually(slept.running)
+        worker = psutil.Process(first)
+        os.kill(worker.ppid(), signal.SIGKILL)
+        assert slept.result() is None
+        assert executor.submit(os.getpid).result() != first
+        assert psutil.wait_procs([worker], timeout=LONG)[1] == []
+
+
+def test_a_worker_that_ends_before_it_says_its_number_is_replaced(monkeypatch):
+    from multiprocessing import popen_forkserver
+
+    launch, failures = popen_forkserver.Popen._launch, [EOFError(), ConnectionResetError()]
+
+    def fails_twice(self, process):
+        if failures:
+            raise failures.pop()
+        launch(self, process)
+
+    monkeypatch.setattr(popen_forkserver.Popen, "_launch", fails_twice)
+    with pool(1) as executor:
+        assert executor.submit(operator.add, 1, 2).result() == 3
+    assert failures == []
+
+
 def test_what_runs_is_ended_at_once_when_the_block_is_left_by_an_error():
     executor = pool(2)
     running = [executor.submit(time.sleep, 10 * LONG) for _ in range(2)]
