@@ -6,6 +6,7 @@ import shutil
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from itertools import cycle
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -163,11 +164,11 @@ def test_a_disk_that_fails_at_any_step(command, data, tmp_path, monkeypatch):
 
 
 def one_of_each_kind(done):
-    """The first step of each kind: what is done, to a file of which kind."""
+    """The first step of each kind: what is done, to a file of which ending, or to a folder of which name."""
     kinds = {}
     for step, (what, path) in enumerate(done):
-        name = re.sub(r"[0-9a-f]{8,}|[0-9]+", "", path.rpartition("here")[2])
-        kinds.setdefault((what, name), step)
+        name = re.sub(r"[0-9a-f]{8,}|[0-9]+", "", Path(path).name)
+        kinds.setdefault((what, Path(name).suffix or name), step)
     return sorted(kinds.values())
 
 
