@@ -15,6 +15,7 @@ from multiprocessing import current_process, get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
+from time import sleep
 from traceback import format_exc
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -23,6 +24,7 @@ from caelab.errors import CaelabError
 T = TypeVar("T")
 
 TRIES = 3  # of a call whose worker dies
+PAUSES = [0.1, 0.3, 1]  # in seconds, between the starts of a worker that ends before it begins
 DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl
 NO_GUARD = 78  # the status of a worker that would start workers while it imports the script
 
@@ -336,10 +338,18 @@ class WorkerPool(Executor):
             return worker
         return worker
 
+    def _started(self) -> Worker:
+        """A new worker, after some pauses if need be: a server that was killed takes a moment to end."""
+        for pause in PAUSES:
+            with suppress(WorkerDied):
+                return Worker(*self.preparation)
+            sleep(pause)
+        return Worker(*self.preparation)
+
     def _hired(self) -> Worker:
         if self.stopped:
             raise CaelabError("the executor was stopped")
-        worker = Worker(*self.preparation)
+        worker = self._started()
         self.workers.append(worker)
         if self.stopped:
             worker.kill()

@@ -78,14 +78,14 @@ def test_workers_end_with_the_server_that_they_were_forked_from_and_a_new_one_is
 def test_a_worker_that_ends_before_it_says_its_number_is_replaced(monkeypatch):
     from multiprocessing import popen_forkserver
 
-    launch, failures = popen_forkserver.Popen._launch, [EOFError(), ConnectionResetError()]
+    launch, failures = popen_forkserver.Popen._launch, [EOFError(), ConnectionResetError(), EOFError()]
 
-    def fails_twice(self, process):
+    def fails_at_first(self, process):
         if failures:
             raise failures.pop()
         launch(self, process)
 
-    monkeypatch.setattr(popen_forkserver.Popen, "_launch", fails_twice)
+    monkeypatch.setattr(popen_forkserver.Popen, "_launch", fails_at_first)
     with pool(1) as executor:
         assert executor.submit(operator.add, 1, 2).result() == 3
     assert failures == []
