@@ -14,7 +14,7 @@ import pytest
 from caelab.cli import main
 from caelab.executors import PRELOADED
 
-KILLS = int(os.environ.get("CAELAB_KILLS", "20"))
+KILLS = int(os.environ.get("CAELAB_KILLS", "4"))
 CHAIN = 4  # kills before a comparison is let end
 LONG = 600
 COMPARE = [
