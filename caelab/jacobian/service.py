@@ -251,7 +251,9 @@ class Jacobian:
 
         Differentiable once with respect to the encoder's parameters where ``gradients=True`` was given, as a penalty
         has it, and autograd records: ds_k = u_kᵀ dJ v_k with the singular vectors u_k, v_k (of values that are equal,
-        only the gradient of a function that treats them alike has a meaning). Otherwise without a gradient.
+        only the gradient of a function that treats them alike has a meaning). Where s_k is 0, up to rounding
+        (ε max(code, input, 64) s_1, ε of the inputs' type), the derivative is taken as 0: a subgradient of the kink
+        there, and right where J lacks rank for all weights. Otherwise without a gradient.
 
         Args:
             count: only the largest so many; all by default.
@@ -286,7 +288,7 @@ class Jacobian:
         with torch.no_grad():
             values = self._singular_values(count, method)
             directions = self._tangents(count, "exact")[1].to(self.inputs.dtype)
-        return spectra.with_gradient(values, self.jvp(directions).norm(dim=2))
+        return spectra.with_gradient(values, self.jvp(directions).norm(dim=2), max(self.shape))
 
     @answered
     def tangents(self, count: int, mode: spectra.Mode = "exact") -> tuple[Tensor, Tensor]:

@@ -22,6 +22,7 @@ ROWS = 1024  # examples at once in their slopes
 BLOCK = 16  # examples at once, so that their matrices stay in the processor's cache
 SINES = {"fast": 5e-3, "strict": 3e-4}  # well below what is promised, for an estimate may be low
 SPARSE = 0.1  # share of weights that are exactly 0 from which on the search for tangents is not trusted
+NARROW = 64  # width below which rounding against the largest singular value does not fall any more
 RANK_TOLERANCE = 1e-7  # below it, against the largest, a Gram matrix no longer holds a singular vector
 
 
@@ -51,23 +52,29 @@ def singular_values_by_svd(dense: Tensor) -> Tensor:
 
 
 class OfFixedVectors(torch.autograd.Function):
-    """Singular values, with the gradient of ‖J v_k‖ for fixed v_k, which is u_kᵀ dJ v_k as well."""
+    """Singular values, with the gradient of ‖J v_k‖ for fixed v_k, which is u_kᵀ dJ v_k as well, and 0 where s_k is 0.
+
+    A singular value has a kink at 0, and 0 is one of its subgradients there: the one of smallest norm, and the
+    derivative itself where J lacks rank whatever the weights are, as behind a softmax or a bottleneck.
+    """
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, lengths: Tensor) -> Tensor:
+    def forward(ctx: Any, values: Tensor, lengths: Tensor, width: int) -> Tensor:
         """The singular values, as they are.
 
         Args:
             ctx: autograd's context.
             values: s, shape (batch, count), float64.
             lengths: ‖J v_k‖, the same numbers with their history.
+            width: the larger side of J.
         """
         ctx.kind = lengths.dtype
+        ctx.save_for_backward(_vanishing(lengths, values[:, :1], width))
         return values.clone()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
-        """The gradient of the lengths.
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None]:
+        """The gradient of the lengths that are not 0.
 
         Raises:
             CaelabError: it is to be differentiated, but the vectors move then.
@@ -77,13 +84,19 @@ class OfFixedVectors(torch.autograd.Function):
                 "singular_values() can be differentiated once; for a gradient of their gradient use "
                 "torch.linalg.svdvals(dense())"
             )
-        return None, grads[0].to(ctx.kind)
+        (zero,) = ctx.saved_tensors
+        return None, grads[0].masked_fill(zero, 0.0).to(ctx.kind), None
 
 
-def with_gradient(values: Tensor, lengths: Tensor) -> Tensor:
-    """Singular values s_k with the gradient of ‖J v_k‖ along the right singular vectors."""
-    found: Tensor = OfFixedVectors.apply(values, lengths)  # type: ignore[no-untyped-call]
+def with_gradient(values: Tensor, lengths: Tensor, width: int) -> Tensor:
+    """Singular values s_k with the gradient of ‖J v_k‖ along the right singular vectors, and 0 where s_k is 0."""
+    found: Tensor = OfFixedVectors.apply(values, lengths, width)  # type: ignore[no-untyped-call]
     return found
+
+
+def _vanishing(lengths: Tensor, largest: Tensor, width: int) -> Tensor:
+    """Which lengths ‖J v_k‖ are rounding alone, whose direction is noise: up to ε · width · s_1, as of a rank."""
+    return lengths <= torch.finfo(lengths.dtype).eps * max(width, NARROW) * largest
 
 
 def _roots(squares: Tensor) -> Tensor:

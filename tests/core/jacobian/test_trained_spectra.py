@@ -1,12 +1,15 @@
 """Singular values within a penalty: they train what they are made of, or say that they do not."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
-from caelab import CaelabError
+from caelab import CaelabError, hookimpl
 from caelab.jacobian.service import jacobian
+from caelab.testing import check_regularizer
 from tests.core.jacobian.conftest import make_case
 from tests.core.jacobian.references import parameter_gradients
 from tests.core.jacobian.unusual import convolution, images
@@ -60,6 +63,61 @@ def test_in_single_precision():
     dense = jacobian(encode, inputs).dense()
     (expected,) = torch.autograd.grad(torch.linalg.svdvals(dense)[:, 0].sum(), encode[0].weight)
     assert_close(encode[0].weight.grad, expected, rtol=1e-4, atol=1e-7)
+
+
+def _dead(net, layer):
+    net[layer].bias.data[:2] = -9.0
+    return net
+
+
+WITHOUT_RANK = {
+    "softmax": lambda: nn.Sequential(nn.Linear(6, 4), nn.Softmax(dim=1)),
+    "dead units": lambda: _dead(nn.Sequential(nn.Linear(6, 4), nn.ReLU()), 0),
+    "dead units of two layers": lambda: _dead(nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4), nn.ReLU()), 2),
+    "bottleneck": lambda: nn.Sequential(nn.Linear(6, 2), nn.Tanh(), nn.Linear(2, 4)),
+    "bottleneck to a softmax": lambda: nn.Sequential(nn.Linear(6, 2), nn.Tanh(), nn.Linear(2, 4), nn.Softmax(dim=1)),
+    "all dead": lambda: nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 4), nn.Threshold(99.0, 0.0)),
+}
+
+
+@pytest.mark.parametrize("make", WITHOUT_RANK.values(), ids=WITHOUT_RANK)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("method", ["gram", "svd"])
+def test_singular_values_that_are_zero_for_want_of_rank_add_nothing_to_the_gradient(make, dtype, method):
+    torch.manual_seed(1)
+    encode = make().to(dtype)
+    exact, inputs = copy.deepcopy(encode).double(), torch.rand(7, 6, dtype=dtype)
+    values = jacobian(encode, inputs, gradients=True).singular_values(method=method)
+    found = torch.autograd.grad(values.sum(1).mean(), list(encode.parameters()), materialize_grads=True)
+
+    def by_svd():
+        dense = torch.func.vmap(torch.func.jacrev(lambda x: exact(x[None])[0]))(inputs.double())
+        return float(torch.linalg.svdvals(dense.detach()).sum(1).mean())
+
+    tolerance = 1e-8 if dtype is torch.float64 else 2e-5
+    for mine, theirs in zip(found, parameter_gradients(by_svd, list(exact.parameters())), strict=True):
+        assert_close(mine.double(), theirs, rtol=tolerance, atol=tolerance)
+
+
+def test_a_slope_without_bound_at_zero_leaves_the_gradient_finite():
+    torch.manual_seed(0)
+    encode = WITHOUT_RANK["bottleneck"]()
+    values = jacobian(encode, torch.rand(5, 6), gradients=True).singular_values(method="svd")
+    found = torch.autograd.grad((values / values[:, :1].detach()).clamp(min=0).sqrt().sum(), encode[0].weight)
+    assert found[0].isfinite().all()
+    assert float(found[0].abs().max()) < 10
+
+
+class NuclearNorm:
+    """The sum of the singular values of J, averaged over the examples."""
+
+    @hookimpl
+    def penalty_terms(self, encoder_jacobian):
+        return {"nuclear norm": encoder_jacobian.singular_values().sum(dim=1).mean()}
+
+
+def test_the_nuclear_norm_passes_every_check():
+    assert check_regularizer(NuclearNorm).passed
 
 
 def test_a_gradient_of_the_gradient_is_refused_since_the_vectors_move():
