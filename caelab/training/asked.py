@@ -18,6 +18,7 @@ from caelab.data.given import as_dataset, split_hash
 from caelab.errors import CaelabError
 from caelab.fingerprints import Unnameable, fingerprint
 from caelab.models.identity import copied, materialised, structure_of, weights_of
+from caelab.models.shared import refuse_lost_by_copying
 from caelab.recipes import recipe_config
 from caelab.runs import checked_model, dataset_of
 from caelab.training.watching import merely_watches
@@ -80,7 +81,8 @@ def asked_for(
     config = _with_blocks(config, changing, stored)
     if model is None:
         return Asked(config, data, None, {**plugins, **changing}, watchers)
-    own = materialised(copied(checked_model(model)), data.inputs, config.seed)
+    refuse_lost_by_copying(checked_model(model))
+    own = materialised(copied(model), data.inputs, config.seed)
     block = Block.model_construct(**{**model_block(own, stored).model_dump(), **of_any_model(config.model)})
     config = config.model_copy(update={"model": block})
     return Asked(config, data, own, {**plugins, **changing}, watchers)
