@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from hashlib import sha256
 from importlib import import_module, invalidate_caches, util
 from io import StringIO
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, cast
 
 from caelab.errors import CaelabError, unknown_name
@@ -116,7 +116,8 @@ def allow_code(*targets: str) -> None:
     A config, or a run's folder, may come from anyone, so the code that it names is never imported without this.
 
     Args:
-        targets: each ``package.module:name`` or ``FILE.py:name``, or a whole ``package.module`` or ``FILE.py``.
+        targets: each ``package.module:name`` or ``FILE.py:name``, or a whole ``package.module`` or ``FILE.py``: then
+            the classes and functions that are defined there, and nothing that it imports from elsewhere.
     """
     _allowed.update(targets)
 
@@ -165,13 +166,47 @@ def load_named(target: str, kind: str) -> Callable[..., Any]:
         raise CaelabError(f"expected package.module:NAME or FILE.py:NAME for the {kind}, but {target!r} came")
     refuse_unasked(target, kind)
     module = load_file(Path(place)) if place.endswith(".py") else _imported(place)
-    found: Any = module
+    steps: list[Any] = [module]
     for part in name.split("."):
-        found = getattr(found, part, None)
-    if not callable(found):
+        steps.append(getattr(steps[-1], part, None))
+    if not callable(steps[-1]):
         names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise unknown_name(f"{kind} of {place}", name, names)
-    return cast(Callable[..., Any], found)
+    refuse_elsewhere(target, kind, steps)
+    return cast(Callable[..., Any], steps[-1])
+
+
+def refuse_elsewhere(target: str, kind: str, steps: Sequence[Any]) -> None:
+    """Refuse what a file or package that was allowed as a whole does not define itself.
+
+    A plugin imports ``os``, and a config must not reach ``os.system`` through it.
+
+    Args:
+        target: ``package.module:name`` or ``FILE.py:name``; where the user allowed this very name, anything goes.
+        kind: what it is to be.
+        steps: the module, and what each part of the name stands for.
+
+    Raises:
+        CaelabError: says how to allow it.
+    """
+    place, _, name = target.rpartition(":")
+    home, inside = steps[0].__name__, not place.endswith(".py")
+    own = all(_is_own(step, home, inside) for step in steps[1:]) and not isinstance(steps[-1], ModuleType)
+    plain = not any(part.startswith("_") for part in name.split("."))
+    if target not in _allowed and not (own and plain):
+        raise CaelabError(
+            f"the {kind} {target!r} is no class or function that is defined in {place}, and allowing {place} allows "
+            f"only those; if you trust this code, add --allow-code {target} (in Python, call "
+            f"caelab.allow_code({target!r}))"
+        )
+
+
+def _is_own(thing: Any, home: str, inside: bool) -> bool:
+    """Whether a class, a function or a module comes from the module ``home``, or from inside that package."""
+    if not isinstance(thing, type | FunctionType | ModuleType):
+        return False
+    module = str(thing.__name__ if isinstance(thing, ModuleType) else thing.__module__)
+    return module == home or (inside and module.startswith(f"{home}."))
 
 
 def _imported(module: str) -> ModuleType:

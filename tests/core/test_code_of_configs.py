@@ -172,6 +172,109 @@ def test_allowing_one_name_allows_no_other(hostile):
             load_named(other, "model")
 
 
+PLUGIN = """
+import os, subprocess, runpy
+from functools import cache, partial, wraps
+from os import system
+from shutil import rmtree
+from subprocess import Popen
+from torch import nn
+from neighbour_of_plugin import Others
+
+bound = partial(os.system)
+held = [os.system]
+
+@wraps(os.system)
+def wrapping(command):
+    return os.system(command)
+
+class Runner:
+    tool = os
+    run = staticmethod(os.system)
+    call = staticmethod(subprocess.call)
+    def __call__(self, command): return os.system(command)
+    def bound(self, command): return os.system(command)
+
+class Net(nn.Module):
+    class Inner:
+        def f(self): pass
+
+runner = Runner()
+wild = runner.bound
+def f(): pass
+"""
+IMPORTED = [
+    "os.system", "os._exit", "os.path.os.system", "system", "rmtree", "Popen", "subprocess.Popen", "subprocess.call",
+    "runpy.run_path", "bound", "bound.func", "held.append", "held.__class__", "wrapping", "Runner.tool.system",
+    "Runner.run", "Runner.call", "runner", "runner.bound", "wild", "wild.__func__", "partial", "cache", "nn.Module",
+    "nn.Linear", "Net.load_state_dict", "Net.mro", "Net.__init__", "Net.__init__.__globals__.get", "Net.__subclasses__",
+    "f.__globals__.get", "f.__call__", "f.__class__", "__builtins__", "__builtins__.get", "__loader__.load_module",
+    "__spec__.loader.load_module", "Others",
+]  # fmt: skip
+OWN = ["f", "Net", "Net.Inner", "Net.Inner.f", "Runner"]
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """A plugin file as people write them, which imports what could do harm, and a package with it inside."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "neighbour_of_plugin.py").write_text("class Others: pass")
+    (tmp_path / "plug.py").write_text(PLUGIN)
+    package = tmp_path / f"package_{tmp_path.name.replace('-', '_')}"
+    package.mkdir()
+    (package / "__init__.py").write_text(f"from . import inner\nfrom .inner import Inside\n{PLUGIN}")
+    (package / "inner.py").write_text("import os\nclass Inside: pass\n")
+    return {"plug.py": str(tmp_path / "plug.py"), package.name: package.name}
+
+
+@pytest.mark.parametrize("name", IMPORTED)
+def test_a_whole_file_or_package_is_no_way_to_what_it_imports(name, plugin):
+    for place, whole in plugin.items():
+        allow_code(whole)
+        with pytest.raises(CaelabError, match=r"(is no class or function that is defined in|^unknown model of) "):
+            load_named(f"{place}:{name}", "model")
+
+
+def test_a_whole_file_or_package_is_what_it_defines(plugin):
+    for place, whole in plugin.items():
+        allow_code(whole)
+        for name in OWN:
+            assert callable(load_named(f"{place}:{name}", "model"))
+    for name in ("Inside", "inner.Inside"):
+        assert callable(load_named(f"{place}:{name}", "model"))
+    for name in ("inner", "inner.os.system", "inner.os"):
+        with pytest.raises(CaelabError, match=r"is no class or function|unknown model"):
+            load_named(f"{place}:{name}", "model")
+
+
+def test_what_a_file_imports_can_be_allowed_by_its_own_name(plugin):
+    allow_code("plug.py", "plug.py:Others", "plug.py:runner")
+    assert load_named("plug.py:Others", "model").__name__ == "Others"
+    assert callable(load_named("plug.py:runner", "model"))
+
+
+def test_a_config_reaches_nothing_through_a_plugin_of_the_command_line(plugin, tmp_path, capsys, monkeypatch):
+    from caelab.catalogue import catalogue
+
+    monkeypatch.setattr(catalogue(), "offers", dict(catalogue().offers))
+    monkeypatch.setattr(catalogue(), "files", [])
+    registered = "\nfrom caelab import hookimpl\n@hookimpl\ndef register_models(register): register('mine', Net)\n"
+    (tmp_path / "plug.py").write_text(PLUGIN + registered)
+    doors = (
+        {"model": {"kind": "plug.py:os.system", "command": f"touch {tmp_path}/ran"}},
+        {"regularizers": {"tangent-propagation": {"weight": 0.1, "tangents": "plug.py:os.system"}}},
+    )
+    for door in doors:
+        base = {"label": "received", "seed": 0, "dataset": DATA, "model": {"kind": "autoencoder", "hidden": [3]}}
+        (tmp_path / "recv.yaml").write_text(yaml.safe_dump({**base, "training": TRAINING, **door}))
+        for option in (["--plugin", "plug.py"], ["--allow-code", "plug.py"]):
+            status, err = ended(capsys, "train", "recv.yaml", *option, "--out", "out")
+            assert status == 2
+            assert "is no class or function that is defined in plug.py" in err
+            assert not (tmp_path / "ran").exists()
+
+
 class Bomb:
     def __init__(self, mark):
         self.mark = mark

@@ -29,6 +29,7 @@ number = 3
 @pytest.fixture(autouse=True)
 def everything_is_allowed(monkeypatch):
     monkeypatch.setattr("caelab.loading.refuse_unasked", lambda target, kind: None)
+    monkeypatch.setattr("caelab.loading.refuse_elsewhere", lambda target, kind, steps: None)
 
 
 @pytest.fixture

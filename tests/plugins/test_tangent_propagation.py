@@ -18,6 +18,7 @@ COUNT = 3
 def every_function_is_allowed(monkeypatch):
     """As if each test had called caelab.allow_code; what is refused without it: test_code_of_configs."""
     monkeypatch.setattr("caelab.loading.refuse_unasked", lambda target, kind: None)
+    monkeypatch.setattr("caelab.loading.refuse_elsewhere", lambda target, kind, steps: None)
 
 
 @pytest.fixture
