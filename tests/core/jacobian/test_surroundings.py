@@ -1,5 +1,7 @@
 """Encoders that are compiled, scripted or in mixed precision, and questions inside transforms of torch.func."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -18,9 +20,10 @@ def mlp():
     return nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4), nn.ELU()).double()
 
 
-def agree(encode, original, inputs):
+def agree(encode, original, inputs, parameters=None):
     """Values and gradients of all questions are those of the encoder as it was written."""
-    parameters, dense = list(original.parameters()), plain_dense(original, inputs, True)
+    parameters = list(original.parameters()) if parameters is None else parameters
+    dense = plain_dense(original, inputs, True)
     for name, (ask, expected) in questions(inputs, dense.detach()).items():
         with torch.no_grad():
             assert_close(ask(jacobian(encode, inputs)), expected(dense).detach(), **EXACT, msg=name)
@@ -65,6 +68,114 @@ COMPILED = {
 @pytest.mark.parametrize("make", COMPILED.values(), ids=COMPILED)
 def test_compiled_encoders_are_differentiated_as_they_were_written(make):
     agree(*make(), images())
+
+
+compiled = torch.compile(backend="aot_eager")  # its code can be differentiated once alone, so running it shows
+
+
+class Written(nn.Module):
+    """Code of which every method is compiled, or none."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(6, 4).double()
+        self.kept = compiled(self.plain)
+
+    def plain(self, x):
+        return torch.tanh(self.layer(x)).square()
+
+    @property
+    def made(self):
+        return compiled(self.plain)
+
+    @compiled
+    def method(self, x):
+        return self.plain(x)
+
+    @staticmethod
+    @compiled
+    def static(self, x):
+        return self.plain(x)
+
+    @classmethod
+    @compiled
+    def of_class(cls, self, x):
+        return self.plain(x)
+
+    def around(self, x):
+        return self.method(x)
+
+
+class Forward(Written):
+    @compiled
+    def forward(self, x):
+        return self.plain(x)
+
+
+class Call(Written):
+    @compiled
+    def __call__(self, x):
+        return self.plain(x)
+
+
+class Single(Written):
+    shared = Written()
+
+    @classmethod
+    @compiled
+    def method(cls, x):
+        return cls.shared.plain(x)
+
+
+class Beside:
+    """No module."""
+
+    def __init__(self, written):
+        self.written = written
+
+    @compiled
+    def __call__(self, x):
+        return self.written.plain(x)
+
+
+def set_on_the_instance(written):
+    chain = nn.Sequential(written.layer, nn.Tanh())
+    chain.forward = compiled(written.plain)
+    return chain
+
+
+METHODS = {
+    "a method": lambda w: w.method,
+    "a partial of it": lambda w: partial(w.method),
+    "a function around it": lambda w: lambda x: w.method(x),
+    "a method around it": lambda w: w.around,
+    "a static method": lambda w: partial(w.static, w),
+    "a class method": lambda w: partial(w.of_class, w),
+    "a property": lambda w: w.made,
+    "an attribute": lambda w: w.kept,
+    "a partial": lambda w: compiled(partial(w.plain)),
+    "a call of no module": Beside,
+    "a bound call of no module": lambda w: Beside(w).__call__,
+    "forward of one module": set_on_the_instance,
+}
+
+
+@pytest.mark.parametrize("make", METHODS.values(), ids=METHODS)
+def test_compiled_methods_belong_to_their_object(make):
+    written = Written()
+    agree(make(written), written.plain, vectors(), list(written.parameters()))
+
+
+@pytest.mark.parametrize(
+    "found", [lambda: (f := Forward(), f), lambda: (f := Forward(), f.forward), lambda: (f := Call(), f),
+              lambda: (f := Call(), f.__call__), lambda: (f := Forward(), torch.compile(f, backend="aot_eager")),
+              lambda: (Single.shared, Single.method)],
+    ids=["forward", "bound forward", "call", "bound call", "module of it", "class method"],
+)  # fmt: skip
+def test_compiled_methods_of_the_class_belong_to_their_object(found):
+    written, encode = found()
+    agree(encode, written.plain, vectors(), list(written.parameters()))
 
 
 def test_a_compiled_chain_has_its_closed_form():
