@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from caelab.errors import CaelabError
 from caelab.fingerprints import fingerprint
 from caelab.streams import Streams
+from caelab.training.outside import held_outside
 from caelab.training.packing import Unpackable, packed, unpacked
 from caelab.training.watching import merely_watches
 
@@ -139,13 +140,17 @@ def saves(label: str, plugin: Any) -> bool:
 
 
 def attributes(thing: Any, saved: bool) -> dict[str, Any]:
-    """The attributes of an object that its ``state_dict``, if it is saved, does not hold."""
+    """The attributes of an object, and what its code holds elsewhere, where its ``state_dict`` does not hold them."""
+    if saved and getattr(type(thing), "state_dict", None) is not nn.Module.state_dict:
+        return {}  # it says itself what there is to remember
+    return _own(thing, saved) | held_outside(thing)
+
+
+def _own(thing: Any, saved: bool) -> dict[str, Any]:
     own = {**vars(thing)} if hasattr(thing, "__dict__") else {}
     own |= {name: getattr(thing, name) for name in getattr(type(thing), "__slots__", ()) if hasattr(thing, name)}
     if not saved:
         return own
-    if not isinstance(thing, nn.Module) or type(thing).state_dict is not nn.Module.state_dict:
-        return {}  # it says itself what there is to remember
     unsaved = {name: thing._buffers[name] for name in thing._non_persistent_buffers_set if name in thing._buffers}
     return {key: value for key, value in own.items() if key not in MODULES_OWN} | unsaved
 

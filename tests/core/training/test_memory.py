@@ -298,6 +298,64 @@ def test_a_plugin_with_state_that_is_not_saved_is_told_and_the_run_starts_anew(m
     assert "state_dict() and load_state_dict(state), or stateful = False" in found[0]
 
 
+OUTSIDE = """
+from caelab import hookimpl
+{above}
+class Mine:
+    n, {within} = 0, {value}
+    @hookimpl
+    def penalty_terms(self, code):
+        return {{"mine": (1 + ({count})) * code.square().mean()}}
+"""
+COUNTING = "def count():\n    N[0] += 1\n    return N[0]\n"
+ENCLOSED = (
+    "def make():\n    n = 0\n    def count():\n        nonlocal n\n        n += 1\n        return n\n    return count\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("above", "value", "count", "named"),
+    [
+        ("", "[0]", "self.it.append(1) or len(self.it)", "Mine.it"),
+        ("", "{}", "len(self.it) + bool(self.it.update({len(self.it): 1}))", "Mine.it"),
+        ("", "0", "setattr(Mine, 'it', Mine.it + 1) or Mine.it", "Mine.it"),
+        ("N = [0]", "0", "N.append(1) or len(N)", "N"),
+        ("import torch; G = torch.Generator().manual_seed(1)", "0", "torch.rand((), generator=G)", "G"),
+        ("N = [0]\n" + COUNTING, "0", "count()", "N"),
+        ("N = 0\ndef count():\n    global N\n    N += 1\n    return N", "0", "count()", "N"),
+        (ENCLOSED + "count = make()", "0", "count()", "n"),
+        ("def count(n=[0]):\n    n[0] += 1\n    return n[0]", "0", "count()", "a default of count"),
+        (
+            "import torch; L = torch.nn.Linear(1, 1, bias=False).requires_grad_(False).double()",
+            "0",
+            "L.weight.copy_(torch.full((1, 1), 1.0 + (float(L.weight) if L.weight >= 1 else 0))).sum().float()",
+            "L",
+        ),
+        ("class Box:\n    n = 0\nB = Box()", "0", "setattr(B, 'n', B.n + 1) or B.n", "B"),
+    ],
+)
+def test_a_state_outside_of_the_instance_is_told_too(above, value, count, named, small, tmp_path, caplog):
+    def make():  # each time as in a process of its own
+        space = {"__name__": "mine_from_text"}
+        exec(OUTSIDE.format(above=above, value=value, count=count, within="it"), space)
+        return space["Mine"]()
+
+    found, _ = interrupted(small("ae", f"training.epochs={EPOCHS}"), make, tmp_path, caplog)
+    assert len(found) == 1
+    assert found[0].startswith(f"plugin 'mine' remembers {named}, which")
+
+
+def test_what_its_code_only_reads_is_no_state(small, tmp_path, caplog):
+    above = "import numpy as np, torch\nN, X, T = [1], np.ones(3), torch.ones(2)\ndef count():\n    return N[0] + X[0]"
+
+    def make():
+        space = {"__name__": "mine_from_text"}
+        exec(OUTSIDE.format(above=above, value="{}", count="count() + float(T[0])", within="it"), space)
+        return space["Mine"]()
+
+    assert interrupted(small("ae", f"training.epochs={EPOCHS}"), make, tmp_path, caplog)[0] == []
+
+
 class Half(RunningMean):
     def state_dict(self):
         return {}
