@@ -325,12 +325,7 @@ ENCLOSED = (
         ("N = 0\ndef count():\n    global N\n    N += 1\n    return N", "0", "count()", "N"),
         (ENCLOSED + "count = make()", "0", "count()", "n"),
         ("def count(n=[0]):\n    n[0] += 1\n    return n[0]", "0", "count()", "a default of count"),
-        (
-            "import torch; L = torch.nn.Linear(1, 1, bias=False).requires_grad_(False).double()",
-            "0",
-            "L.weight.copy_(torch.full((1, 1), 1.0 + (float(L.weight) if L.weight >= 1 else 0))).sum().float()",
-            "L",
-        ),
+        ("import torch; L = torch.nn.BatchNorm1d(1)", "0", "float(L.num_batches_tracked.add_(1))", "L"),
         ("class Box:\n    n = 0\nB = Box()", "0", "setattr(B, 'n', B.n + 1) or B.n", "B"),
     ],
 )
