@@ -25,6 +25,7 @@ from caelab.files import READ_ONLY, parquet_bytes, remove_partial
 from caelab.locks import one_writer
 from caelab.process_settings import CHEAP, OTHERS, left_as_found
 from caelab.run_files import has_checksums, read_with_checksum, write_with_checksum
+from caelab.run_record import tables_count
 from caelab.runs import Run
 from caelab.schema import checked_options
 from caelab.streams import Streams
@@ -86,6 +87,8 @@ def stored_table(path: Path, run: Run) -> pd.DataFrame | None:
     Raises:
         StorageError: it cannot be read.
     """
+    if not tables_count(run.path):
+        return None
     try:
         content = read_with_checksum(path, required=has_checksums(run.path))
         return pd.read_parquet(BytesIO(content))

@@ -114,10 +114,7 @@ class RunConfig(Section):
         The code of plugins that are not caelab's own counts, and so does what a file holds that an option of a model or
         of a regularizer names: after a change the run is trained anew.
         """
-        plain = {key: value for key, value in self.as_dict().items() if key != "label"}
-        sources = self.sources()
-        text = json.dumps([plain, data_hash, *([sources] if sources else [])], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return hash_of(self.as_dict(), data_hash, self.sources())
 
     def sources(self) -> dict[str, str]:
         """Digests of the code of others, and of the files that options of the model and the regularizers name."""
@@ -137,6 +134,13 @@ class RunConfig(Section):
     def with_seed(self, seed: int) -> RunConfig:
         """The same run from another seed."""
         return self.model_copy(update={"seed": seed})
+
+
+def hash_of(plain: Mapping[str, Any], data_hash: str, sources: Mapping[str, str]) -> str:
+    """The hash in the name of a run's folder, from its config as plain values; the label does not count."""
+    counted = {key: value for key, value in plain.items() if key != "label"}
+    text = json.dumps([counted, data_hash, *([dict(sources)] if sources else [])], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def make_config(raw: Mapping[str, Any], offers: Catalogue | None = None) -> RunConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import inspect
 import json
+import logging
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -20,11 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from caelab.catalogue import catalogue
+from caelab.checksums import FILES
 from caelab.config import GIVEN, RunConfig, make_config, of_any_model
 from caelab.data import Dataset, load_dataset
 from caelab.data.given import as_dataset, split_hash
 from caelab.data.memory import free_memory, sized
-from caelab.errors import CaelabError, reason
+from caelab.errors import CaelabError, DamagedFile, reason
 from caelab.exits import held_open
 from caelab.files import PARTIAL
 from caelab.models.adapted import adapted, dtype_of
@@ -42,7 +44,10 @@ from caelab.models.reconstruction import reconstruction_error
 from caelab.pinned import pinned_settings
 from caelab.process_settings import CHEAP, OTHERS, left_as_found
 from caelab.run_files import RECORD, WEIGHTS, damaged, read_files, stored_facts, write_files
+from caelab.run_record import bears_its_name, check_facts
 from caelab.streams import seeded
+
+log = logging.getLogger(__name__)
 
 COPIES = 4  # of every parameter: itself, its gradient, and Adam's two averages
 CONVENTIONS = {
@@ -262,7 +267,7 @@ def load_run(path: str | Path, *, model: nn.Module | None = None, dataset: Any =
             else than the one that was trained.
     """
     path = Path(path)
-    config, record = read_record(path)
+    config, record = read_record(path, given=model is not None)
     weights, history = read_files(path)
     with pinned_settings():
         data = dataset_of(config) if dataset is None else _given_data(config, dataset)
@@ -325,17 +330,45 @@ def check_model(model: nn.Module, dataset: Dataset, record: Mapping[str, Any], p
         )
 
 
-def read_record(path: Path) -> tuple[RunConfig, dict[str, Any]]:
+def read_record(path: Path, *, given: bool = False) -> tuple[RunConfig, dict[str, Any]]:
     """The config and the record of a run's folder.
+
+    Args:
+        path: the folder.
+        given: whether its model was given as an object.
 
     Raises:
         CaelabError: the folder is no run, or its record was changed after it was written.
     """
     found = stored_facts(path)
     try:
-        return make_config(found["config"]), dict(found["record"])
-    except (ValueError, KeyError, TypeError) as error:
+        check_facts(found)
+        config = make_config(found["config"])
+        if FILES not in found:
+            check_name(path, found, config, given)
+    except (DamagedFile, ValueError, KeyError, TypeError) as error:
         raise damaged(path / RECORD, error) from error
+    return config, dict(found["record"])
+
+
+def check_name(path: Path, facts: Mapping[str, Any], config: RunConfig, given: bool) -> None:
+    """Refuse a run without checksums whose config, data or code are not those that its folder is named by.
+
+    What was given as an object, and the code of others, stand in the names of the oldest runs but not in their records.
+
+    Raises:
+        DamagedFile: it was changed after it was written.
+    """
+    unknown = "sources" not in facts["record"] and (given or config.sources())
+    if not unknown and bears_its_name(path, facts) is False:
+        raise DamagedFile(
+            "it has no checksum, and its config and data are not those that the folder is named by: it was changed "
+            "after it was written, or the folder bears another run's name"
+        )
+    if unknown or bears_its_name(path, facts) is None:
+        log.warning(
+            "%s has no checksum, and its folder's name does not say what it is: nothing tells if it is whole", path
+        )
 
 
 def refuse_foreign(out: Path) -> None:

@@ -59,13 +59,25 @@ def checked_options(
     return checked.model_dump(mode="json")
 
 
-def readable(error: ValidationError, where: str, model: type[BaseModel], given: Collection[str] = ()) -> CaelabError:
-    """All of pydantic's complaints as one sentence, each with its key path and the value that came."""
-    return CaelabError("; ".join(_complaint(item, where, model, given) for item in error.errors()))
+def readable(
+    error: ValidationError, where: str, model: type[BaseModel], given: Collection[str] = (), *, stored: bool = False
+) -> CaelabError:
+    """All of pydantic's complaints as one sentence, each with its key path and the value that came.
+
+    Args:
+        error: the complaints.
+        where: whose options they are about; an empty text for a whole config.
+        model: what was expected.
+        given: what caelab gives of itself.
+        stored: the values come from a file of caelab's, which nobody sets by hand.
+    """
+    return CaelabError("; ".join(_complaint(item, where, model, given, stored) for item in error.errors()))
 
 
-def _complaint(item: Any, where: str, model: type[BaseModel], given: Collection[str]) -> str:
+def _complaint(item: Any, where: str, model: type[BaseModel], given: Collection[str], stored: bool) -> str:
     path = ".".join(str(part) for part in (where, *item["loc"]) if part != "")
+    if item["type"] == "missing" and stored:
+        return f"{path} is missing"
     if item["type"] == "extra_forbidden":
         *parents, last = item["loc"]
         owner = ".".join(str(part) for part in (where, *parents) if part != "") or "config"
