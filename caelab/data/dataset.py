@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from caelab.catalogue import catalogue
@@ -174,13 +175,25 @@ def _float32(name: str, values: Any) -> Tensor:
 
 
 def _checked_labels(name: str, values: Any, count: int) -> Tensor:
-    labels = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    labels = _as_array(values)
     if labels.shape != (count,) or labels.dtype.kind not in "bui":
         raise CaelabError(
             f"data set {name!r}: expected {count} labels that are whole numbers, shape ({count},), "
             f"but {labels.dtype} of shape {labels.shape} came"
         )
+    if labels.dtype == np.uint64 and labels.max() >= 2**63:  # as int64 it would be another number, below zero
+        raise CaelabError(
+            f"data set {name!r}: expected labels below 2**63, but {labels.max()} came; number the classes 0, 1, 2, ..."
+        )
     return torch.from_numpy(labels.astype(np.int64))
+
+
+def _as_array(values: Any) -> NDArray[Any]:
+    if not isinstance(values, Tensor):
+        return np.asarray(values)
+    plain = values.detach().cpu()
+    plain = plain.to_dense() if plain.layout is not torch.strided else plain
+    return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()  # numpy has no bfloat16
 
 
 def _checked_names(name: str, names: Sequence[str] | None, labels: Tensor | None) -> tuple[str, ...] | None:

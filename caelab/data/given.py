@@ -19,6 +19,8 @@ from caelab.errors import CaelabError
 
 KINDS = "expected a data set, its name, an array, tensor or table of inputs, or a pair (inputs, labels)"
 
+WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
+
 
 def as_dataset(given: Any, *, splits: Sequence[int] | None = None, seed: int = 0, name: str = "arrays") -> Dataset:
     """A checked and split data set from what a user has in memory.
@@ -62,9 +64,19 @@ def checked(dataset: Dataset) -> Dataset:
             f"the data set {dataset.name!r} states the content hash {dataset.content_hash[:12]}, but its content has "
             f"{found[:12]}; leave content_hash out, or make it with caelab.data.make_dataset"
         )
+    _check_labels(dataset)
     for part in ("train", "valid", "test"):
         _check_indices(dataset, part)
     return dataset
+
+
+def _check_labels(dataset: Dataset) -> None:
+    labels, shape = dataset.labels, (len(dataset.inputs),)
+    if labels is not None and (labels.shape != shape or labels.dtype not in WHOLE):
+        raise CaelabError(
+            f"data set {dataset.name!r}: expected labels that are whole numbers, shape {shape}, int64, but "
+            f"{_said(labels)} came; make it with caelab.data.make_dataset"
+        )
 
 
 def _check_indices(dataset: Dataset, part: str) -> None:
@@ -80,7 +92,8 @@ def _check_indices(dataset: Dataset, part: str) -> None:
 def _said(value: Any) -> str:
     if not isinstance(value, Tensor):
         return type(value).__name__
-    ends = f" from {value.min()} to {value.max()}" if value.numel() else ""
+    plain = value.numpy(force=True) if value.dtype == torch.uint64 else value  # of which torch finds no minimum
+    ends = f" from {plain.min()} to {plain.max()}" if value.numel() else ""
     return f"{value.dtype} {tuple(value.shape)}{ends}"
 
 
@@ -158,7 +171,7 @@ def _labels(values: Any) -> tuple[NDArray[Any], list[str] | None]:
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.dtype.kind in "bui":
         return labels, None
-    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.round(labels)).all():
+    if labels.dtype.kind == "f" and (np.abs(labels) < 2**63).all() and (labels == np.round(labels)).all():  # no NaN
         return labels.astype(np.int64), None
     if labels.ndim == 1 and all(isinstance(each, str) for each in labels.tolist()):
         names, numbers = np.unique(labels.astype(str), return_inverse=True)

@@ -16,7 +16,7 @@ import caelab.data
 import caelab.testing
 from caelab import CaelabError, Study, hookimpl, load_run, recipe_config, train
 from caelab.catalogue import Catalogue, catalogue
-from caelab.data import make_dataset
+from caelab.data import Dataset, make_dataset
 from caelab.data.given import as_dataset
 from caelab.data.samples import Samples
 
@@ -374,3 +374,19 @@ def test_dir_lists_what_is_promised_and_nothing_else(module, names):
     assert not listed & {"sys", "Any", "TYPE_CHECKING", "Path"}
     for name in listed:
         assert getattr(module, name) is not None
+
+
+@pytest.mark.parametrize("labels", [np.full(len(Y), 1e19), np.full(len(Y), np.nan), np.full(len(Y), 2.0**63)])
+def test_labels_that_int64_does_not_hold_are_refused(labels):
+    with pytest.raises(CaelabError, match="expected labels that are whole numbers, or texts"):
+        as_dataset((X, labels))
+
+
+@pytest.mark.parametrize(
+    "labels", [torch.full((20,), torch.nan), torch.arange(20) / 2, torch.arange(19), torch.ones(20, dtype=torch.uint64)]
+)
+def test_a_data_set_made_by_hand_has_a_whole_number_as_label_of_each_example(labels):
+    places = torch.arange(20)
+    mine = Dataset("mine", torch.rand(20, 3), labels, None, places[:10], places[10:15], places[15:])
+    with pytest.raises(CaelabError, match=r"expected labels that are whole numbers, shape \(20,\), int64"):
+        as_dataset(mine)

@@ -221,3 +221,31 @@ def test_the_name_says_the_path(tmp_path):
     assert by_name.name == by_option.name == f"npy:{path}"
     assert isinstance(by_name, Dataset)
     assert by_name.content_hash == by_option.content_hash
+
+
+@pytest.mark.parametrize("make", [np.asarray, lambda labels: torch.from_numpy(labels)])
+def test_labels_that_int64_does_not_hold_are_refused(make):
+    with pytest.raises(CaelabError, match=r"expected labels below 2\*\*63, but 9223372036854775808 came"):
+        make_dataset("any", Samples(np.eye(4), make(np.array([0, 1, 2**63, 3], "u8"))))
+    kept = make_dataset("any", Samples(np.eye(4), make(np.array([0, 1, 2**63 - 1, 3], "u8"))))
+    assert kept.labels.tolist() == [0, 1, 2**63 - 1, 3]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [2**70, 1, 2, 3],
+        [0.5, 1, 2, 3],
+        [np.nan, 1, 2, 3],
+        [1j, 1, 2, 3],
+        ["a", None, "b", "c"],
+        torch.ones(4, dtype=torch.bfloat16),
+    ],
+)
+def test_labels_that_are_no_whole_numbers_are_refused(labels):
+    with pytest.raises(CaelabError, match="expected 4 labels that are whole numbers"):
+        make_dataset("any", Samples(np.eye(4), labels))
+
+
+def test_sparse_labels_are_read():
+    assert make_dataset("any", Samples(np.eye(4), torch.arange(4).to_sparse())).labels.tolist() == [0, 1, 2, 3]

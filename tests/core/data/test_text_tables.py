@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from caelab.config import make_config
-from caelab.data import load_dataset, memory
+from caelab.data import load_dataset, memory, text_tables
 from caelab.data.text_tables import csv
 from caelab.errors import CaelabError
 from caelab.recipes import recipe_config
@@ -146,3 +146,118 @@ def test_a_path_in_place_of_a_name_is_called_a_path(name, words, tmp_path, monke
     with pytest.raises(CaelabError) as caught:
         make_config({**recipe_config("ae").as_dict(), "dataset": {"kind": name}})
     assert words in str(caught.value)
+
+
+# --- rows, names and labels that would be read as others --------------------------------------------------------------
+
+
+def read(tmp_path, content, **options):
+    (tmp_path / "x.csv").write_bytes(content)
+    return csv(str(tmp_path / "x.csv"), **options)
+
+
+@pytest.mark.parametrize("examples", [None, 1, 2])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"label,x1,x2\n0,0,0.5,0.25\n1,1,0.75,0.5\n",  # R's write.table: rows have names, their column has none
+        b"a,b\n1,2,3\n4,5,6\n",
+        b"a,b\n1,2,\n4,5,\n",
+        b"# made by x\n1,2\n3,4\n",
+        b"# made by x\na,b\n3,4\n",
+        b"0,1\n1,2,3\n4,5,6\n",
+    ],
+)
+def test_more_fields_than_names_are_refused(tmp_path, content, examples):
+    with pytest.raises(CaelabError, match=r"x\.csv: .*more fields than names"):
+        read(tmp_path, content, examples=examples)
+
+
+@pytest.mark.parametrize("examples", [None, 2])
+def test_a_later_row_with_more_fields_than_names_is_refused(tmp_path, examples):
+    with pytest.raises(CaelabError, match="Expected 2 fields in line 4, saw 3"):
+        read(tmp_path, b"a,b\n1,2\n3,4\n5,6,7\n", examples=examples)
+
+
+ENDS = {
+    "empty lines between": lambda rows: "\n\n".join(rows),
+    "lines of blanks between": lambda rows: "\n  \n".join(rows) + "\n",
+    "carriage returns": lambda rows: "\r".join(rows) + "\r",
+    "both": lambda rows: "\r\n".join(rows) + "\r\n\r\n",
+    "empty lines first and last": lambda rows: "\n\n" + "\n".join(rows) + "\n\n\n",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("examples", [None, 1, 30, 39, 40, 50])
+def test_rows_are_counted_without_empty_lines(tmp_path, end, header, examples):
+    rows = pd.DataFrame(PIXELS, columns=NAMES).to_csv(index=False, header=header).splitlines()
+    places = range(40) if examples is None else [place * 40 // min(examples, 40) for place in range(min(examples, 40))]
+    found = read(tmp_path, ENDS[end](rows).encode(), examples=examples)
+    np.testing.assert_array_equal(found.inputs, PIXELS[list(places)])
+
+
+@pytest.mark.parametrize("block", [8, 2**22])
+@pytest.mark.parametrize("examples", [None, 1, 3, 4, 9])
+def test_line_feeds_within_quotes_end_no_row(tmp_path, examples, block, monkeypatch):
+    monkeypatch.setattr(text_tables, "BLOCK", block)
+    content = b'"of\nclass",a\n"one\n\nline",1\n"two\r\nlines",2\nthree,3\n"one\n\nline",4\n'
+    found = read(tmp_path, content, label="of\nclass", examples=examples)
+    count = min(examples or 4, 4)
+    assert found.inputs[:, 0].tolist() == [1 + place * 4 // count for place in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("True,0", "False,1"), ("true,0", "true,1"), ("FALSE,2.5", "TRUE,1"), ("0,1", "1,0")],
+)
+def test_a_first_example_is_not_lost_without_a_word(tmp_path, first, second, caplog):
+    found = read(tmp_path, "\n".join([first, second] * 20).encode())
+    told = "taken for the names of columns and not for an example" in caplog.text
+    assert (len(found.inputs), told) in [(40, False), (39, True)]
+    assert told == (first == "0,1")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("5.1,3.5,setosa", "4.9,3.0,setosa"),
+        ("cat,0,1", "dog,1,0"),
+        ("a,0.5,0.25", "0,0.5,0.25"),
+        ("label,0.5,0.25", "1,0.5,0.25"),
+        ("1x,2", "3,4"),
+    ],
+)
+def test_a_first_row_of_words_and_numbers_may_be_an_example_and_is_refused(tmp_path, first, second):
+    with pytest.raises(CaelabError, match="so it may be an example; write a row of names"):
+        read(tmp_path, f"{first}\n{second}\n".encode(), label=0)
+
+
+@pytest.mark.parametrize("first", ["label,0,1", "label,1,2", '"0","1","label"', "kind,0,1", '"0","1","2"'])
+def test_numbers_that_count_columns_are_names_and_that_is_told(tmp_path, first, caplog):
+    assert read(tmp_path, f"{first}\n4,5,6\n7,8,9\n".encode()).inputs[1].tolist() in ([8, 9], [7, 8], [7, 8, 9])
+    assert caplog.text.count("x.csv: its first row") == 1
+
+
+def test_words_and_plain_numbers_are_read_without_a_word(tmp_path, caplog):
+    assert len(read(tmp_path, b"a,b\n1,2\n3,4\n").inputs) == 2
+    assert len(read(tmp_path, b"1,2\n3,4\n").inputs) == 2
+    assert len(read(tmp_path, b"1,\n3,4\n").inputs) == 2  # refused as NaN later, but not taken for names
+    assert not caplog.text
+
+
+def test_labels_that_int64_does_not_hold_are_numbered_as_texts(tmp_path):
+    greatest = [2**64 - 1, 2**63, 5]
+    found = read(tmp_path, "\n".join(["label,a", *(f"{each},1" for each in greatest)]).encode())
+    assert found.labels.tolist() == [2, 1, 0]
+    assert found.label_names == ("5", str(2**63), str(2**64 - 1))
+
+
+@pytest.mark.parametrize("examples", [None, 70_000])
+def test_labels_of_a_long_file_are_read_alike_from_its_start_to_its_end(tmp_path, examples):
+    """Pandas reads a long file in parts: 01 was 1 in a part without texts, and another class than 01 in the next."""
+    content = "label,a,b\n" + "01,1.25,123456\n" * 70_000 + "x,2,2\n01,1,1\n"
+    found = read(tmp_path, content.encode(), examples=examples)
+    assert set(found.label_names) <= {"01", "x"}
+    assert found.labels.tolist() == [0] * 70_000 + [1, 0] if examples is None else len(found.labels) == 70_000
