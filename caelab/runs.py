@@ -204,6 +204,14 @@ def refuse_too_large(make: Callable[[], nn.Module]) -> None:
         )
 
 
+def output_is_set(config: RunConfig) -> bool:
+    """Whether the option ``output`` of the config's model says what it ends in."""
+    with suppress(ValueError, TypeError):  # its parameters cannot be read
+        kind = config.model.kind
+        return kind != GIVEN and "output" in inspect.signature(catalogue().get("model", kind)).parameters
+    return False
+
+
 def asked_of(factory: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """What a factory asks for, by name, of what can be given."""
     parameters = inspect.signature(factory).parameters

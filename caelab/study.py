@@ -23,7 +23,7 @@ from caelab.files import PARTIAL
 from caelab.loading import allow_code, allowed_code
 from caelab.locks import is_being_written
 from caelab.models.reconstruction import check_objective
-from caelab.runs import build_model, dataset_of
+from caelab.runs import build_model, dataset_of, output_is_set
 from caelab.schema import checked_options
 from caelab.threads import on_one_thread
 from caelab.training import checked_device, run_folder, train
@@ -364,7 +364,8 @@ def cancel(futures: Sequence[Future[Any]]) -> None:
 def check_config(config: RunConfig) -> None:
     """Build everything that a run needs, without training it."""
     dataset = dataset_of(config)
-    check_objective(config.training.reconstruction, build_model(config, dataset), dataset.inputs)
+    model = build_model(config, dataset)
+    check_objective(config.training.reconstruction, model, dataset.inputs, settable=output_is_set(config))
     checked_device(config.training.device)
     TrainingPlugins(make_regularizers(config, catalogue()))
 

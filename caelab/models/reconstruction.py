@@ -42,8 +42,14 @@ def reconstruction_error(kind: str, model: Any, code: Tensor, targets: Tensor) -
     return squared_error(model.decode(code), targets)
 
 
-def check_objective(kind: str, model: nn.Module, inputs: Tensor) -> None:
+def check_objective(kind: str, model: nn.Module, inputs: Tensor, *, settable: bool = False) -> None:
     """Refuse data and models on which the reconstruction error has no meaning.
+
+    Args:
+        kind: of the reconstruction error, as in the training config.
+        model: with ``encode`` and ``decode``.
+        inputs: shape (n, d).
+        settable: whether a setting says what the model ends in.
 
     Raises:
         CaelabError: NaN or infinity in the data; data outside [0, 1] for binary units or under cross-entropy; under
@@ -61,27 +67,38 @@ def check_objective(kind: str, model: nn.Module, inputs: Tensor) -> None:
             f"[{low:.4g}, {high:.4g}]; rescale them, or name recipes without it, as in: caelab compare ae ae-wd cae"
         )
     if kind != "cross-entropy":
-        check_range(model, inputs)
+        check_range(model, inputs, settable=settable)
         return
     if outside:
         raise CaelabError(
             f"cross-entropy expects inputs in [0, 1], but they lie in [{low:.4g}, {high:.4g}]; rescale them, "
-            "or use --set training.reconstruction=squared-error --set model.output=identity"
+            f"or use --set training.reconstruction=squared-error{' --set model.output=identity' * settable}"
         )
     if not hasattr(model, "logits"):
         raise CaelabError(
-            f"cross-entropy needs a model with logits(code), but {type(model).__name__} has none; "
+            f"cross-entropy needs a model with logits(code), but {_name(model)} has none; "
             "add it, or use --set training.reconstruction=squared-error"
         )
     output = last_step(getattr(model, "decode", None))
     if output is not None and not isinstance(output, nn.Sigmoid):
         raise CaelabError(
             f"cross-entropy expects a sigmoid output, but the model ends in {type(output).__name__}; "
-            "use --set model.output=sigmoid or --set training.reconstruction=squared-error"
+            f"{_set_output(model, settable, 'sigmoid')}, or use --set training.reconstruction=squared-error"
         )
 
 
-def check_range(model: Any, inputs: Tensor) -> None:
+def _name(model: Any) -> str:
+    return type(getattr(model, "inner", model)).__name__
+
+
+def _set_output(model: Any, settable: bool, output: str) -> str:
+    """What a person does for the model to end in something else: a setting, or another last step."""
+    if settable:
+        return f"use --set model.output={output}"
+    return f"let {_name(model)}.decode end in {'a linear layer' if output == 'identity' else output}"
+
+
+def check_range(model: Any, inputs: Tensor, *, settable: bool = False) -> None:
     """Refuse an output that cannot reach data beyond it by a tenth of their range; less is only told.
 
     Raises:
@@ -91,8 +108,9 @@ def check_range(model: Any, inputs: Tensor) -> None:
     low, high = float(inputs.min()), float(inputs.max())
     beyond = max(least - low, high - most, 0.0)
     told = (
-        f"the inputs lie in [{low:.4g}, {high:.4g}], but every reconstruction of {type(model).__name__} lies in "
-        f"[{least:.4g}, {most:.4g}], since it ends in {step}; rescale the inputs, or use --set model.output=identity"
+        f"the inputs lie in [{low:.4g}, {high:.4g}], but every reconstruction of {_name(model)} lies in "
+        f"[{least:.4g}, {most:.4g}], since it ends in {step}; rescale the inputs, or "
+        f"{_set_output(model, settable, 'identity')}"
     )
     if beyond > NEAR * (high - low):
         raise CaelabError(told)

@@ -22,7 +22,7 @@ from caelab.files import aside, publish, told_as_storage
 from caelab.locks import one_writer
 from caelab.models.reconstruction import check_objective
 from caelab.pinned import pinned_settings
-from caelab.runs import Run, as_called, build_model, load_run, of_type, record_of, write_run
+from caelab.runs import Run, as_called, build_model, load_run, of_type, output_is_set, record_of, write_run
 from caelab.streams import Streams
 from caelab.training.asked import Asked, asked_for
 from caelab.training.loop import Trainer
@@ -123,7 +123,7 @@ def _trained(asked: Asked, partial: Path | None, trace: Callable[[str], None] | 
     config, dataset = asked.config, asked.dataset
     model = build_model(config, dataset) if asked.model is None else as_called(config, asked.model, dataset)
     dataset = of_type(model, dataset)
-    check_objective(config.training.reconstruction, model, dataset.inputs)
+    check_objective(config.training.reconstruction, model, dataset.inputs, settable=output_is_set(config))
     device = checked_device(config.training.device)
     plugins = training_plugins(asked)
     if trace:
