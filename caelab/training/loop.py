@@ -208,7 +208,7 @@ class Trainer:
         known = [id(p) for group in self.optimizer.param_groups for p in group["params"]]
         if {id(p) for p in self.model.parameters() if p.requires_grad} - {*known}:
             self.optimizer = make_optimizer(self.model, self.config.training)
-        self.watch.renew()
+        self.watch.renew({id(p) for group in self.optimizer.param_groups for p in group["params"]})
 
     def save(self) -> None:
         """Write everything that training continues from."""

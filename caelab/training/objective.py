@@ -25,7 +25,11 @@ class Objective:
         self.streams = streams
         self.lent = Lent(streams)  # to plugins
         self.corrupts = plugins.implements("corrupt_input")
-        self.reconstruct = reconstruction_map(model)
+
+    @cached_property
+    def reconstruct(self) -> Callable[[Tensor], Tensor]:
+        """r = g∘f of the parts that the model has at the first batch, which a plugin may have given it by then."""
+        return reconstruction_map(self.model)
 
     @cached_property
     def tied(self) -> TiedLayer | None:

@@ -7,7 +7,7 @@ and now and then after, every value, every setting of the process and the random
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from caelab.process_settings import ALL, CHEAP, GENERATORS, Found, sentence
 from caelab.streams import stream_seed
 from caelab.training.gradients import untrainable
+from caelab.training.structure import Structure
 
 EVERY = 64  # the first step of an epoch is looked at closely, the second of the first one, and every so many after
 WITHIN_STEP = ("corrupt_input", "penalty_terms", "before_update", "after_batch")
@@ -93,6 +94,7 @@ class Weights:
             raise changed_weights()
         if self.modes and self.watch.modes() != self.modes:
             raise self.watch.changed_mode(self.modes)
+        self.watch.check_structure(self.hook)
         if [fingerprint(value) for _, value in self.fixed] != self.sums:
             raise changed_weights()
         if self.finite and (name := self.watch.not_finite()) is not None:
@@ -155,13 +157,30 @@ class Watch:
         self.generators = [torch.default_generator]
         if self.device.type == "cuda":
             self.generators.append(torch.cuda.default_generators[self.device.index or 0])
-        self.renew()
+        self.structure = Structure(self.model)
 
-    def renew(self) -> None:
-        """Look again at what the model consists of."""
-        self.parameters = [*self.model.parameters()]
-        self.trainable = {id(p) for p in self.parameters if p.requires_grad}
-        self.modules = [*self.model.modules()]
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Of the model, when it was looked at last."""
+        return self.structure.parameters
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """Of the model, when it was looked at last."""
+        return self.structure.modules
+
+    def renew(self, optimised: Collection[int] | None = None) -> None:
+        """Look again at what the model consists of, and the ``id`` of each parameter that the optimiser changes."""
+        self.structure.renew(optimised)
+
+    def check_structure(self, hook: str) -> None:
+        """Compare the model's parts with those that were there.
+
+        Raises:
+            Interference: they are other ones, or of another type.
+        """
+        if wrong := self.structure.wrong(hook):
+            raise Interference(wrong)
 
     def begin(self, epoch: int, step: int = 0) -> None:
         """From now on calls belong to that step; step 0 is what comes before the first one of an epoch."""
@@ -208,6 +227,8 @@ class Watch:
             raise changed_weights()
         if self.modes() != modes:
             raise self.changed_mode(modes)
+        if not self.structure.seems_same():
+            self.check_structure(hook)
         return answer
 
     def versions(self) -> list[int]:
@@ -258,7 +279,7 @@ class Watch:
     def check_term(self, plugin: str, name: str, term: Tensor) -> str:
         """Why a term would train nothing, or the empty text; its graph is looked at now and then."""
         self.owners[name] = plugin
-        return untrainable(term, self.trainable) if self.thorough or not term.requires_grad else ""
+        return untrainable(term, self.structure.trainable) if self.thorough or not term.requires_grad else ""
 
 
 def _version(tensor: Tensor) -> int:
