@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from caelab.catalogue import catalogue
 from caelab.errors import CaelabError, DamagedFile, StorageError, reason
-from caelab.exits import held_open, how
+from caelab.exits import ends, held_open, how
 from caelab.figures import plain_look
 from caelab.files import READ_ONLY, parquet_bytes, remove_partial
 from caelab.locks import one_writer
@@ -187,12 +187,15 @@ def named_failure(name: str, what: str) -> Iterator[None]:
         yield
     except CaelabError:
         raise
-    except SystemExit as error:
-        raise CaelabError(
-            f"the analysis {name!r} {what}: it calls {how(error)}, which ends programs; let it raise an error instead"
-        ) from error
     except Exception as error:  # a plugin may fail in any way
         raise CaelabError(f"the analysis {name!r} {what}: {reason(error)}") from error
+    except BaseException as error:
+        if not ends(error):
+            raise
+        called = f"calls {how(error)}" if isinstance(error, SystemExit) else f"raises {ends(error)}"
+        raise CaelabError(
+            f"the analysis {name!r} {what}: it {called}, which ends programs; let it raise an error instead"
+        ) from error
 
 
 def store(table: pd.DataFrame, path: Path, name: str) -> None:

@@ -14,6 +14,7 @@ import click
 from caelab import __version__
 from caelab.commands import COMMANDS
 from caelab.errors import CaelabError, reason
+from caelab.exits import is_the_users, listening
 from caelab.signs import print_whatever_comes
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -62,22 +63,31 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     logging.getLogger("caelab").setLevel(
         logging.DEBUG if debug else logging.NOTSET
     )  # of other libraries, only warnings
+    with listening():
+        sys.exit(_status(args, debug))
+
+
+def _status(args: list[str], debug: bool) -> int:
     try:
         status = cli.main(args, prog_name="caelab", standalone_mode=False)
     except (CaelabError, click.ClickException) as error:
         if debug:
             raise
-        sys.exit(_tell(error))
-    except (KeyboardInterrupt, click.Abort):
+        return _tell(error)
+    except (KeyboardInterrupt, click.Abort) as error:  # click makes the second of the first
+        if isinstance(error.__cause__ or error, KeyboardInterrupt) and not is_the_users():
+            return _tell(CaelabError("code that is not caelab's raises KeyboardInterrupt; let it raise another error"))
         click.echo("interrupted; the same command goes on from here", err=True)
-        sys.exit(130)
+        return 130
     except BrokenPipeError:
-        sys.exit(141)
-    except Exception as error:
+        return 141
+    except SystemExit:
+        raise
+    except BaseException as error:
         if debug:
             raise
-        sys.exit(_tell(_unforeseen(error)))
-    sys.exit(status if isinstance(status, int) else 0)
+        return _tell(_unforeseen(error))
+    return status if isinstance(status, int) else 0
 
 
 def _tell(error: Exception) -> int:
@@ -95,7 +105,7 @@ def shown_as_it_stands(text: str) -> str:
     return "".join(c if (c >= " " and not "\x7f" <= c < "\xa0") or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
-def _unforeseen(error: Exception) -> CaelabError:
+def _unforeseen(error: BaseException) -> CaelabError:
     from caelab.files import storage_error
 
     if isinstance(error, OSError) and error.errno is not None:

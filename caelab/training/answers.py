@@ -10,7 +10,7 @@ import pluggy
 from torch import Tensor
 
 from caelab.errors import CaelabError, reason
-from caelab.exits import EndsTheProgram, how
+from caelab.exits import EndsTheProgram, ends, running
 from caelab.training.tracing import described
 from caelab.training.watch import ChangedArgument as ChangedArgument
 from caelab.training.watch import Interference
@@ -49,6 +49,8 @@ def told(plugin: str, hook: str, epoch: int | None, error: BaseException) -> Cae
         return CaelabError(f"plugin {plugin!r} answers {where} with {error}")
     if isinstance(error, Interference):
         return CaelabError(f"plugin {plugin!r} in {where} {error}")
+    if isinstance(error, CaelabError):
+        return CaelabError(f"plugin {plugin!r} in {where}: {error}")
     if isinstance(error, EndsTheProgram):
         return CaelabError(f"plugin {plugin!r} in {where} ends the whole program with {error}; raise an error instead")
     return CaelabError(f"plugin {plugin!r} failed in {where}: {reason(error)}")
@@ -89,6 +91,7 @@ def _named(
 ) -> Callable[..., Any]:
     function, names = implementation.function, implementation.argnames
     plugin = str(implementation.plugin_name)
+    whose = f"plugin {plugin!r} in {hook}"
 
     def asked(arguments: Sequence[Any]) -> Any:
         watch = watcher()
@@ -100,6 +103,7 @@ def _named(
         return found
 
     def answer(*arguments: Any) -> Any:
+        running[0] = whose
         before = [_state(argument) for argument in arguments]
         try:
             answered = asked(arguments)
@@ -107,14 +111,27 @@ def _named(
             if changed:
                 raise ChangedArgument(changed)
             return answered
-        except (CaelabError, KeyboardInterrupt, GeneratorExit):
-            raise
-        except SystemExit as error:
-            raise PluginFailure(plugin) from EndsTheProgram(how(error))
         except BaseException as error:  # a plugin may fail in any way
-            raise PluginFailure(plugin) from error
+            cause = _cause(error, plugin)
+            if cause is None:
+                raise
+            raise PluginFailure(plugin) from cause
+        finally:
+            running[0] = ""
 
     return answer
+
+
+def _cause(error: BaseException, plugin: str) -> BaseException | None:
+    """What is told of an error with the plugin's name; None where the error goes on as it is.
+
+    So goes the user's interrupt, what others ask for by its kind, as a full disk, and a sentence that names the plugin.
+    """
+    if isinstance(error, CaelabError):
+        return error if type(error) is CaelabError and repr(plugin) not in str(error) else None
+    if isinstance(error, SystemExit | KeyboardInterrupt | GeneratorExit):
+        return EndsTheProgram(ends(error)) if ends(error) else None
+    return error
 
 
 def _state(argument: Any) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 from caelab.catalogue import Catalogue
 from caelab.config import GIVEN, RunConfig
 from caelab.errors import CaelabError, NotApplicable
-from caelab.exits import EndsTheProgram, held_open, how
+from caelab.exits import EndsTheProgram, ends, held_open
 from caelab.fitting import hooks_of, manager_of, register
 from caelab.hookspecs import TrainingHooks
 from caelab.streams import Streams
@@ -40,16 +40,18 @@ def _make(label: str, kind: str, options: Mapping[str, Any], offers: Catalogue) 
             return factory(**options)
     except CaelabError:
         raise
-    except SystemExit as error:
-        raise CaelabError(
-            f"regularizer {label!r} ends the whole program with {how(error)} when it is made; raise an error instead"
-        ) from EndsTheProgram(how(error))
     except ValueError as error:
         raise CaelabError(f"regularizer {label!r}: {error}") from error
     except Exception as error:  # a plugin may fail in any way
         raise CaelabError(
             f"regularizer {label!r} cannot be made with the options {dict(options)}: {type(error).__name__}: {error}"
         ) from error
+    except BaseException as error:
+        if not ends(error):
+            raise
+        raise CaelabError(
+            f"regularizer {label!r} ends the whole program with {ends(error)} when it is made; raise an error instead"
+        ) from EndsTheProgram(ends(error))
 
 
 def ordered_manager(plugins: Mapping[str, object]) -> pluggy.PluginManager:
