@@ -178,7 +178,20 @@ def checked_terms(answer: Any) -> dict[str, Tensor]:
                 f"{described(answer)}, but a term is a scalar tensor; sum {name!r} over its entries and average over "
                 "the examples"
             )
+        if not _is_real(term):
+            raise WrongAnswer(f"{described(answer)}, but a term is a real number; {_real(term, name)}")
     return dict(answer)
+
+
+def _is_real(value: Tensor) -> bool:
+    """Whether a tensor holds numbers that are added to others, as floats, without loss and without a device's help."""
+    return not (value.is_complex() or value.is_meta or (value.is_floating_point() and value.element_size() < 2))
+
+
+def _real(value: Tensor, name: str) -> str:
+    if value.is_complex():
+        return f"take the real part, or the square of the absolute value, of {name!r}"
+    return f"a tensor on meta holds none, compute {name!r}" if value.is_meta else f"compute {name!r} in float32"
 
 
 def checked_metrics(answer: Any) -> dict[str, float]:
@@ -189,6 +202,8 @@ def checked_metrics(answer: Any) -> dict[str, float]:
     """
     _refuse_no_mapping(answer, "number", "where nothing is measured")
     for name, value in answer.items():
+        if isinstance(value, Tensor) and value.numel() == 1 and not _is_real(value):
+            raise WrongAnswer(f"{described(answer)}, but a metric is a real number; {_real(value, name)}")
         if name in OWN_METRICS or name.startswith("train_"):
             raise WrongAnswer(f"the name {name!r}, which is the core's own metric; choose another name")
         if not (isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)):
@@ -210,6 +225,10 @@ def checked_batch(answer: Any, clean: Tensor) -> Tensor:
     same = isinstance(answer, Tensor) and (answer.shape, answer.dtype) == (clean.shape, clean.dtype)
     if not same:
         raise WrongAnswer(f"{described(answer)}, but a corrupted copy of the batch {described(clean)} is expected")
+    if (answer.device, answer.layout) != (clean.device, clean.layout):
+        raise WrongAnswer(
+            f"a batch on {answer.device}, {answer.layout}, but one on {clean.device}, {clean.layout}, is expected"
+        )
     batch: Tensor = answer
     return batch
 

@@ -45,6 +45,22 @@ class Good:
         (lambda code: None, "None, but {name: weighted scalar tensor} is expected; return {} where there is no term"),
         (lambda code: {3: code.sum()}, "{3: float32 ()}, but {name: weighted scalar tensor} is expected"),
         (lambda code: {"reconstruction": code.sum()}, "the name 'reconstruction', which is the model's own term"),
+        (
+            lambda code: {"bad": torch.complex(code.sum(), code.sum())},
+            "{bad: complex64 ()}, but a term is a real number; take the real part, or the square of the absolute value",
+        ),
+        (lambda code: {"bad": torch.tensor(0j)}, "{bad: complex64 ()}, but a term is a real number; take the real"),
+        (
+            lambda code: {"bad": code.sum().to(torch.float8_e5m2)},
+            "{bad: float8_e5m2 ()}, but a term is a real number; compute 'bad' in float32",
+        ),
+        (
+            lambda code: {"bad": code.sum().to("meta")},
+            "{bad: float32 ()}, but a term is a real number; a tensor on meta holds none, compute 'bad'",
+        ),
+        (lambda code: {"bad": torch.zeros((), device="meta")}, "{bad: float32 ()}, but a term is a real number; a "),
+        (lambda code: {"bad": torch.tensor(True)}, "the term 'bad', which has no gradient, so it would train nothing"),
+        (lambda code: {"bad": torch.tensor(3)}, "the term 'bad', which has no gradient, so it would train nothing"),
     ],
 )
 def test_a_wrong_term_is_told_with_plugin_hook_and_epoch(answer, sentence, small):
@@ -71,6 +87,8 @@ def test_a_wrong_corruption_is_told(answer, came, small):
     ("answer", "sentence"),
     [
         (lambda epoch: {"bad": torch.ones(3)}, "{bad: float32 (3,)}, but a metric is a number"),
+        (lambda epoch: {"bad": torch.tensor(0j)}, "{bad: complex64 ()}, but a metric is a real number; take the real"),
+        (lambda epoch: {"bad": torch.zeros(1, device="meta")}, "{bad: float32 (1,)}, but a metric is a real number; a"),
         (lambda epoch: {"bad": "high"}, "{bad: str}, but a metric is a number; make 'bad' one with float(...)"),
         (lambda epoch: None, "None, but {name: number} is expected; return {} where nothing is measured"),
         (lambda epoch: {"valid_reconstruction": 0.0}, "the name 'valid_reconstruction', which is the core's own"),
@@ -196,3 +214,35 @@ def test_a_traced_failure_says_what_was_raised(small):
     with pytest.raises(CaelabError):
         train(small("ae"), observers={"mine": plugin}, trace=lines.append)
     assert lines[-1].endswith("-> ZeroDivisionError: division by zero")
+
+
+class Marked(torch.Tensor):
+    """A tensor of another class."""
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        torch.Tensor.double,
+        torch.Tensor.half,
+        torch.Tensor.bfloat16,
+        torch.Tensor.to_sparse,
+        lambda term: term.as_subclass(Marked),
+        lambda term: torch.complex(term, term).conj().real,
+    ],
+)
+def test_a_term_of_another_type_is_a_number_and_trains(kind, small):
+    """Its value is the plain term's, as far as its type tells, and so are the weights."""
+    terms = [lambda code: {"own": code.square().mean()}, lambda code: {"own": kind(code.square().mean())}]
+    runs = [train(small("ae"), regularizers={"mine": answering("penalty_terms", "code", term)}) for term in terms]
+    plain, other = [run.history[-1]["train_own"] for run in runs]
+    assert other == pytest.approx(plain, rel=0.02)
+    weights = [run.model.encode[0].weight for run in runs]
+    torch.testing.assert_close(*weights, rtol=0.02, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor.to_sparse, lambda clean: clean.to("meta")])
+def test_a_corrupted_batch_is_where_and_as_the_batch_is(kind, small):
+    told = refused(small("ae"), answering("corrupt_input", "clean", kind))
+    assert told.startswith("plugin 'mine' answers corrupt_input at epoch 1 with a batch on ")
+    assert told.endswith("but one on cpu, torch.strided, is expected")
