@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,9 @@ from caelab.training.objective import reconstruction_map
 UNCHANGED = "unchanged inputs, code and parameters"
 ON_A_COPY = "other plugins are handed the same tensors; work on a copy, as x.clone() or x.detach().requires_grad_()"
 
+ELSEWHERE = "change weights in before_update or after_batch, or work on copy.deepcopy(model)"
+LARGE = 100.0
+
 
 def check_arguments(subject: Subject) -> Check:
     """The row on what a penalty changes in what it is handed: tensors, flags, weights, the mode."""
@@ -31,6 +35,26 @@ def check_arguments(subject: Subject) -> Check:
     changed += ["the model's mode"] * (trial.model.training != mode)
     found = f"changed: {', '.join(changed)}" if changed else "unchanged"
     return judged("arguments left alone", not changed, UNCHANGED, found, ON_A_COPY)
+
+
+def changed_weights(subject: Subject) -> Check | None:
+    """The row on weights that a penalty changes, as they are or so large that any bound acts; nothing if it does not.
+
+    Every later value and gradient is that of other weights, so this is looked at before them.
+    """
+    for factor in (1.0, LARGE):
+        trial = Trial(subject, subject.home)
+        weights = trial.model.state_dict()
+        with torch.no_grad():
+            before = {name: weight.mul_(factor).clone() for name, weight in weights.items()}
+        with suppress(Exception, SystemExit):  # what it cannot do with these weights is another row's
+            trial.terms()
+        after = trial.model.state_dict()
+        changed = [name for name, weight in before.items() if not torch.equal(weight, after[name])]
+        if changed:
+            found = f"changes the model's weights: {', '.join(changed)}"
+            return Check("arguments left alone", "failed", UNCHANGED, found, ELSEWHERE)
+    return None
 
 
 def arguments_of(trial: Trial) -> dict[str, Any]:

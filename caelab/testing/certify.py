@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from caelab.testing.claims import CLAIMS, Claim
-from caelab.testing.museum import MUSEUM
+from caelab.testing.gradients import lacking_derivative
+from caelab.testing.museum import DETACHED_PENALTY, MUSEUM
 from caelab.testing.naming import named_mistakes
 from caelab.testing.observing import (
     DEVIATIONS,
@@ -19,7 +20,7 @@ from caelab.testing.observing import (
 )
 from caelab.testing.outcome import Check, judged
 from caelab.testing.settings import Setting
-from caelab.testing.subjects import Subject
+from caelab.testing.subjects import Subject, Trial
 
 
 def check_values(subject: Subject, observations: list[Observation]) -> Iterator[Check]:
@@ -94,6 +95,9 @@ def _alternative(claim: Claim, setting: Setting) -> str:
 def check_museum(subject: Subject, observations: list[Observation]) -> tuple[list[Check], list[str]]:
     """The row that names the known mistakes; asked for where something failed."""
     found = named_mistakes(subject, observations)
+    trial = Trial(subject, subject.home)
+    if lacking_derivative(trial, trial.value()):  # without any gradient it equals what was detached
+        found = [exhibit for exhibit in found if exhibit is not DETACHED_PENALTY]
     expected = subject.claim.name if subject.claim else "no known mistake"
     if not found:
         return [Check("known mistake", "reported", expected, f"none of the museum's {len(MUSEUM)}")], []

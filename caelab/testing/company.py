@@ -15,6 +15,7 @@ from caelab.catalogue import catalogue
 from caelab.errors import CaelabError
 from caelab.models.autoencoder import autoencoder
 from caelab.streams import Streams
+from caelab.testing.chance import same_chance
 from caelab.testing.outcome import Check, judged
 from caelab.testing.settings import Noise, Setting, batch, trial_config
 from caelab.testing.subjects import OWN_TERMS, Subject, Trial, is_refusal
@@ -58,7 +59,7 @@ def check_company(subject: Subject) -> Iterator[Check]:
                "rename the term: the history tells terms apart by their names")  # fmt: skip
     expected = f"the same weights to the last bit in either order, with {mixed.count} built-in regularizers"
     yield _row("order", expected, "different with", mixed.differing,
-               "keep nothing in the class or the module that another instance or run can see")  # fmt: skip
+               "keep nothing in the class or the module that another run can see, and draw from streams")  # fmt: skip
     yield _row("streams of others", "untouched", "drawn from those of", mixed.disturbed,
                "name your stream after your plugin, so that no one else draws from it")  # fmt: skip
     yield cost(subject)
@@ -130,7 +131,8 @@ def train_at(home: Setting, instances: Mapping[str, object]) -> Outcome:
         streams=Streams(0),
         watched=False,  # what it would refuse has rows of its own
     )
-    history = trainer.fit()
+    with same_chance(0):  # who draws from the global state has a row of its own
+        history = trainer.fit()
     terms = {key.removeprefix("train_") for key in history[-1] if key.startswith("train_")} - {*OWN_TERMS}
     return Outcome(trainer.model.state_dict(), trainer.streams.state(), frozenset(terms))
 

@@ -55,7 +55,7 @@ def check_corruption(subject: Subject) -> Iterator[Check]:
     apart = _examples_apart(subject)
     yield apart
     yield _finite(subject)
-    yield from _moments(subject, apart.verdict == "passed")
+    yield from _moments(subject, apart)
 
 
 def trial_of(subject: Subject, dtype: torch.dtype = torch.float64, *, steady: bool = True) -> Trial:
@@ -63,9 +63,9 @@ def trial_of(subject: Subject, dtype: torch.dtype = torch.float64, *, steady: bo
     return Trial(subject, replace(subject.home, weights="random"), dtype=dtype, steady=steady)
 
 
-def corrupt(subject: Subject, clean: Tensor, seed: int = 0) -> Tensor:
-    """The corrupted batch, from a fresh instance and fresh streams."""
-    return trial_of(subject, clean.dtype, steady=False).corrupted(clean, seed)
+def corrupt(subject: Subject, clean: Tensor, seed: int = 0, *, steady: bool = False) -> Tensor:
+    """The corrupted batch, from a fresh instance and fresh streams; ``steady`` starts all other chance anew as well."""
+    return trial_of(subject, clean.dtype, steady=steady).corrupted(clean, seed)
 
 
 def _kind(subject: Subject) -> Check:
@@ -98,7 +98,13 @@ def _memory(subject: Subject) -> Iterator[Check]:
     if torch.equal(first, trial.corrupted(batch(), anew=False)):
         return
     name, expected = "the same when it is called again", "the same copy from the same streams, after another batch"
-    found = f"another copy: it keeps {', '.join(trial.memory.changed()) or 'something'} between the calls"
+    kept = trial.memory.changed()
+    if not torch.equal(first, trial.corrupted(batch())):
+        found = "another copy with the same streams, whatever it keeps is put back"
+        remedy = "it draws numbers from elsewhere than streams, or keeps what cannot be looked at: draw from streams"
+        yield Check(name, "failed", expected, found, remedy)
+        return
+    found = f"another copy: it keeps {', '.join(kept) or 'something'} between the calls"
     if subject.stateful:
         yield Check(name, "reported", expected, f"{found}, as it says")
         return
@@ -112,10 +118,17 @@ def _examples_apart(subject: Subject) -> Check:
     clean = batch()
     other = clean.clone()
     other[1:] = 1 - other[1:]
-    apart = all(torch.equal(corrupt(subject, clean, s)[0], corrupt(subject, other, s)[0]) for s in range(SEEDS))
+    name, expected = "no mixing of examples", "the same copy of an example beside others"
+    first, again, beside = (
+        [corrupt(subject, each, seed, steady=True)[0] for seed in range(SEEDS)] for each in (clean, clean, other)
+    )
+    if not all(map(torch.equal, first, again)):
+        found = "cannot tell: it draws from elsewhere than streams, and the copy differs from call to call"
+        return Check(name, "skipped", expected, found)
+    apart = all(map(torch.equal, first, beside))
     remedy = f"the copy of one example depends on the others; do not use statistics of the batch; {SAY_SO}"
     found = "so" if apart else "changed with the other examples"
-    row = judged("no mixing of examples", apart, "the same copy of an example beside others", found, remedy)
+    row = judged(name, apart, expected, found, remedy)
     if apart or not (subject.over_batch or subject.stateful):
         return row
     return replace(row, verdict="reported", remedy="it is defined over the batch: keep the batch size fixed")
@@ -129,14 +142,15 @@ def _finite(subject: Subject) -> Check:
     )
 
 
-def _moments(subject: Subject, apart: bool) -> Iterator[Check]:
+def _moments(subject: Subject, apart: Check) -> Iterator[Check]:
     """The declared mean and variance of each input, against many draws."""
     trial = trial_of(subject)
     sample: Any = trial.instance
     named = hasattr(sample, "mean") and hasattr(sample, "covariance_diagonal")
     expected = "mean(clean) and covariance_diagonal(clean)"
-    if not apart:
+    if apart.verdict != "passed":
         found = "none: the copy of one example depends on the others, so they do not follow from it alone"
+        found = apart.found if apart.verdict == "skipped" else found
         yield Check("moments", "skipped", expected, found)
         return
     if not getattr(sample, "declares_moments", named):

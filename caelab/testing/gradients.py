@@ -14,7 +14,7 @@ from caelab.testing.observing import Observation
 from caelab.testing.outcome import Check, judged
 from caelab.testing.references import directional_differences, directions
 from caelab.testing.settings import Setting
-from caelab.testing.subjects import Subject, Trial
+from caelab.testing.subjects import NO_DERIVATIVE, OWN_TERMS, Subject, Trial
 from caelab.training.gradients import untrainable
 
 STEPS = (1e-5, 1e-6, 1e-4)  # a kink within one is none within another
@@ -40,7 +40,7 @@ def why_no_gradient(subject: Subject) -> str:
     value = trial.value()
     if value.requires_grad:
         reason = untrainable(value, {id(parameter) for parameter in trial.model.parameters()})
-        return reason and f"the value {reason}"
+        return (reason and f"the value {reason}") or lacking_derivative(trial, value)
     if getattr(trial.instance, "note", "") == NUMBER:
         return "it returns a number; return the tensor, without .item() or float()"
     if any(slopes.any() for slopes in _slopes(trial).values()):
@@ -48,6 +48,29 @@ def why_no_gradient(subject: Subject) -> str:
     if any(slopes.any() for slopes in _slopes(trial, LARGE).values()):
         return IN_STEPS
     return "no parameter of the model moves its value; compute it from the model, the code or a Jacobian"
+
+
+def lacking_derivative(trial: Trial, value: Tensor) -> str:
+    """That torch has no derivative of an operator that a value is made with, in torch's words; else the empty text."""
+    if not value.requires_grad:
+        return ""
+    try:
+        with trial.working():
+            torch.autograd.grad(value, list(trial.model.parameters()), allow_unused=True, retain_graph=True)
+    except RuntimeError as error:
+        if NO_DERIVATIVE in str(error):
+            return f"{error}; {IN_STEPS if 'floor_divide' in str(error) else 'use an operator that has one'}"
+        raise
+    return ""
+
+
+def untrainable_terms(subject: Subject) -> dict[str, str]:
+    """The terms that train nothing by themselves, each with the reason: a sum hides them behind the others."""
+    trial = Trial(subject, subject.home)
+    known = {id(parameter) for parameter in trial.model.parameters()}
+    terms = {name: term for name, term in trial.terms().items() if name not in OWN_TERMS}
+    reasons = {n: untrainable(term, known) or lacking_derivative(trial, term) for n, term in terms.items()}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def rounded(subject: Subject) -> str:

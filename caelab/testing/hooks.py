@@ -12,9 +12,9 @@ from torch import Tensor
 
 from caelab.errors import CaelabError
 from caelab.hookspecs import TrainingHooks
-from caelab.testing.arguments import ON_A_COPY, UNCHANGED, check_arguments
+from caelab.testing.arguments import ON_A_COPY, UNCHANGED, changed_weights, check_arguments
 from caelab.testing.functions import ONE_SCALAR
-from caelab.testing.gradients import why_no_gradient
+from caelab.testing.gradients import untrainable_terms, why_no_gradient
 from caelab.testing.outcome import Check, judged
 from caelab.testing.subjects import OWN_TERMS, Subject, Trial
 from caelab.training.answers import ChangedArgument
@@ -47,19 +47,29 @@ def check_terms(subject: Subject) -> Iterator[Check]:
     try:
         trial.gradient()
     except (CaelabError, RuntimeError) as error:
-        row = _known_failure(trial, error)
+        row = changed_weights(subject) or _known_failure(trial, error)
         if row is None:
             raise
+        yield row
+        return
+    if row := changed_weights(subject):
         yield row
         return
     run = _run(subject, trial)
     yield run
     if run.verdict == "passed":
-        why = why_no_gradient(subject)
-        found = "terms without a gradient, which train nothing" if why else "so"
-        yield judged(ADDS, not why, "terms with a gradient", found, why)
+        yield _adds(subject)
     if getattr(trial.instance, "note", "") == ONE_SCALAR:
         yield Check("shape", "reported", "shape ()", ONE_SCALAR, "sum or average without keepdim")
+
+
+def _adds(subject: Subject) -> Check:
+    """The row on terms that train nothing, of which a run refuses each."""
+    why, idle = why_no_gradient(subject), untrainable_terms(subject)
+    why = why or "; ".join(f"the term {name!r} {reason}" for name, reason in idle.items())
+    names = f": {', '.join(idle)}" if idle else ""
+    found = f"terms without a gradient, which train nothing{names}" if why else "so"
+    return judged(ADDS, not why, "terms with a gradient", found, why)
 
 
 def _known_failure(trial: Trial, error: Exception) -> Check | None:

@@ -28,6 +28,7 @@ from caelab.training.objective import Objective
 from caelab.training.plugins import TrainingPlugins, merged_terms
 
 OWN_TERMS = ("reconstruction", "training_loss")
+NO_DERIVATIVE = "is not implemented"  # how torch says that it cannot differentiate an operator
 
 
 @dataclass(frozen=True)
@@ -422,9 +423,9 @@ class Trial:
             with self.working():
                 found = torch.autograd.grad(value, list(named.values()), allow_unused=True)
         except RuntimeError as error:
-            if "is not implemented" not in str(error):
+            if NO_DERIVATIVE not in str(error):
                 raise
-            found = (None,) * len(named)  # torch has no derivative of //
+            found = (None,) * len(named)
         pairs = zip(named.items(), found, strict=True)
         return {name: torch.zeros_like(p) if gradient is None else gradient for (name, p), gradient in pairs}
 

@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -86,6 +87,53 @@ class SetsFlag(Sound):
     def value(self, model, clean, code, norms, streams):
         clean.requires_grad_()
         return norms.mean()
+
+
+class ScalesWeights(Sound):
+    def value(self, model, clean, code, norms, streams):
+        with torch.no_grad():
+            next(model.parameters()).mul_(0.5)
+        return model.encode(clean).square().mean()
+
+
+class BoundsWeights(Sound):
+    """No weight that is looked at elsewhere is as large as its bound."""
+
+    def value(self, model, clean, code, norms, streams):
+        for weight in model.parameters():
+            weight.data.clamp_(-5, 5)
+        return model.encode(clean).square().mean()
+
+
+class ScalesAfterwards(Sound):
+    def value(self, model, clean, code, norms, streams):
+        value = model.encode(clean).square().mean()
+        for weight in model.parameters():
+            weight.data = 0.9 * weight.data
+        return value
+
+
+class OneTermDetached(Sound):
+    @hookimpl
+    def penalty_terms(self, code):
+        return {"a": self.weight * code.mean(), "b": self.weight * code.detach().square().mean()}
+
+
+class OneTermFlat(Sound):
+    @hookimpl
+    def penalty_terms(self, code):
+        return {"a": self.weight * code.square().mean(), "b": self.weight * code.round().mean()}
+
+
+class Undifferentiable(Sound):
+    """Right in value, but torch has no derivative of a factor."""
+
+    claims = "L1 norm of the code"
+
+    @hookimpl
+    def penalty_terms(self, code):
+        one = torch.heaviside(code.abs() + 1, torch.zeros_like(code))
+        return {"steps": self.weight * (one * code.abs()).sum(dim=1).mean()}
 
 
 class GlobalRandom(Sound):
@@ -207,6 +255,12 @@ PENALTIES = {
     WeightSquared: {"proportional to its weight"},
     LooksAtMode: {"training and evaluation mode"},
     SetsFlag: {"arguments left alone"},
+    ScalesWeights: {"arguments left alone"},
+    BoundsWeights: {"arguments left alone"},
+    ScalesAfterwards: {"arguments left alone"},
+    OneTermDetached: EVERY_GRADIENT | {"adds to the loss"},
+    OneTermFlat: {"adds to the loss"},
+    Undifferentiable: EVERY_GRADIENT | {"adds to the loss", "gradient: not zero", "gradient: reaches"},
     GlobalRandom: {"global random state"},
     CountsInstances: {"same stream, same value"},
     CountsMore: {"same stream, same value", "mixing: order", "proportional to its weight", "float32 against float64"},
@@ -246,6 +300,18 @@ class InPlace(SoundNoise):
 class GlobalNoise(SoundNoise):
     def copy(self, clean, noise):
         return clean + self.sigma * torch.randn_like(clean)
+
+
+class NumpyNoise(SoundNoise):
+    def copy(self, clean, noise):
+        drawn = np.random.standard_normal(clean.shape)  # noqa: NPY002
+        return clean + self.sigma * torch.from_numpy(drawn).to(clean)
+
+
+class UnseededNoise(SoundNoise):
+    def copy(self, clean, noise):
+        drawn = np.random.default_rng().standard_normal(clean.shape)
+        return clean + self.sigma * torch.from_numpy(drawn).to(clean)
 
 
 class DoubleNoise(SoundNoise):
@@ -294,7 +360,9 @@ class WrongVariance(SoundNoise):
 
 CORRUPTIONS = {
     InPlace: {"clean batch left alone"},
-    GlobalNoise: {"global random state", "same stream, same copy", "no mixing of examples"},
+    GlobalNoise: {"global random state", "same stream, same copy"},
+    NumpyNoise: {"global random state", "same stream, same copy"},
+    UnseededNoise: {"same stream, same copy", "the same when it is called again", "mixing: order"},
     DoubleNoise: {"shape and type", "company"},
     Nothing: {"corrupts"},
     Centred: {"no mixing of examples"},

@@ -1,5 +1,6 @@
 """A check that cannot fail is a defect: for each there is a plugin that fails it, and it alone or with its kin."""
 
+import re
 from functools import cache
 
 import pytest
@@ -14,22 +15,32 @@ from caelab.testing.subjects import Subject
 from tests.core.testing.broken import (
     CORRUPTIONS,
     PENALTIES,
+    BoundsWeights,
     DoubleNoise,
     NoHook,
     NotMarked,
+    OneTermDetached,
+    OneTermFlat,
     ReturnsNothing,
+    ScalesAfterwards,
+    ScalesWeights,
     Sound,
     SoundNoise,
     SumOverBatch,
+    Undifferentiable,
+    UnseededNoise,
 )
 
 BROKEN = PENALTIES | CORRUPTIONS
 
 
 @cache
+def report_of(factory):
+    return check_regularizer(factory, raises=False)
+
+
 def failures(factory):
-    report = check_regularizer(factory, raises=False)
-    return {check.name for check in report.failures}
+    return {check.name for check in report_of(factory).failures}
 
 
 @pytest.mark.parametrize("factory", BROKEN, ids=lambda factory: factory.__name__)
@@ -69,6 +80,35 @@ def test_a_forgotten_marker_or_return_is_what_to_do_about_it():
     assert "answers at least one hook, under @hookimpl: before_training, " in remedies(NoHook)
     (row,) = check_regularizer(ReturnsNothing, raises=False).failures
     assert "return {" in row.remedy + row.found
+
+
+def test_a_penalty_that_changes_weights_is_told_so_and_which():
+    for factory in (ScalesWeights, BoundsWeights, ScalesAfterwards):
+        (row,) = report_of(factory).failures
+        assert row.found.startswith("changes the model's weights: encode.0.weight")
+        assert row.remedy == "change weights in before_update or after_batch, or work on copy.deepcopy(model)"
+
+
+def test_the_term_that_trains_nothing_is_named_beside_one_that_does():
+    for factory, reason in ((OneTermDetached, "has no gradient"), (OneTermFlat, r"only through round\(\)")):
+        (row,) = (row for row in report_of(factory).failures if row.name == "adds to the loss")
+        assert row.found.endswith("which train nothing: b")
+        assert re.search(f"the term 'b' .*{reason}", row.remedy)
+
+
+def test_an_operator_without_a_derivative_is_the_reason_that_is_given():
+    report = report_of(Undifferentiable)
+    assert report.mistakes == []
+    for row in report.failures:
+        assert "derivative for aten::heaviside is not implemented" in row.remedy
+        assert "detach" not in row.remedy
+
+
+def test_chance_from_elsewhere_is_no_mixing_of_examples():
+    row = {check.name: check for check in report_of(UnseededNoise).checks}
+    assert row["no mixing of examples"].verdict == row["moments"].verdict == "skipped"
+    assert "draws from elsewhere than streams" in row["moments"].found
+    assert "draws numbers from elsewhere than streams" in row["the same when it is called again"].remedy
 
 
 @pytest.mark.parametrize("metrics", [
