@@ -22,7 +22,10 @@ OPERATOR = re.compile(
 FIRST, SECOND = "the derivative", "the derivative of the derivative"
 ALONE = "ask for values alone, under torch.no_grad()"
 INSTEAD = {
-    "cdist": "give torch.cdist compute_mode='use_mm_for_euclid_dist'",
+    "cdist": (  # its error does not say p; for p other than 2 the mode changes nothing
+        "give torch.cdist compute_mode='use_mm_for_euclid_dist' where p is 2, and for another p use "
+        "torch.linalg.vector_norm(x[:, None] - y, ord=p, dim=2)"
+    ),
     "Hardsigmoid": "use nn.Sigmoid or nn.Hardtanh",
     "hardsigmoid": "use torch.sigmoid or nn.functional.hardtanh",
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.nn.utils import parametrizations
 from torch.nn.utils.spectral_norm import SpectralNorm
 
@@ -133,9 +134,10 @@ def refuse_output(encode: Any, inputs: Tensor, code: Any) -> None:
     name = name_of(encode)
     if not isinstance(code, Tensor) or code.ndim < 1 or len(code) != len(inputs):
         shape = tuple(code.shape) if isinstance(code, Tensor) else type(code).__name__
+        mean = "; return a tensor of it, as its .mean" if isinstance(code, Distribution) else ""
         raise CaelabError(
             f"{name} maps inputs {tuple(inputs.shape)} to {shape}; "
-            "expected an output (batch, *code), example by example"
+            f"expected an output (batch, *code), example by example{mean}"
         )
     if not code.is_floating_point():
         raise CaelabError(f"{name} returns {code.dtype}, which has no derivative; return floating-point codes")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from caelab.errors import CaelabError
 from caelab.streams import seeded
@@ -105,7 +107,20 @@ def parts(found: Any) -> dict[Part, Any]:
         return dict(enumerate(found))
     if dataclasses.is_dataclass(found):
         return {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
-    return {}
+    return _parameters_of(found) if isinstance(found, Distribution) else {}
+
+
+def _parameters_of(found: Distribution) -> dict[Part, Any]:
+    """The numbers of a distribution that may be a code; not every one has a mean."""
+    named: dict[Part, Any] = {}
+    for name in ("mean", "loc", "probs", "logits"):
+        with suppress(NotImplementedError, AttributeError):
+            named[name] = getattr(found, name)
+    return {name: value for name, value in named.items() if _is_code(value) and bool(value.isfinite().all())}
+
+
+def _is_code(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def adapted(
@@ -186,15 +201,25 @@ def _fitting(
     )
 
 
+def _which(found: Any, choices: Mapping[Part, Any]) -> str:
+    """What to do about an encoder that does not return one tensor."""
+    part = next((part for part, value in choices.items() if _is_code(value)), None)
+    if part is None:
+        return "let it return the code as a tensor of real numbers, shape (batch, code)"
+    instead = f"let it return .{part} of the distribution, or " if isinstance(found, Distribution) else ""
+    return (
+        f"{instead}say which is the code, by the attribute code_part = {part!r} of the model or by --set "
+        f"model.code_part={part}"
+    )
+
+
 def _code(name: str, found: Any, code_part: Part | None) -> Tensor:
     choices = parts(found)
     if code_part is None and not isinstance(found, Tensor):
         shown = ", ".join(f"{part!r}: {_shown(value)}" for part, value in choices.items())
-        first = next(iter(choices), 0)
         raise CaelabError(
             f"expected one tensor from encode, but that of {name} returns {type(found).__name__}"
-            f"{f' ({shown})' if shown else ''}; say which is the code, by the attribute code_part = {first!r} of the "
-            f"model or by --set model.code_part={first}"
+            f"{f' ({shown})' if shown else ''}; {_which(found, choices)}"
         )
     try:
         code: Any = part_of(found, code_part)
@@ -203,7 +228,7 @@ def _code(name: str, found: Any, code_part: Part | None) -> Tensor:
             f"code_part is {code_part!r}, but encode of {name} returns {_shown(found)}"
             f"{f' with {[*choices]}' if choices else ''}; name one of these"
         ) from error
-    if not isinstance(code, Tensor) or not code.is_floating_point():
+    if not _is_code(code):
         raise CaelabError(f"expected a code of real numbers from encode of {name}, but {_shown(code)} came")
     return code
 

@@ -270,3 +270,11 @@ def test_random_numbers_of_the_user_are_left_alone():
     jacobian(encode, vectors()).squared_norm()
     jacobian(encode, vectors()).jvp(vectors())
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("name", ["cdist", "cdist, p = 1"])
+def test_the_remedy_for_a_distance_says_for_which_it_helps(name):
+    encode, inputs = VALUES[name][0]()
+    remedy = r"compute_mode='use_mm_for_euclid_dist' where p is 2, and for another p use torch\.linalg\.vector_norm\("
+    with pytest.raises(CaelabError, match=remedy):
+        jacobian(encode, inputs).squared_norm().sum().backward()

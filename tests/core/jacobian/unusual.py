@@ -1,5 +1,7 @@
 """Encoders that hold operators of which torch has some derivatives and lacks others, or has them wrong."""
 
+import math
+
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
@@ -168,6 +170,10 @@ def eye(x):
     return torch.eye(len(x), dtype=x.dtype).to_sparse()
 
 
+def apart(x, centres, p):
+    return torch.linalg.vector_norm(x[:, None] - centres, ord=p, dim=2)
+
+
 BOTH = {  # values and gradients
     "forward mode does not see no_grad": lambda: (With(without_gradient, (6, 4)), vectors()),
     "scatter_reduce by products": lambda: (With(lambda x, w: reduced(x, w, "prod"), (6, 6)), vectors()),
@@ -178,6 +184,9 @@ BOTH = {  # values and gradients
     "the remedy for cdist": lambda: (
         With(lambda x, c: torch.cdist(x, c, compute_mode="use_mm_for_euclid_dist"), (5, 6)), vectors()
     ),
+    "the remedy for cdist, p = 1": lambda: (With(lambda x, c: apart(x, c, 1.0), (5, 6)), vectors()),
+    "the remedy for cdist, p = 3": lambda: (With(lambda x, c: apart(x, c, 3.0), (5, 6)), vectors()),
+    "the remedy for cdist, p = inf": lambda: (With(lambda x, c: apart(x, c, math.inf), (5, 6)), vectors()),
     "layer norm": lambda: (nn.Sequential(normalised(), nn.Identity()), vectors()),
     "solve": lambda: (With(solved, (4, 4)), vectors()),
     "attention": lambda: (Attention(), sequences()),

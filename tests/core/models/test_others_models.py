@@ -8,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
+from torch import distributions, nn
 
 from caelab import CaelabError, Dataset, hookimpl, jacobian, load_run, recipe_config, train
 from caelab.data import make_dataset
@@ -365,6 +365,23 @@ class Text(Model):
         return "code"
 
 
+class ReturnsNormal(Model):
+    def encode(self, x):
+        return distributions.Normal(super().encode(x), 1.0)
+
+
+class ReturnsCategorical(Model):
+    def encode(self, x):
+        return distributions.OneHotCategorical(logits=super().encode(x))
+
+
+class ReturnsCauchy(Model):
+    """It has no mean."""
+
+    def encode(self, x):
+        return distributions.Cauchy(super().encode(x), 1.0)
+
+
 class WrongShape(Signals):
     example_shape = (3, 16)
 
@@ -394,7 +411,13 @@ WRONG = [
     ),
     (Exits, r"the model Exits fails in encode on float32 \(2, 64\): SystemExit: 2"),
     (ReturnsPair, r"expected from decode of ReturnsPair a reconstruction .*, but tuple came"),
-    (Text, r"expected one tensor from encode, but that of Text returns str"),
+    (
+        Text,
+        r"expected one tensor from encode, but that of Text returns str; let it return the code as a tensor of real",
+    ),
+    (ReturnsNormal, r"returns Normal \('mean': .*\); let it return .mean of the distribution, .* code_part = 'mean'"),
+    (ReturnsCategorical, r"returns OneHotCategorical .*; let it return .mean of the distribution, or say"),
+    (ReturnsCauchy, r"returns Cauchy \('loc': .*\); let it return .loc of the distribution, .*model.code_part=loc"),
     (WrongShape, r"the model WrongShape fails in encode on examples of shape \(3, 16\): RuntimeError"),
 ]
 
@@ -404,6 +427,13 @@ def test_what_does_not_fit_is_told_before_training(kind, sentence):
     with pytest.raises(CaelabError, match=sentence) as told:
         train(config(), model=kind(), observers={"never": SimpleNamespace(before_epoch=never)})
     assert "\n" not in str(told.value)
+
+
+def test_a_distribution_is_encoded_by_the_part_that_was_advised():
+    model = adapted(ReturnsNormal(), torch.rand(4, 64), code_part="mean")
+    assert torch.equal(model.encode(torch.ones(4, 64)), model.inner.encode(torch.ones(4, 64)).mean)
+    with pytest.raises(CaelabError, match=r"to Normal; expected .*; return a tensor of it, as its \.mean"):
+        jacobian(ReturnsNormal().encode, torch.rand(4, 64)).squared_norm()
 
 
 @hookimpl
