@@ -13,6 +13,7 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
+from caelab.arguments import text_of
 from caelab.errors import CaelabError, unknown_name
 from caelab.exits import held_open, how
 from caelab.fitting import manager_of, register
@@ -167,7 +168,7 @@ class Catalogue:
         Raises:
             CaelabError: there is none of that name (the nearest is offered), or it cannot be imported.
         """
-        offer = self.offers.get((kind, name))
+        offer = self.offers.get((kind, text_of(name, f"the name of the {kind}")))
         if offer:
             return offer.load()
         if kind == "model" and ":" in name:

@@ -13,6 +13,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from caelab.arguments import path_of, rows_of, text_of, texts_of
 from caelab.catalogue import Catalogue, catalogue
 from caelab.errors import CaelabError, shown, unknown_name
 from caelab.loading import allow_code_in
@@ -210,6 +211,24 @@ def of_any_model(block: Block, factory: Any = None) -> dict[str, Any]:
     return {name: value for name, value in block.options.items() if name in OfAnyModel.model_fields and name not in own}
 
 
+def as_name(path: Any) -> str:
+    """The name of the data set at a path that was given as one: that of a kind of files and the path.
+
+    >>> as_name(Path("mine.npz"))
+    'npz:mine.npz'
+
+    Raises:
+        CaelabError: its kind cannot be told from its name.
+    """
+    place = path_of(path, "a path")
+    kind = KINDS_OF_FILES.get(place.suffix.lower())
+    if not kind or place.is_dir():
+        refuse_path(str(place))
+        names = " or ".join(KINDS_OF_FILES)
+        raise CaelabError(f"expected a file of data, but the name of {str(place)!r} does not end in {names}")
+    return f"{kind}:{place}"
+
+
 def refuse_path(name: str) -> None:
     """A path in place of a data set's name lacks the kind in front of it, or is of a kind that is not read.
 
@@ -287,7 +306,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     Raises:
         CaelabError: there is no ``=``, or the value is not YAML.
     """
-    path, equals, value = text.partition("=")
+    path, equals, value = text_of(text, "a setting").partition("=")
     if not equals or not path.strip():
         raise CaelabError(f"expected KEY=VALUE, as in contractive.weight=0.3, but {text!r} came")
     return path.strip(), parse_value(value)
@@ -398,12 +417,12 @@ def configured(
         CaelabError: a key, a setting or a value that does not fit, or a regularizer to leave out that is not there.
     """
     raw = merged(raw, over)
-    pairs = [parse_setting(setting) for setting in settings]
+    pairs = [parse_setting(setting) for setting in rows_of(settings, "settings")]
     allow_code_in([over, *(value for _, value in pairs)])
     for key, value in sorted(pairs, key=lambda pair: not chooses_kind(*pair)):
         raw = with_setting(raw, key, value, offers=offers)
     regularizers = regularizers_of(raw)
-    for name in without:
+    for name in texts_of(without, "the regularizers to leave out"):
         if name not in regularizers:
             raise unknown_name("regularizer of this run", name, regularizers)
         del regularizers[name]

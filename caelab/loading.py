@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, cast
 
+from caelab.arguments import text_of
 from caelab.errors import CaelabError, unknown_name
 from caelab.exits import Ended, held_open, how
 
@@ -119,7 +120,7 @@ def allow_code(*targets: str) -> None:
         targets: each ``package.module:name`` or ``FILE.py:name``, or a whole ``package.module`` or ``FILE.py``: then
             the classes and functions that are defined there, and nothing that it imports from elsewhere.
     """
-    _allowed.update(targets)
+    _allowed.update([text_of(each, "the place of the code") for each in targets])
 
 
 def allowed_code() -> frozenset[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from caelab.catalogue import Catalogue, catalogue
 from caelab.config import RunConfig, configured, merged
+from caelab.errors import CaelabError, shown
 from caelab.hookspecs import hookimpl
 from caelab.loading import allow_code_in
 
@@ -112,7 +113,9 @@ def recipe_config(
     Raises:
         CaelabError: an unknown recipe or setting, or a value that does not fit.
     """
-    offers = offers or catalogue()
+    offers = catalogue() if offers is None else offers
+    if not isinstance(offers, Catalogue):
+        raise CaelabError(f"expected offers as a Catalogue, but {shown(offers)} came")
     recipe: Recipe = offers.get("recipe", name)
     allow_code_in(recipe.config)  # a recipe comes from a plugin that the user installed or named
     raw = merged(deepcopy(BASE), recipe.config)

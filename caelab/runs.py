@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from caelab.arguments import path_of, tensor_of
 from caelab.catalogue import catalogue
 from caelab.checksums import FILES
 from caelab.config import GIVEN, RunConfig, make_config, of_any_model
@@ -89,20 +90,22 @@ class Run:
     @torch.no_grad()
     def encode(self, inputs: Tensor) -> Tensor:
         """The code h = f(x), shape (batch, code)."""
-        code: Tensor = self.model.encode(inputs)
+        code: Tensor = self.model.encode(tensor_of(inputs, "inputs, shape (batch, d),"))
         return code
 
     @torch.no_grad()
     def reconstruct(self, inputs: Tensor) -> Tensor:
         """The reconstruction r(x), shape (batch, input)."""
-        reconstruction: Tensor = self.model.decode(self.model.encode(inputs))
+        reconstruction: Tensor = self.model.decode(self.model.encode(tensor_of(inputs, "inputs, shape (batch, d),")))
         return reconstruction
 
     @torch.no_grad()
     def reconstruction_error(self, inputs: Tensor) -> Tensor:
         """L(x, r(x)) of clean inputs, summed over the inputs' entries, shape (batch,)."""
         kind = self.config.training.reconstruction
-        return reconstruction_error(kind, self.model, self.model.encode(inputs), inputs)
+        return reconstruction_error(
+            kind, self.model, self.model.encode(tensor_of(inputs, "inputs, shape (batch, d),")), inputs
+        )
 
     def history_table(self) -> pd.DataFrame:
         """The metrics of every epoch, one row each."""
@@ -274,7 +277,7 @@ def load_run(path: str | Path, *, model: nn.Module | None = None, dataset: Any =
         CaelabError: the folder is no run, is damaged, its data have changed since, or the model computes something
             else than the one that was trained.
     """
-    path = Path(path)
+    path = path_of(path, "the folder of a run")
     config, record = read_record(path, given=model is not None)
     weights, history = read_files(path)
     with pinned_settings():

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from caelab.analysing import analyse, gather, load_analysis, summarise
+from caelab.arguments import by_label, count_of, function_of, path_of, rows_of
 from caelab.catalogue import catalogue, installed_providers
 from caelab.config import RunConfig
 from caelab.errors import CaelabError, NotApplicable, StorageError
@@ -185,15 +186,14 @@ class Study:
     plugin_files: Sequence[Any] = field(default=())
 
     def __post_init__(self) -> None:
-        configs = [self.configs] if isinstance(self.configs, str | Path | RunConfig | Mapping) else self.configs
-        analyses = [self.analyses] if isinstance(self.analyses, str) else self.analyses
-        options = analyses if isinstance(analyses, Mapping) else {name: {} for name in analyses}
+        configs = [self.configs] if isinstance(self.configs, RunConfig | Mapping) else rows_of(self.configs, "configs")
+        files = rows_of(self.plugin_files, "plugin_files")
         plain = {
             "configs": [as_config(config) for config in configs],
             "seeds": checked_seeds(self.seeds),
-            "analyses": options,
-            "out": Path(self.out).expanduser(),
-            "plugin_files": tuple(Path(file).expanduser().resolve() for file in self.plugin_files),
+            "analyses": by_label(self.analyses, "analyses", names=True),
+            "out": path_of(self.out, "the folder out").expanduser(),
+            "plugin_files": tuple(path_of(file, "each plugin file").expanduser().resolve() for file in files),
         }
         for name, value in plain.items():
             object.__setattr__(self, name, value)
@@ -277,10 +277,12 @@ class Study:
             CaelabError: a run failed, or at the end some had no worker that lived; what is finished stays and is
                 found again.
         """
+        workers, done = count_of(workers, "workers"), function_of(done, "done")
+        make = catalogue().get("executor", executor)
         self.check()
         if executor == "processes":
             self.refuse_unknown_to_workers()
-        with without_main(), catalogue().get("executor", executor)(workers) as pool:
+        with without_main(), make(workers) as pool:
             asked = self.jobs()
             submitted = {place: pool.submit(carry_out, asked[place]) for place in free_first(asked)}
             jobs = {submitted[place]: job for place, job in enumerate(asked)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from caelab.arguments import by_label, tensor_of, text_of
 from caelab.catalogue import catalogue
+from caelab.config import as_name, refuse_path
 from caelab.data.samples import Samples
 from caelab.data.splits import draw_splits
-from caelab.errors import CaelabError, reason
+from caelab.errors import CaelabError, reason, shown
 from caelab.exits import held_open
 from caelab.process_settings import CHEAP, GENERATORS, OTHERS, Found, left_as_found
 from caelab.schema import checked_options
@@ -49,6 +52,9 @@ class Dataset:
     label_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        tensor_of(self.inputs, "the inputs of a data set")
+        if self.labels is not None:
+            tensor_of(self.labels, "the labels of a data set")
         if not self.content_hash:
             found = content_hash(self.inputs, self.labels, self.image_shape, self.label_names)
             object.__setattr__(self, "content_hash", found)
@@ -90,7 +96,7 @@ class Dataset:
         return float(low), float(high)
 
 
-def load_dataset(name: str, *, splits: Sequence[int] | None = None, seed: int = 0, **options: Any) -> Dataset:
+def load_dataset(name: Any, *, splits: Sequence[int] | None = None, seed: int = 0, **options: Any) -> Dataset:
     """The data set of that name: inputs, labels, image shape, splits drawn from a seed, and a content hash.
 
     >>> digits = load_dataset("digits", splits=(1000, 200, 500))
@@ -98,7 +104,8 @@ def load_dataset(name: str, *, splits: Sequence[int] | None = None, seed: int = 
     (torch.Size([1000, 64]), (8, 8), (0.0, 1.0))
 
     Args:
-        name: a name that ``caelab data`` lists; ``kind:REST`` is the kind with the option ``path=REST``.
+        name: a name that ``caelab data`` lists; ``kind:REST`` is the kind with the option ``path=REST``. So will do a
+            ``Path`` to a file of a known kind, and a block of a config, as ``{"kind": "digits"}``.
         splits: how many examples train, validate and test; by default 60, 10 and 30 % of all. Where a set has an
             official test part, tests come from it alone (by default all of it), the others from the rest.
         seed: of the splits.
@@ -107,12 +114,31 @@ def load_dataset(name: str, *, splits: Sequence[int] | None = None, seed: int = 
     Raises:
         CaelabError: an unknown name or option, missing or damaged files, impossible splits, NaN or infinity.
     """
-    kind, colon, rest = name.partition(":")
+    if isinstance(name, Mapping):
+        return _of_block(name, splits, seed, options)
+    kind, colon, rest = _text(name).partition(":")
     loader = catalogue().get("dataset", kind)
     options = {"path": rest, **options} if colon else options
     samples = _asked(loader, checked_options(loader, options, kind), kind)
     shown = f"{kind}:{options['path']}" if "path" in options else kind
     return make_dataset(shown, samples, splits=splits, seed=seed)
+
+
+def _of_block(block: Mapping[Any, Any], splits: Sequence[int] | None, seed: int, options: Mapping[str, Any]) -> Dataset:
+    given = {**by_label(block, "the keys of a data set"), **options}
+    if "kind" not in given:
+        raise CaelabError(f"expected a data set as {{'kind': 'digits'}}, but {shown(block)} has no kind")
+    own, seed = given.pop("splits", None), given.pop("seed", seed)
+    return load_dataset(_text(given.pop("kind")), splits=own if splits is None else splits, seed=seed, **given)
+
+
+def _text(name: Any) -> str:
+    if isinstance(name, PathLike):
+        return as_name(name)
+    kind = text_of(name, "the name of a data set").partition(":")[0]
+    if kind == name and kind not in catalogue().names("dataset"):
+        refuse_path(name)
+    return str(name)
 
 
 def _asked(loader: Any, options: Mapping[str, Any], kind: str) -> Any:

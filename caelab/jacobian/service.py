@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from caelab.arguments import tensor_of
 from caelab.errors import CaelabError
 from caelab.jacobian import passes, refusals, spectra, trial, validation
 from caelab.jacobian.autodiff import Autodiff
@@ -51,7 +52,7 @@ class Jacobian:
         self.encode = encode
         self.context = context
         self.inputs = _recordable(inputs)
-        self.outputs = outputs
+        self.outputs = None if outputs is None else tensor_of(outputs, "outputs")
         self._ways: dict[bool, Way] = {}
         self._state: State = ()
         self.memory_budget = memory_budget

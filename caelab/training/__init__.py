@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from caelab.arguments import function_of, path_of
 from caelab.catalogue import catalogue
 from caelab.config import RunConfig
 from caelab.data import Dataset
@@ -39,7 +40,7 @@ def train(
     out: str | Path | None = None,
     model: nn.Module | None = None,
     dataset: Any = None,
-    regularizers: Mapping[str, Any] | None = None,
+    regularizers: Mapping[str, Any] | Sequence[str] | str | None = None,
     observers: Mapping[str, object] | None = None,
     splits: Sequence[int] | None = None,
     seed: int | None = None,
@@ -57,7 +58,8 @@ def train(
         dataset: data to use instead of the config's: a name, a :class:`Dataset`, an array, tensor or table of inputs,
             shape (n, d) or (n, height, width[, channels]), or a pair of inputs and labels.
         regularizers: further regularizers by label: options, as ``{"weight": 1.0}``, of the one of that name; an
-            instance, of which a copy is trained with; or a class that needs no options.
+            instance, of which a copy is trained with; or a class that needs no options. A name, or a list of
+            names, stands for these without options.
         observers: further plugin instances by label, for instance a progress display. Those that can change the run
             (they answer ``penalty_terms``, ``corrupt_input`` or ``extra_metrics``, or ask for the model) are part of
             it as regularizers are.
@@ -73,11 +75,13 @@ def train(
             object that cannot be told from another.
     """
     given: dict[str, Any] = {"model": model, "dataset": dataset, "regularizers": regularizers, "observers": observers}
+    place = Path() if out is None else path_of(out, "the folder out")
+    trace = None if trace is None else function_of(trace, "trace")
     with pinned_settings():
         asked = asked_for(config, **given, splits=splits, seed=seed, stored=out is not None)
         if out is None:
             return _trained(asked, None, trace)
-        return _stored(asked, run_folder(Path(out), asked.config, asked.dataset), trace)
+        return _stored(asked, run_folder(place, asked.config, asked.dataset), trace)
 
 
 def _stored(asked: Asked, folder: Path, trace: Callable[[str], None] | None) -> Run:

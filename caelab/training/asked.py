@@ -7,15 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from caelab.config import GIVEN, Block, DataBlock, RunConfig, load_config, make_config, of_any_model
+from caelab.arguments import by_label
+from caelab.config import GIVEN, Block, DataBlock, RunConfig, as_name, load_config, make_config, of_any_model
 from caelab.data import Dataset
 from caelab.data.given import as_dataset, split_hash
-from caelab.errors import CaelabError
+from caelab.errors import CaelabError, shown
 from caelab.fingerprints import Unnameable, fingerprint
 from caelab.models.identity import copied, materialised, structure_of, weights_of
 from caelab.models.shared import refuse_lost_by_copying
@@ -52,6 +54,10 @@ def as_config(config: RunConfig | Mapping[str, Any] | str | Path) -> RunConfig:
         return load_config(config)
     if isinstance(config, str):
         return recipe_config(config)
+    if not isinstance(config, RunConfig | Mapping):
+        raise CaelabError(
+            f"expected a config, its keys, the name of a recipe or the path of a YAML file, but {shown(config)} came"
+        )
     return config if isinstance(config, RunConfig) else make_config(config)
 
 
@@ -60,7 +66,7 @@ def asked_for(
     *,
     model: nn.Module | None = None,
     dataset: Any = None,
-    regularizers: Mapping[str, Any] | None = None,
+    regularizers: Mapping[str, Any] | Sequence[str] | str | None = None,
     observers: Mapping[str, object] | None = None,
     splits: Sequence[int] | None = None,
     seed: int | None = None,
@@ -74,10 +80,11 @@ def asked_for(
     """
     config = as_config(config) if seed is None else make_config({**as_config(config).as_dict(), "seed": seed})
     config, data = _with_data(config, dataset, splits)
-    config, plugins = _with_regularizers(config, regularizers or {}, stored)
-    watchers = {label: each for label, each in (observers or {}).items() if merely_watches(label, each)}
+    config, plugins = _with_regularizers(config, by_label(regularizers, "regularizers", names=True), stored)
+    observing = by_label(observers, "observers")
+    watchers = {label: each for label, each in observing.items() if merely_watches(label, each)}
     _refuse_taken(config, watchers)
-    changing = {label: each for label, each in (observers or {}).items() if label not in watchers}
+    changing = {label: each for label, each in observing.items() if label not in watchers}
     config = _with_blocks(config, changing, stored)
     if model is None:
         return Asked(config, data, None, {**plugins, **changing}, watchers)
@@ -89,6 +96,7 @@ def asked_for(
 
 
 def _with_data(config: RunConfig, given: Any, splits: Sequence[int] | None) -> tuple[RunConfig, Dataset]:
+    given = as_name(given) if isinstance(given, PathLike) else given
     if given is None or isinstance(given, str | Mapping):
         block = {"kind": given} if isinstance(given, str) else dict(given or {})
         block = block or config.dataset.model_dump(mode="json")
