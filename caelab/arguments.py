@@ -111,10 +111,23 @@ def count_of(given: Any, what: str) -> int:
     Raises:
         CaelabError: it is none.
     """
+    return _whole(given, f"{what} as a whole number of at least 1", 1)
+
+
+def seed_of(given: Any) -> int:
+    """A seed, which a text or any other object would give no stream that comes again.
+
+    Raises:
+        CaelabError: it is no whole number of at least 0.
+    """
+    return _whole(given, "a seed as a whole number of at least 0", 0)
+
+
+def _whole(given: Any, expected: str, least: int) -> int:
     try:
-        count = 0 if isinstance(given, bool) else operator.index(given)
+        number = least - 1 if isinstance(given, bool) else operator.index(given)
     except TypeError:
-        count = 0
-    if count < 1:
-        raise CaelabError(f"expected {what} as a whole number of at least 1, but {shown(given)} came")
-    return count
+        number = least - 1
+    if number < least:
+        raise CaelabError(f"expected {expected}, but {shown(given)} came")
+    return number

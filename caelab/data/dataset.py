@@ -169,7 +169,7 @@ def make_dataset(name: str, samples: Samples, *, splits: Sequence[int] | None = 
         raise CaelabError(f"the loader of data set {name!r} must return Samples, but {type(samples).__name__} came")
     inputs = _checked_inputs(name, samples.inputs)
     labels = None if samples.labels is None else _checked_labels(name, samples.labels, len(inputs))
-    shape = _checked_shape(name, samples.image_shape, inputs.shape[1])
+    shape = checked_shape(name, samples.image_shape, inputs.shape[1])
     train, valid, test = draw_splits(name, len(inputs), splits, seed, samples.official_test)
     names = _checked_names(name, samples.label_names, labels)
     digest = content_hash(inputs, labels, shape, names)
@@ -234,15 +234,22 @@ def _checked_names(name: str, names: Sequence[str] | None, labels: Tensor | None
     return tuple(names)
 
 
-def _checked_shape(name: str, shape: Sequence[int] | None, width: int) -> tuple[int, ...] | None:
+def checked_shape(name: str, shape: Sequence[int] | None, width: int) -> tuple[int, ...] | None:
+    """The shape of an image as whole numbers.
+
+    Raises:
+        CaelabError: it is no two or three whole numbers whose product is ``width``.
+    """
     if shape is None:
         return None
-    if len(shape) not in (2, 3) or int(np.prod(shape)) != width:
+    sides = shape if isinstance(shape, Sequence) and not isinstance(shape, str | bytes) else ()
+    whole = all(isinstance(side, int | np.integer) for side in sides)
+    if not whole or len(sides) not in (2, 3) or int(np.prod(sides)) != width:
         raise CaelabError(
             f"data set {name!r}: expected an image shape (height, width) or (height, width, channels) "
-            f"of {width} values, but {tuple(shape)} came"
+            f"of {width} values, but {shown(shape)} came"
         )
-    return tuple(int(side) for side in shape)
+    return tuple(int(side) for side in sides)
 
 
 def content_hash(

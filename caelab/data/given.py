@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from caelab.data.dataset import Dataset, content_hash, make_dataset
+from caelab.data.dataset import Dataset, checked_shape, content_hash, make_dataset
 from caelab.data.samples import Samples
 from caelab.errors import CaelabError
 
@@ -65,6 +65,7 @@ def checked(dataset: Dataset) -> Dataset:
             f"{found[:12]}; leave content_hash out, or make it with caelab.data.make_dataset"
         )
     _check_labels(dataset)
+    checked_shape(dataset.name, dataset.image_shape, dataset.inputs.shape[1])
     for part in ("train", "valid", "test"):
         _check_indices(dataset, part)
     return dataset

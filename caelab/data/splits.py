@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from caelab.arguments import seed_of
 from caelab.errors import CaelabError
 from caelab.streams import Streams
 
@@ -24,7 +25,7 @@ def draw_splits(
         CaelabError: sizes that are no three whole numbers above 0, or more than there is.
     """
     train, valid, test = _sizes(name, splits) if splits is not None else default_sizes(name, count, official_test)
-    generator = Streams(seed)["data splits"]
+    generator = Streams(seed_of(seed))["data splits"]
     if not official_test:
         _check_room(name, "examples", train + valid + test, count)
         order = torch.randperm(count, generator=generator)

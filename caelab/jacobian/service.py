@@ -57,7 +57,8 @@ class Jacobian:
         self._state: State = ()
         self.memory_budget = memory_budget
         self.gradients = gradients
-        self.known_squared_norm = known_squared_norm
+        known = known_squared_norm
+        self.known_squared_norm = None if known is None else tensor_of(known, "known_squared_norm")
 
     def __repr__(self) -> str:
         return f"Jacobian of {refusals.name_of(self.encode)} at {tuple(self.inputs.shape)}"

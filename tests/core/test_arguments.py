@@ -61,18 +61,20 @@ FUNCTIONS = {
 def test_a_wrong_argument_is_one_sentence_or_works(function, argument, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("caelab.loading._allowed", set())
+    told = []
     for given in WRONG.values():
         try:
             FUNCTIONS[function][0](**{argument: given})
         except CaelabError as error:
-            assert str(error).strip()
-            assert "\n" not in str(error)
+            told.append(str(error))
+    assert told
+    assert not [each for each in told if not each.strip() or "\n" in each]
 
 
 @pytest.mark.parametrize("kind", WRONG)
 def test_a_study_is_run_with_a_count_of_workers_the_name_of_an_executor_and_a_function(kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    if kind not in ("a number",):
+    if kind != "a number":
         with pytest.raises(CaelabError, match="expected workers as a whole number of at least 1"):
             run_study(workers=WRONG[kind])
     with pytest.raises(CaelabError, match=r"expected the name of the executor as a text|unknown executor"):
@@ -85,7 +87,7 @@ def test_a_study_is_run_with_a_count_of_workers_the_name_of_an_executor_and_a_fu
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize("kind", [name for name, each in WRONG.items() if not isinstance(each, torch.Tensor)])
+@pytest.mark.parametrize("kind", WRONG)
 def test_a_run_takes_tensors(kind):
     run = train(QUICK, dataset=X)
     for method in (run.encode, run.reconstruct, run.reconstruction_error):
