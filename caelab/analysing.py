@@ -23,7 +23,7 @@ from caelab.exits import ends, held_open, how
 from caelab.figures import plain_look
 from caelab.files import READ_ONLY, parquet_bytes, remove_partial
 from caelab.locks import one_writer
-from caelab.process_settings import CHEAP, OTHERS, left_as_found
+from caelab.process_settings import CHEAP, OF_TABLES, OTHERS, left_as_found
 from caelab.run_files import has_checksums, read_with_checksum, write_with_checksum
 from caelab.run_record import tables_count
 from caelab.runs import Run
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 ABOUT_A_RUN = ("model", "seed")
 GIVEN_BY_CORE = ("run", "streams")
-SETTINGS = [*CHEAP, *OTHERS]  # the generators are an analysis's own
+SETTINGS = [*CHEAP, *OTHERS, *OF_TABLES]  # the generators are an analysis's own
 
 
 @runtime_checkable

@@ -50,6 +50,9 @@ class Change:
 
     def __str__(self) -> str:
         """``torch's default dtype from torch.float32 to torch.float64``; a generator is only named."""
+        if all(isinstance(value, dict) for value in self.values):
+            named = [key for key in {**self.before, **self.after} if self.before.get(key) != self.after.get(key)]
+            return f"{self.setting.name} ({', '.join(map(os.fsdecode, named[:3]))}{', ...' if len(named) > 3 else ''})"
         short = all(isinstance(value, bool | int | float | str | torch.dtype | torch.device) for value in self.values)
         return f"{self.setting.name} from {self.before} to {self.after}" if short else self.setting.name
 
@@ -204,7 +207,64 @@ def _put_numpy_state_back(state: Any) -> None:
         ctypes.memmove(generator.ctypes.state_address, state, MERSENNE_BYTES)
 
 
+SET_BY_LIBRARIES = tuple(
+    map(os.fsencode, ("KMP_", "QT_", "TF_", "TORCHINDUCTOR_", "TRITON_", "MPLCONFIGDIR", "PYTEST_"))
+)
+
+
+def _environment() -> dict[bytes, bytes]:
+    """The environment variables, without those that libraries set by themselves when they are first used."""
+    stored: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]  # decoded, it takes ten times as long
+    return {name: value for name, value in stored.items() if not name.startswith(SET_BY_LIBRARIES)}
+
+
+def _put_environment_back(before: dict[bytes, bytes]) -> None:
+    for name in _environment().keys() - before.keys():
+        del os.environb[name]
+    os.environb.update(before)
+
+
+def _folders_of_modules() -> list[str]:
+    """Where Python looks for modules, without the folder that setuptools adds when it is first imported."""
+    return [each for each in sys.path if not each.endswith("_vendor")]
+
+
+def _put_folders_back(before: list[str]) -> None:
+    sys.path[:] = [*before, *(each for each in sys.path if each.endswith("_vendor"))]
+
+
+def _torch_prints() -> dict[str, Any]:
+    return dict(vars(torch._tensor_str.PRINT_OPTS))
+
+
+def _put_torch_prints_back(before: dict[str, Any]) -> None:
+    vars(torch._tensor_str.PRINT_OPTS).update(before)
+
+
+def _pandas_options() -> dict[str, Any]:
+    """Those options of pandas that are not as it sets them itself; none where nobody has imported it."""
+    config = sys.modules.get("pandas._config.config")
+    if config is None:
+        return {}
+    found = {}
+    for key, option in config._registered_options.items():
+        root, name = config._get_root(key)
+        if root[name] != option.defval:
+            found[key] = root[name]
+    return found
+
+
+def _put_pandas_options_back(before: dict[str, Any]) -> None:
+    config = sys.modules["pandas._config.config"]
+    for key in {**_pandas_options(), **before}:
+        config.set_option(key, before.get(key, config._registered_options[key].defval))
+
+
 OTHERS = [
+    Setting("environment variables", _environment, _put_environment_back),
+    Setting("the folders that Python finds modules in", _folders_of_modules, _put_folders_back),
+    Setting("how torch prints", _torch_prints, _put_torch_prints_back),
+    Setting("how numpy prints", np.get_printoptions, lambda options: np.set_printoptions(**options)),
     _flag("torch.backends.cudnn.benchmark", torch.backends.cudnn, "benchmark"),
     _flag("torch.backends.cudnn.deterministic", torch.backends.cudnn, "deterministic"),
     _flag("torch.backends.cudnn.enabled", torch.backends.cudnn, "enabled"),
@@ -222,6 +282,9 @@ OTHERS = [
     _handler(signal.SIGTERM),
 ]
 """Settings that take longer to read, some hundred microseconds together."""
+
+OF_TABLES = [Setting("options of pandas", _pandas_options, _put_pandas_options_back)]
+"""Settings of what makes tables, which training does not."""
 
 GENERATORS = [
     Setting("the seed of torch's global generator", torch.initial_seed, lambda seed: None),

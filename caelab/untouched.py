@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from caelab.code_in_place import code_left_as_found
 from caelab.data import Dataset
 from caelab.errors import CaelabError
+from caelab.run_files import HISTORY, RECORD, WEIGHTS
 from caelab.runs import Run, dataset_of, forget_data
 from caelab.streams import seeded, stream_seed
 
@@ -45,12 +48,20 @@ def run_left_as_found(run: Run, who: str) -> Iterator[None]:
     """
     states: list[DataState | ModelState | FactsState]
     states = [DataState(run.dataset), ModelState(run.model), FactsState(run)]
+    files = FilesState(run.path)
     try:
-        yield
+        with code_left_as_found(who, {type(each) for owner in _owners(run.model) for each in owner.modules()}):
+            yield
     finally:
         changed = [name for state in states for name in state.changes()]
         for state in states:
             state.put_back(run, who)
+    if files.changes():
+        raise CaelabError(
+            f"{who} writes to the folder of the run that it was given to read: {', '.join(files.changes())} in "
+            f"{run.path}; what it wrote stays there, so delete the folder and train the run again, and let the "
+            "analysis return what it found"
+        )
     if changed:
         raise CaelabError(
             f"{who} changes what it was given to read: {', '.join(changed)}; it is put back, and what the analysis "
@@ -214,6 +225,29 @@ class FactsState:
         if changed:
             vars(run).update({name: self.copies[name] for name in ("history", "record")})
             vars(run.config).update(vars(self.copies["config"]))
+
+
+class FilesState:
+    """The files of a run, by size and time; none of a run in memory."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.before = self._now()
+
+    def _now(self) -> dict[str, tuple[int, int, int] | None]:
+        return {} if self.path is None else {name: _marks(self.path / name) for name in (WEIGHTS, HISTORY, RECORD)}
+
+    def changes(self) -> list[str]:
+        """The files that are different now."""
+        return [name for name, marks in self._now().items() if marks != self.before[name]]
+
+
+def _marks(file: Path) -> tuple[int, int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import sys
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -16,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from caelab import CaelabError
 from caelab.denormals import flushes_denormals
-from caelab.process_settings import ALL, CHEAP, GENERATORS, Found, left_as_found
+from caelab.process_settings import ALL, CHEAP, GENERATORS, OF_TABLES, OTHERS, Found, left_as_found
 
 
 class FunctionMode(TorchFunctionMode):
@@ -143,3 +144,34 @@ def test_the_cheap_settings_are_found_by_themselves():
     found.put_back(changes)
     assert [each.setting.name for each in changes] == ["torch's default dtype"]
     assert torch.get_default_dtype() is torch.float32
+
+
+def insert_folder():
+    sys.path.insert(0, "/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda: os.environ.update(OMP_NUM_THREADS="7"), "environment variables (OMP_NUM_THREADS)"),
+        (lambda: os.environ.pop("HOME"), "environment variables (HOME)"),
+        (insert_folder, "the folders that Python finds modules in"),
+        (lambda: torch.set_printoptions(precision=1), "how torch prints (precision)"),
+        (lambda: np.set_printoptions(precision=1), "how numpy prints (precision)"),
+        (lambda: pd.set_option("display.precision", 1), "options of pandas (display.precision)"),
+    ],
+)
+def test_what_is_shown_and_where_things_are_found_is_named_and_undone(change, named, monkeypatch):
+    monkeypatch.setenv("HOME", "/home")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = [each.read() for each in [*OTHERS, *OF_TABLES]]
+    with pytest.raises(CaelabError) as told, left_as_found("the analysis 'mine'", [*OTHERS, *OF_TABLES]):
+        change()
+    assert f"the analysis 'mine' changes what all others share: {named}" in str(told.value)
+    assert [each.read() for each in [*OTHERS, *OF_TABLES]] == before
+
+
+def test_what_libraries_set_when_they_are_first_imported_is_no_matter(monkeypatch):
+    monkeypatch.delenv("KMP_DUPLICATE_LIB_OK", raising=False)
+    with left_as_found("the analysis 'mine'", OTHERS):
+        monkeypatch.setenv("KMP_DUPLICATE_LIB_OK", "True")
