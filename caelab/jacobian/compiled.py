@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import FunctionType, MethodType
@@ -94,7 +94,7 @@ def _has_compiled_methods(thing: Any) -> bool:
     """Whether an attribute of an object or of its classes is compiled; those that torch or Python wrote have none."""
     kind = thing if isinstance(thing, type) else type(thing)
     own = [each for each in kind.__mro__ if not each.__module__.startswith(("torch", "builtins"))]
-    names = [vars(each) for each in own]
+    names: list[Mapping[str, Any]] = [vars(each) for each in own]
     if own and kind is not thing:
         names.append(getattr(thing, "__dict__", {}))
     return any(is_marked(value) for each in names for value in list(each.values()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -119,7 +119,7 @@ def _parameters_of(found: Distribution) -> dict[Part, Any]:
     return {name: value for name, value in named.items() if _is_code(value) and bool(value.isfinite().all())}
 
 
-def _is_code(value: Any) -> bool:
+def _is_code(value: Any) -> TypeGuard[Tensor]:
     return isinstance(value, Tensor) and value.is_floating_point()
 
 

@@ -97,7 +97,7 @@ def check_museum(subject: Subject, observations: list[Observation]) -> tuple[lis
     found = named_mistakes(subject, observations)
     trial = Trial(subject, subject.home)
     if lacking_derivative(trial, trial.value()):  # without any gradient it equals what was detached
-        found = [exhibit for exhibit in found if exhibit is not DETACHED_PENALTY]
+        found = tuple(exhibit for exhibit in found if exhibit is not DETACHED_PENALTY)
     expected = subject.claim.name if subject.claim else "no known mistake"
     if not found:
         return [Check("known mistake", "reported", expected, f"none of the museum's {len(MUSEUM)}")], []
