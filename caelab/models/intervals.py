@@ -30,14 +30,14 @@ CONSTANT = ("full", "zeros", "ones", "full_like", "zeros_like", "ones_like", "sc
 READS = ("_local_scalar_dense", "is_nonzero", "equal")  # what follows may be another computation for other values
 
 
-class Intervals(TorchDispatchMode):
+class Intervals(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows every operation within its block; ``of`` a tensor are the bounds of its values, and what set them.
 
     Weights, buffers, inputs, and what comes from an operation that is not known here may have any value.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: dict[int, tuple[Range, str]] = {}  # by memory, so that a view has the bounds of what it views
         self.kept: list[Tensor] = []  # memory that is gone would leave its place to another
         self.lost = False

@@ -36,7 +36,7 @@ def held_outside(thing: Any) -> dict[str, Any]:
 
 def _of(value: Any, name: str, home: str, met: set[int]) -> dict[str, Any]:
     """A value itself, if it can hold a state; of a function what its code holds, unless another library brings it."""
-    found = {}
+    found: dict[str, Any] = {}
     for each in [value.fget, value.fset] if isinstance(value, property) else [getattr(value, "__func__", value)]:
         if not isinstance(each, FunctionType):
             found |= {name: each} if _may_change(each) else {}
