@@ -95,7 +95,8 @@ def _read(file: Path, kept: range | NDArray[np.int64], block: int, options: Mapp
     import pandas as pd
 
     if isinstance(kept, range):
-        return pd.read_csv(file, **options)
+        whole: pd.DataFrame = pd.read_csv(file, **options)
+        return whole
     parts, start = [], 0
     with pd.read_csv(file, chunksize=block, **options) as chunks:
         for chunk in chunks:
