@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import inspect
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 
 ABOUT_A_RUN = ("model", "seed")
 GIVEN_BY_CORE = ("run", "streams")
+IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY, errno.EISDIR)  # a file for a folder, or a folder for a file
 SETTINGS = [*CHEAP, *OTHERS, *OF_TABLES]  # the generators are an analysis's own
 
 
@@ -68,7 +70,7 @@ def analyse(run: Run, name: str, **options: Any) -> pd.DataFrame:
     options = checked_options(analysis.measure, options, name, GIVEN_BY_CORE)
     if run.path is None:
         return _with_names(_measured(run, name, analysis, options), run)
-    path = run.path / "tables" / f"{_table_name(name, options, analysis)}.parquet"
+    path = _table_path(run.path, name, options, analysis)
     table = stored_table(path, run)
     if table is None:
         with ExitStack() as stack:
@@ -77,7 +79,7 @@ def analyse(run: Run, name: str, **options: Any) -> pd.DataFrame:
             if table is None:
                 table = _measured(run, name, analysis, options)
                 if storing:
-                    store(table, path, name)
+                    _store_if_it_can(table, path, name)
     return _with_names(table, run)
 
 
@@ -104,12 +106,24 @@ def _may_store(path: Path, stack: ExitStack) -> bool:
     try:
         stack.enter_context(one_writer(path))
     except StorageError as error:
-        if error.errno not in READ_ONLY:
-            raise
-        log.warning("what is measured is not stored with the run: %s", error)
+        _refuse_or_warn(error)
         return False
     remove_partial(path.parent, f"-{path.name}")
     return True
+
+
+def _store_if_it_can(table: pd.DataFrame, path: Path, name: str) -> None:
+    try:
+        store(table, path, name)
+    except StorageError as error:
+        _refuse_or_warn(error)
+
+
+def _refuse_or_warn(error: StorageError) -> None:
+    """What lies where a table is to be, and is not ours, stays; a disk that fails, or is full, ends the measuring."""
+    if error.errno not in (*READ_ONLY, *IN_THE_WAY):
+        raise error
+    log.warning("what is measured is not stored with the run: %s", error)
 
 
 def load_analysis(name: str) -> Any:
@@ -121,6 +135,18 @@ def load_analysis(name: str) -> Any:
             f"the analysis {name!r} lacks {' and '.join(missing)}; it needs measure(run, streams) and draw(table)"
         )
     return analysis
+
+
+def tables_there(runs: Sequence[Run], name: str, options: Mapping[str, Any]) -> list[Path]:
+    """The tables of an analysis that lie with these runs already, and will be read instead of measured."""
+    analysis = load_analysis(name)
+    options = checked_options(analysis.measure, options, name, GIVEN_BY_CORE)
+    places = [_table_path(run.path, name, options, analysis) for run in runs if run.path is not None]
+    return [place for place in places if place.is_file()]
+
+
+def _table_path(folder: Path, name: str, options: Mapping[str, Any], analysis: Any) -> Path:
+    return folder / "tables" / f"{_table_name(name, options, analysis)}.parquet"
 
 
 def _table_name(name: str, options: Mapping[str, Any], analysis: Any) -> str:

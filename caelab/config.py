@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -259,6 +260,13 @@ def _named(block: Block) -> tuple[str, dict[str, Any]]:
     return block.kind, block.options
 
 
+def names_a_file(word: str) -> bool:
+    """Whether a word of the command line stands for a config file, or a pipe that gives one, rather than a recipe."""
+    with suppress(OSError, ValueError):
+        return word.endswith((".yaml", ".yml")) or Path(word).is_fifo()
+    return False
+
+
 def load_config(path: str | Path) -> RunConfig:
     """Read a run's config from a YAML file.
 
@@ -266,7 +274,7 @@ def load_config(path: str | Path) -> RunConfig:
         CaelabError: there is no such file, it is not YAML, or the config is wrong.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists() or path.is_dir():  # a pipe is read, as of <(caelab train cae --print-config)
         raise CaelabError(f"no config file at {path}; write one with: caelab train cae --print-config > {path}")
     try:
         with path.open("rb") as stream:
@@ -306,7 +314,13 @@ def parse_setting(text: str) -> tuple[str, Any]:
     Raises:
         CaelabError: there is no ``=``, or the value is not YAML.
     """
-    path, equals, value = text_of(text, "a setting").partition("=")
+    text = text_of(text, "a setting")
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise CaelabError(
+            f"{text!r} holds bytes that are no text in this terminal's encoding ({sys.getfilesystemencoding()}); set a "
+            "locale in UTF-8, as LC_ALL=C.UTF-8, and type it in UTF-8"
+        )
+    path, equals, value = text.partition("=")
     if not equals or not path.strip():
         raise CaelabError(f"expected KEY=VALUE, as in contractive.weight=0.3, but {text!r} came")
     return path.strip(), parse_value(value)

@@ -15,6 +15,7 @@ from caelab.config import (
     chooses_kind,
     load_config,
     make_config,
+    names_a_file,
     parse_setting,
     parse_value,
     with_setting,
@@ -82,7 +83,7 @@ def named_config(name: str, **top: Any) -> RunConfig:
 
 def is_file(name: str) -> bool:
     """Whether a word of the command line stands for a config file rather than a recipe."""
-    return name.endswith((".yaml", ".yml"))
+    return names_a_file(name)
 
 
 def has_key(raw: Mapping[str, Any], key: str) -> bool:

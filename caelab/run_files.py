@@ -11,12 +11,13 @@ A run's folder::
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from caelab.checksums import FILES, check_file, checksum, sealed, unsealed
@@ -80,11 +81,11 @@ def read_files(folder: Path) -> tuple[dict[str, Tensor], list[dict[str, float]]]
     """
     check_files(folder)
     try:
-        weights = load_file(folder / WEIGHTS)
+        weights = load((folder / WEIGHTS).read_bytes())  # by its path only where that is text in UTF-8
     except (OSError, ValueError, SafetensorError) as error:
         raise damaged(folder / WEIGHTS, error) from error
     try:
-        history: Any = pd.read_parquet(folder / HISTORY).to_dict("records")
+        history: Any = pd.read_parquet(BytesIO((folder / HISTORY).read_bytes())).to_dict("records")
     except (OSError, ValueError) as error:
         raise damaged(folder / HISTORY, error) from error
     return weights, history

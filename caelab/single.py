@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from caelab.analysing import GIVEN_BY_CORE, analyse, drawn, gather, load_analysis, named_failure, summarise
+from caelab.analysing import (
+    GIVEN_BY_CORE,
+    analyse,
+    drawn,
+    gather,
+    load_analysis,
+    named_failure,
+    summarise,
+    tables_there,
+)
 from caelab.checksums import FILES
 from caelab.comparison import claim
 from caelab.config import parse_setting
@@ -37,10 +47,30 @@ def analyse_runs(runs: Sequence[Run], names: Sequence[str], settings: Sequence[s
         checked_options(load_analysis(name).measure, options[name], name, GIVEN_BY_CORE)
     claim(out, MARK)
     for name in names:
-        tables = [analyse(run, name, **options[name]) for run in runs]
-        write(gather(tables), name, options[name], runs, out)
+        with _stored_tables_named(tables_there(runs, name, options[name])):
+            tables = [analyse(run, name, **options[name]) for run in runs]
+            write(gather(tables), name, options[name], runs, out)
+            found = [summarise(name, each) for each in tables]
         yield f"{name}: {out / name}.pdf, .png, .parquet"
-        yield from in_short(runs, [summarise(name, each) for each in tables])
+        yield from in_short(runs, found)
+
+
+@contextmanager
+def _stored_tables_named(there: Sequence[Path]) -> Iterator[None]:
+    """An analysis that fails on a table that it did not measure now may fail on what lies there in its place.
+
+    Raises:
+        CaelabError: the same, with what to delete.
+    """
+    try:
+        yield
+    except CaelabError as error:
+        if not there or type(error) is not CaelabError or error.__cause__ is None:
+            raise
+        places = " and ".join(map(str, there))
+        raise CaelabError(
+            f"{error}; what it fails on was stored before: delete {places} to measure it again"
+        ) from error
 
 
 def write(table: pd.DataFrame, name: str, options: Mapping[str, Any], runs: Sequence[Run], out: Path) -> None:

@@ -72,7 +72,8 @@ def _values(node: yaml.Node, known: dict[int, int | None]) -> int:
     parts = [part for each in inside for part in (each if isinstance(each, tuple) else (each,))]
     known[id(node)] = count = 1 + sum(_values(part, known) for part in parts)
     if count > MOST:
-        raise _refused(f"its aliases unfold to more than {MOST} values")
+        what = "its aliases unfold to" if len(known) <= MOST else "it holds"
+        raise _refused(f"{what} more than {MOST} values")
     return count
 
 

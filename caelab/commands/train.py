@@ -82,10 +82,10 @@ def _asked_config(
     seed: int | None,
     device: str | None,
 ) -> Any:
-    from caelab.config import configured, load_config
+    from caelab.config import configured, load_config, names_a_file
     from caelab.recipes import recipe_config
 
-    if recipe is not None and file is None and recipe.endswith((".yaml", ".yml")):
+    if recipe is not None and file is None and names_a_file(recipe):
         file, recipe = Path(recipe), None
     if (recipe is None) == (file is None):
         raise CaelabError("give either a recipe, as in: caelab train cae, or a file, as in: caelab train my.yaml")
