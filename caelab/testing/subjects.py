@@ -457,5 +457,8 @@ class WrongTerm(CaelabError):
 
 
 def is_refusal(error: CaelabError) -> bool:
-    """Whether a plugin says that it does not apply, rather than fails."""
-    return not isinstance(error, WrongTerm) and not isinstance(error.__cause__, Exception)
+    """Whether a plugin says that it does not apply, rather than fails; the loop puts the plugin's name before it."""
+    cause = error.__cause__
+    if type(cause) is CaelabError:
+        return is_refusal(cause)
+    return not isinstance(error, WrongTerm) and not isinstance(cause, Exception)
