@@ -33,10 +33,17 @@ def test_commands_and_snippets_run(page, tmp_path):
             assert "Traceback" not in done.stderr
 
 
+def smoke(line):
+    """The command with two epochs where it would train for longer: what is tested is that it runs."""
+    line = re.sub(r"training\.epochs=\d{2,}", "training.epochs=2", line)
+    trains = re.match(r"caelab (train|compare) ", line) and "training.epochs" not in line and "--print" not in line
+    return re.sub(r"^(caelab \w+)", r"\1 --set training.epochs=2", line) if trains else line
+
+
 def commands(text):
     whole = re.sub(r" \\\n\s*", " ", text)  # a line that ends in a backslash goes on in the next
     lines = [line.removeprefix("$ ") for line in whole.splitlines() if line.startswith("$ ")]
-    return [["bash", "-ec", line] for line in lines if not NOT_HERE.match(line)]
+    return [["bash", "-ec", smoke(line)] for line in lines if not NOT_HERE.match(line)]
 
 
 def environment():

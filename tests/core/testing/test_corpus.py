@@ -2,20 +2,10 @@
 
 import pytest
 
-from caelab.testing import check_penalty, check_regularizer, company
+from caelab.testing import check_penalty, check_regularizer
 from tests.core.testing import right_penalties
 from tests.core.testing.right_penalties import RIGHT
 from tests.core.testing.wrong_penalties import WRONG
-
-PARTNERS = ("contractive", "gaussian")
-
-
-@pytest.fixture(autouse=True)
-def few_partners(monkeypatch):
-    """Mixing with every built-in regularizer takes half of the time, and has tests of its own."""
-    all_partners = company.partners
-    few = lambda subject: [pair for pair in all_partners(subject) if pair[0].name in PARTNERS]  # noqa: E731
-    monkeypatch.setattr(company, "partners", few)
 
 
 def name_of(thing):
