@@ -1,0 +1,17 @@
+"""What the tests of the checks share."""
+
+import pytest
+
+from caelab.testing import company
+
+PARTNERS = ("contractive", "gaussian")
+
+
+@pytest.fixture(autouse=True)
+def _few_partners(monkeypatch, request):
+    """Mixing with every built-in regularizer takes half of the time, and has tests of its own."""
+    if request.module.__name__.endswith("test_built_in"):
+        return
+    all_partners = company.partners
+    few = lambda subject: [pair for pair in all_partners(subject) if pair[0].name in PARTNERS]  # noqa: E731
+    monkeypatch.setattr(company, "partners", few)
