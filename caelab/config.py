@@ -19,7 +19,7 @@ from caelab.catalogue import Catalogue, catalogue
 from caelab.errors import CaelabError, shown, unknown_name
 from caelab.loading import allow_code_in
 from caelab.options import MANY, Count, Positive
-from caelab.schema import checked_options, option_fields, readable
+from caelab.schema import checked_options, option_fields, readable, refuse_booleans
 from caelab.sources import files_in, sources_of
 from caelab.yaml_text import LARGEST, read_yaml
 
@@ -156,6 +156,7 @@ def make_config(raw: Mapping[str, Any], offers: Catalogue | None = None) -> RunC
         config = RunConfig.model_validate(raw)
     except ValidationError as error:
         raise readable(error, "", RunConfig) from error
+    refuse_booleans(raw, config.as_dict(), "")
     return config.model_copy(
         update={
             "dataset": _checked(config.dataset, "dataset", "dataset", offers),
@@ -200,10 +201,12 @@ def _of_any_model(factory: Any, options: dict[str, Any], where: str) -> dict[str
     own = option_fields(factory, GIVEN_BY_CORE["model"])
     names = [name for name in OfAnyModel.model_fields if name in options and name not in own]
     try:
-        checked = OfAnyModel.model_validate({name: options.pop(name) for name in names})
+        given = {name: options.pop(name) for name in names}
+        found = OfAnyModel.model_validate(given).model_dump(mode="json", exclude_none=True)
     except ValidationError as error:
         raise readable(error, where, OfAnyModel) from error
-    return checked.model_dump(mode="json", exclude_none=True)
+    refuse_booleans(given, found, where)
+    return found
 
 
 def of_any_model(block: Block, factory: Any = None) -> dict[str, Any]:

@@ -56,7 +56,30 @@ def checked_options(
         checked = model.model_validate(dict(options))
     except ValidationError as error:
         raise readable(error, where, model, skip) from error
-    return checked.model_dump(mode="json")
+    found = checked.model_dump(mode="json")
+    refuse_booleans(options, found, where)
+    return found
+
+
+def refuse_booleans(given: Any, found: Any, where: str) -> None:
+    """Refuse true and false where a number is expected; pydantic takes them for 1 and 0.
+
+    Args:
+        given: the values that came, mappings and lists inside each other.
+        found: what they were taken for.
+        where: the key path.
+
+    Raises:
+        CaelabError: names the key path of the first.
+    """
+    if isinstance(given, bool) and not isinstance(found, bool):
+        raise CaelabError(f"{where}: a number is expected, but {given} came")
+    if isinstance(given, Mapping) and isinstance(found, Mapping):
+        for key in given.keys() & found.keys():
+            refuse_booleans(given[key], found[key], ".".join(filter(None, (where, str(key)))))
+    if isinstance(given, list | tuple) and isinstance(found, list | tuple) and len(given) == len(found):
+        for place, (each, other) in enumerate(zip(given, found, strict=True)):
+            refuse_booleans(each, other, f"{where}.{place}")
 
 
 def readable(

@@ -148,7 +148,10 @@ def adapted(
     Raises:
         CaelabError: it fails on these data, its code cannot be told, or its reconstruction has another shape.
     """
-    if isinstance(model, Adapted) or type(model).__module__.startswith("caelab."):
+    if isinstance(model, Adapted):
+        return model
+    if type(model).__module__.startswith("caelab."):
+        _refuse_idle(code_part=code_part, example_shape=example_shape)
         return model
     code_part = getattr(model, "code_part", None) if code_part is None else code_part
     example_shape = getattr(model, "example_shape", None) if example_shape is None else example_shape
@@ -166,6 +169,15 @@ def adapted(
     finally:
         for module, mode in zip(model.modules(), modes, strict=True):
             module.training = mode
+
+
+def _refuse_idle(**options: Any) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise CaelabError(
+                f"model.{name}: caelab's own models take flat inputs and return one code, so {value!r} would change "
+                "nothing; leave it out"
+            )
 
 
 def _shapes(asked: Sequence[int] | None, image: Shape | None) -> Iterator[tuple[Shape | None, bool]]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import pluggy
 from torch import Tensor
 
-from caelab.errors import CaelabError, reason
+from caelab.errors import CaelabError, reason, shown
 from caelab.exits import EndsTheProgram, ends, running
 from caelab.training.tracing import described
 from caelab.training.watch import ChangedArgument as ChangedArgument
@@ -17,6 +17,7 @@ from caelab.training.watch import Interference
 
 OWN_TERMS = ("reconstruction", "training_loss")
 OWN_METRICS = ("epoch", "valid_reconstruction")
+LONGEST = 100  # letters of the name of a term or a metric
 INSTEAD = {
     "terms": "answer penalty_terms to add a term",
     "metrics": "answer extra_metrics to add a metric",
@@ -214,6 +215,16 @@ def checked_metrics(answer: Any) -> dict[str, float]:
 def _refuse_no_mapping(answer: Any, what: str, otherwise: str) -> None:
     if not (isinstance(answer, Mapping) and all(isinstance(name, str) for name in answer)):
         raise WrongAnswer(f"{described(answer)}, but {{name: {what}}} is expected; return {{}} {otherwise}")
+    for name in answer:
+        _refuse_odd_name(name)
+
+
+def _refuse_odd_name(name: str) -> None:
+    """Names become columns of tables and are printed, so they hold nothing that steers a terminal or names a place."""
+    if not (name.strip() == name != "" and name.isprintable() and len(name) <= LONGEST and not set(name) & set("/\\")):
+        raise WrongAnswer(
+            f"the name {shown(name)}; a name has letters that can be printed, at most {LONGEST}, and no slash"
+        )
 
 
 def checked_batch(answer: Any, clean: Tensor) -> Tensor:
