@@ -4,7 +4,7 @@ import pytest
 
 from caelab.testing import company
 
-PARTNERS = ("contractive", "gaussian")
+PARTNERS = ("contractive", "gaussian", "masking")
 
 
 @pytest.fixture(autouse=True)
