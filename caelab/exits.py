@@ -53,18 +53,20 @@ def is_the_users() -> bool:
 @contextmanager
 def listening() -> Iterator[None]:
     """Within the block an interrupt of the user is told from a ``KeyboardInterrupt`` that code raises."""
+    handler = signal.getsignal(signal.SIGINT)
     ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    if not ours or handler not in (signal.default_int_handler, signal.SIG_IGN):
         yield
         return
-    signal.signal(signal.SIGINT, _interrupted)
+    if handler is not signal.SIG_IGN:  # of a command in the background, to which no user's interrupt comes
+        signal.signal(signal.SIGINT, _interrupted)
     _listening.append(True)
     try:
         yield
     finally:
         _listening.pop()
         _interrupts.clear()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, handler)
 
 
 def _interrupted(number: int, frame: Any) -> NoReturn:

@@ -106,8 +106,10 @@ def test_what_runs_is_ended_at_once_when_the_block_is_left_by_an_error():
 
 
 BUSY = """
-import os, time
+import os, signal, time
 from caelab.workers import WorkerPool
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background it is ignored
 
 if __name__ == "__main__":
     executor = WorkerPool(3, os.getpid)

@@ -77,6 +77,15 @@ def test_an_interrupt_that_nobody_gave_is_the_plugins(small):
         train(small("ae"), observers={"mine": doing("before_training", lambda: raising(KeyboardInterrupt()))})
 
 
+@pytest.fixture
+def interruptible():
+    """Where tests run in the background, SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_of_the_user_is_none_of_a_plugins(small):
     press = lambda: signal.raise_signal(signal.SIGINT)  # noqa: E731
     with listening(), pytest.raises(KeyboardInterrupt):
