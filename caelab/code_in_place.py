@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
+from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from caelab.errors import CaelabError
 
 Owner = type | ModuleType
 WRAPPED = (classmethod, property)  # no functions, but such in a class
+TORCH = str(Path(torch.__file__).parent)
 MADE_LATE = ("__pydantic", "__signature__", "__class_getitem__", "Storage")  # torch.Storage follows the default dtype
 
 
@@ -60,13 +62,23 @@ def _changes(owner: Owner, old: dict[str, Any]) -> list[tuple[Owner, str, Any]]:
     if [*map(id, now.values())] == [*map(id, old.values())]:
         return []
     gone = object()
-    other = [(owner, name, was) for name, was in old.items() if now.get(name, gone) is not was and _is_code(name, was)]
+    other = [
+        (owner, name, was)
+        for name, was in old.items()
+        if now.get(name, gone) is not was and _is_code(name, was) and not _torch_wraps(now.get(name), was)
+    ]
     fresh = [name for name in now.keys() - old.keys() if _is_code(name, now[name]) and _overrides(owner, name)]
     return [*other, *((owner, name, None) for name in fresh)]
 
 
 def _is_code(name: str, value: Any) -> bool:
     return (callable(value) or isinstance(value, WRAPPED)) and not name.startswith(MADE_LATE)
+
+
+def _torch_wraps(now: Any, was: Any) -> bool:
+    """Whether torch itself put a function of its own around the earlier one, as its compiler does when it is loaded."""
+    ours = isinstance(now, FunctionType) and now.__code__.co_filename.startswith(TORCH)
+    return ours and getattr(now, "__wrapped__", None) is was
 
 
 def _overrides(owner: Owner, name: str) -> bool:

@@ -103,7 +103,7 @@ def check_parameters(model: nn.Module, weights: Mapping[str, Tensor], whose: str
     """
     now = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     kept = {name: tuple(value.shape) for name, value in weights.items()}
-    for name in [*kept, *now]:
+    for name in [*now, *sorted(kept)]:  # a file does not keep the order
         if kept.get(name) != now.get(name):
             raise CaelabError(
                 f"this is not the model of {whose}: {name} is {kept.get(name, 'missing')} there, but "

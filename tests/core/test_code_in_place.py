@@ -58,6 +58,12 @@ def test_code_that_is_left_alone_is_found_unchanged():
     assert functions.changes() == []
 
 
+def test_what_torch_puts_around_its_functions_itself_is_no_change(monkeypatch):
+    """Torch's compiler does so to ``manual_seed`` when it is loaded, which may be within an analysis."""
+    with code_left_as_found("the analysis 'mine'"):
+        monkeypatch.setattr(torch, "manual_seed", torch._disable_dynamo(torch.manual_seed))
+
+
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
     settings = ["training.epochs=1", "model.hidden=[6]", "training.reconstruction=squared-error"]

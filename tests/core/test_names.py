@@ -433,7 +433,7 @@ def test_a_run_of_objects_asks_for_them(tmp_path):
         (lambda: Net(encode=lambda inputs: inputs[:, :3]), "its code of the first 4 examples is off by"),
         (lambda: changed(Net(), lambda m: m.add_module("more", nn.Dropout(0.5))), "shows '\\(more\\): Dropout"),
         (lambda: changed(Net(), lambda m: m.add_module("more", nn.Linear(1, 1))), r"more.weight is missing there"),
-        (lambda: changed(Net(), wider), r"back.weight is \(4, 3\) there, but"),
+        (lambda: changed(Net(), wider), r"layer.weight is \(3, 4\) there, but"),
     ],
 )
 def test_a_run_is_not_read_into_another_model(other, sentence, tmp_path):

@@ -69,7 +69,7 @@ CHANGES = {
     "which warnings raise": warn_as_error,
     "garbage": gc.disable,
     "recursion limit": lambda: sys.setrecursionlimit(sys.getrecursionlimit() + 1),
-    "handler of SIGINT": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    "handler of SIGINT": lambda: signal.signal(signal.SIGINT, lambda *_: None),
     "handler of SIGTERM": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     "seed of torch's": lambda: torch.manual_seed(987),
     "numpy's global generator": lambda: np.random.seed(3),  # noqa: NPY002
