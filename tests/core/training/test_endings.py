@@ -162,7 +162,8 @@ if "train" in sys.argv:
 )
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "__cxa_finalize"), reason="this C library cannot call back")
 def test_exit_of_the_c_library_is_told_and_a_child_or_an_ordinary_end_is_not(words, status, said):
-    ended = subprocess.run([sys.executable, "-c", C_EXIT, *words], capture_output=True, text=True)
+    quiet = {**os.environ, "PYTHONWARNDEFAULTENCODING": ""}  # of what libraries do
+    ended = subprocess.run([sys.executable, "-c", C_EXIT, *words], env=quiet, capture_output=True, text=True)
     assert ended.returncode == status, ended.stderr
     assert ended.stderr.startswith(said)
     assert ended.stderr.count("\n") == bool(said)
