@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from caelab.errors import CaelabError
+from caelab.models.ranges import evaluating
 from caelab.streams import seeded
 
 EXAMPLES = 2
@@ -162,13 +163,8 @@ def adapted(
             f"{str(dtype).removeprefix('torch.')}; give model.float()"
         )
     batch = inputs[:EXAMPLES].to(dtype)
-    modes = [module.training for module in model.modules()]
-    try:
-        with torch.no_grad(), seeded(seed, "initial weights"):
-            return _fitting(model.eval(), batch, [*_shapes(example_shape, image_shape)], code_part)
-    finally:
-        for module, mode in zip(model.modules(), modes, strict=True):
-            module.training = mode
+    with evaluating(model), torch.no_grad(), seeded(seed, "initial weights"):
+        return _fitting(model, batch, [*_shapes(example_shape, image_shape)], code_part)
 
 
 def _refuse_idle(**options: Any) -> None:
