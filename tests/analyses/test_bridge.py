@@ -47,7 +47,10 @@ def test_what_exists_is_used_again(finished, monkeypatch):
     for name in ("caelab.training._trained", "caelab_analyses.twin_training.train_twins"):
         monkeypatch.setattr(name, None)  # would fail if it were called
     study = BridgeStudy("digits", 0, finished, quick=True)
+    before = {path: path.read_bytes() for path in finished.rglob("*.parquet")}
     study.run("serial", 1, lambda what: None)
+    assert json.loads((finished / "bridge.json").read_text())["problems"] == []
+    assert {path: path.read_bytes() for path in finished.rglob("*.parquet")} == before
 
 
 def test_a_folder_that_is_not_ours_is_refused(tmp_path):
