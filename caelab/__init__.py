@@ -12,10 +12,10 @@ from caelab.hookspecs import hookimpl
 if TYPE_CHECKING:
     from caelab.data import Dataset, load_dataset
     from caelab.jacobian.service import Jacobian, jacobian
-    from caelab.loading import allow_code
-    from caelab.recipes import recipe_config
-    from caelab.runs import Run, load_run
-    from caelab.study import Study
+    from caelab.registry.importing import allow_code
+    from caelab.runs.recipes import recipe_config
+    from caelab.runs.run import Run, load_run
+    from caelab.study.study import Study
     from caelab.training import train
 
 __version__ = "0.1.0"
@@ -39,13 +39,13 @@ _ROOMS = ("data", "testing")
 _HOMES = {
     "Dataset": "caelab.data",
     "Jacobian": "caelab.jacobian.service",
-    "Run": "caelab.runs",
-    "Study": "caelab.study",
-    "allow_code": "caelab.loading",
+    "Run": "caelab.runs.run",
+    "Study": "caelab.study.study",
+    "allow_code": "caelab.registry.importing",
     "jacobian": "caelab.jacobian.service",
     "load_dataset": "caelab.data",
-    "load_run": "caelab.runs",
-    "recipe_config": "caelab.recipes",
+    "load_run": "caelab.runs.run",
+    "recipe_config": "caelab.runs.recipes",
     "train": "caelab.training",
 }
 

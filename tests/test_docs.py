@@ -12,8 +12,8 @@ from types import ModuleType
 
 import pytest
 
-from caelab.cli import main
-from caelab.executors import PRELOADED
+from caelab.cli.main import main
+from caelab.study.executors import PRELOADED
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "docs" / "examples"  # what is a package there has a README and tests of its own: tests/authors
@@ -54,7 +54,9 @@ def quickly(kind, text, folder):
     if kind == "console" and not re.fullmatch(r"caelab [^$*|<>;&`~]*", text):
         return anew(kind, text, folder)
     context = get_context("forkserver")
-    context.set_forkserver_preload([*PRELOADED, "sklearn.datasets", "caelab.publication", "caelab.testing", __name__])
+    context.set_forkserver_preload(
+        [*PRELOADED, "sklearn.datasets", "caelab.report.publish", "caelab.testing", __name__]
+    )
     log = folder / "output.txt"
     process = context.Process(target=perform, args=(kind, text, folder, log))
     process.start()

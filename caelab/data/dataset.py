@@ -13,15 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from caelab.arguments import by_label, tensor_of, text_of
-from caelab.catalogue import catalogue
-from caelab.config import as_name, refuse_path
 from caelab.data.samples import Samples
 from caelab.data.splits import draw_splits
 from caelab.errors import CaelabError, reason, shown
-from caelab.exits import held_open
-from caelab.process_settings import CHEAP, GENERATORS, OTHERS, Found, left_as_found
-from caelab.schema import checked_options
+from caelab.process.exits import held_open
+from caelab.process.settings import CHEAP, GENERATORS, OTHERS, Found, left_as_found
+from caelab.registry.arguments import by_label, tensor_of, text_of
+from caelab.registry.catalogue import catalogue
+from caelab.registry.signatures import checked_options
+from caelab.runs.config import as_name, refuse_path
 
 
 @dataclass(frozen=True, eq=False)

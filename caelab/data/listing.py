@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from caelab.catalogue import Offer, catalogue
 from caelab.data.samples import Facts
 from caelab.errors import CaelabError
+from caelab.registry.catalogue import Offer, catalogue
 
 UNKNOWN = Facts("?", "?", "?")
 

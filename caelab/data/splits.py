@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from caelab.arguments import seed_of
 from caelab.errors import CaelabError
+from caelab.registry.arguments import seed_of
 from caelab.streams import Streams
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -10,14 +11,20 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from caelab.jacobian.autodiff import narrow_ones_by_matrix_product
 from caelab.jacobian.blockwise import Blocks, Forgetful, own_leaves, reached
 from caelab.jacobian.context import Part, cut, innermost
-from caelab.jacobian.convolutions import narrow_ones_by_matrix_product
-from caelab.jacobian.explained import without_gradient
 from caelab.jacobian.memory import MEBIBYTE, budget_in_bytes, handful, pieces, refuse_beyond
-from caelab.jacobian.products import code_at, pulled_back, pushed_forward, pushed_forward_one, reversed_twice
-from caelab.jacobian.pulled_gradient import PulledGradient
-from caelab.jacobian.trial import Directions, Products, Rows, leaves_of, products_of, rows_of
+from caelab.jacobian.products import (
+    PulledGradient,
+    code_at,
+    pulled_back,
+    pushed_forward,
+    pushed_forward_one,
+    reversed_twice,
+)
+from caelab.jacobian.validation.explanations import without_gradient
+from caelab.jacobian.validation.trial import Directions, Products, Rows, leaves_of, products_of, rows_of
 
 Encode = Callable[[Tensor], Tensor]
 FIRST = slice(0, 1)
@@ -261,3 +268,32 @@ def _rows(encode: Encode, block: tuple[int, int], inputs: Tensor, recorded: bool
         return units[:, None].expand(-1, len(code), -1)
 
     return pulled_back(encode, inputs, one_hot, recorded, together).transpose(0, 1)
+
+
+NARROW = 16  # input channels
+
+
+@contextmanager
+def narrow_ones_by_matrix_product(encode: Any) -> Iterator[None]:
+    """Within the block, run an encoder's convolutions as matrix products where all are strided and narrow.
+
+    torch asks oneDNN, which is made for many channels: backwards through 1 to 16 of them with a stride it takes 1.5 to
+    3.6 times as long as torch's own way (AVX-512, one core). The switch is torch's, for the whole process, and put
+    back at the end.
+    """
+    switch: Any = torch.backends.mkldnn
+    if not _are_narrow(encode) or not switch.enabled:
+        yield
+        return
+    switch.enabled = False
+    try:
+        yield
+    finally:
+        switch.enabled = True
+
+
+def _are_narrow(encode: Any) -> bool:
+    if not isinstance(encode, nn.Module):
+        return False
+    found = [module for module in encode.modules() if isinstance(module, nn.Conv2d)]
+    return bool(found) and all(conv.in_channels <= NARROW and min(conv.stride) > 1 for conv in found)

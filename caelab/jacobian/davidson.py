@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from caelab.jacobian.symmetric import leading_eigenpairs
+from caelab.jacobian.linalg import leading_eigenpairs
 
 MOST_STEPS = 8
 TELLING = 0.3  # a sine above which its estimate may be wrong

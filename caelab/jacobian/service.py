@@ -10,20 +10,22 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from caelab.arguments import tensor_of
 from caelab.errors import CaelabError
-from caelab.jacobian import passes, refusals, spectra, trial, validation
+from caelab.jacobian import singular_values as spectra
+from caelab.jacobian.activations import IDENTITY
 from caelab.jacobian.autodiff import Autodiff
-from caelab.jacobian.chains import Chain
-from caelab.jacobian.compiled import uncompiled
+from caelab.jacobian.chain import Chain
 from caelab.jacobian.context import Context, conditioned
-from caelab.jacobian.elementwise import IDENTITY
 from caelab.jacobian.estimates import projected_squared_norm
+from caelab.jacobian.layers import find_layers
 from caelab.jacobian.memory import budget_in_bytes
-from caelab.jacobian.states import State, state_of
-from caelab.jacobian.structure import find_layers
-from caelab.jacobian.surroundings import answered
 from caelab.jacobian.transformed import Transformed, is_inside
+from caelab.jacobian.validation.compiled import uncompiled
+from caelab.jacobian.validation.findings import findings as validation
+from caelab.jacobian.validation.findings import passes, refusals, trial
+from caelab.jacobian.validation.states import State, state_of
+from caelab.jacobian.validation.surroundings import answered
+from caelab.registry.arguments import tensor_of
 
 Encode = Callable[..., Tensor]
 Way = Chain | Autodiff | Transformed

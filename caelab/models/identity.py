@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from caelab.errors import CaelabError
-from caelab.fingerprints import fingerprint
+from caelab.registry.object_fingerprints import fingerprint
 from caelab.streams import seeded
 
 EXAMPLES = 4  # whose outputs are kept

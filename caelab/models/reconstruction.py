@@ -1,15 +1,17 @@
-"""The reconstruction error: summed over inputs, one number per example."""
+"""The reconstruction error, summed over inputs, one number per example; and the map of the input that it looks at."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from caelab.errors import CaelabError
+from caelab.models.autoencoder import Autoencoder
 from caelab.models.ranges import last_step, range_of
 
 log = logging.getLogger(__name__)
@@ -116,3 +118,23 @@ def check_range(model: Any, inputs: Tensor, *, settable: bool = False) -> None:
         raise CaelabError(told)
     if beyond > 1e-6 * (high - low):
         log.warning("%s", told)
+
+
+def output_map(kind: str, model: Any) -> Callable[[Tensor], Tensor]:
+    """The logits a(x) under cross-entropy, the reconstruction r(x) under squared error.
+
+    One module where encoder and decoder are modules, so that its layers can be found; otherwise a function.
+
+    Args:
+        kind: ``cross-entropy`` or ``squared-error``, as in the training config.
+        model: with ``encode`` and ``decode``; under cross-entropy also with ``logits``.
+
+    Returns:
+        Maps (batch, input) to (batch, input).
+    """
+    back = model.logits if kind == "cross-entropy" else model.decode
+    if kind == "cross-entropy" and getattr(type(model), "logits", None) is Autoencoder.logits:
+        back = model.decode[:-1]
+    if isinstance(model.encode, nn.Module) and isinstance(back, nn.Module):
+        return nn.Sequential(model.encode, back)
+    return lambda inputs: cast(Tensor, back(model.encode(inputs)))

@@ -8,18 +8,18 @@ from functools import cache
 from io import StringIO
 from typing import Any
 
-from caelab.analysing import GIVEN_BY_CORE, load_analysis
+from caelab.analysis.base import GIVEN_BY_CORE, load_analysis
+from caelab.analysis.isolation import run_left_as_found
 from caelab.errors import CaelabError, NotApplicable
-from caelab.recipes import recipe_config
-from caelab.runs import Run
+from caelab.runs.recipes import recipe_config
+from caelab.runs.run import Run
 from caelab.testing.looks import CHECKS, Look, snapshot
 from caelab.testing.onlooker import Onlooker, Watched, hushed, noticed
 from caelab.testing.outcome import Check, Report, judged
-from caelab.testing.settings import one_thread
-from caelab.testing.subjects import one_line
+from caelab.testing.penalty.settings import one_thread
+from caelab.testing.penalty.subjects import one_line
 from caelab.testing.trials import trial_options
 from caelab.training import train
-from caelab.untouched import run_left_as_found
 
 SETTINGS = ["model.hidden=[6]", "training.epochs=2", "training.batch_size=20"]
 LINEAR = ["training.reconstruction=squared-error", "model.output=identity"]  # for data outside [0, 1]

@@ -17,12 +17,12 @@ import torch
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from caelab.analysing import ABOUT_A_RUN, gather
-from caelab.runs import Run
+from caelab.analysis.base import ABOUT_A_RUN, gather
+from caelab.runs.run import Run
 from caelab.streams import Streams
 from caelab.testing.chance import random_states
-from caelab.testing.conduct import untouched_random_state
 from caelab.testing.outcome import Check, judged
+from caelab.testing.penalty.conduct import untouched_random_state
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,8 @@ from unittest.mock import patch
 
 from torch import Tensor
 
-from caelab.exits import held_open
-from caelab.process_settings import ALL, CHEAP, GENERATORS, Found
+from caelab.process.exits import held_open
+from caelab.process.settings import ALL, CHEAP, GENERATORS, Found
 from caelab.testing.outcome import Check
 
 AT_ONCE = CHEAP  # what would spoil the next call

@@ -10,22 +10,22 @@ from typing import Any
 from torch import nn
 
 from caelab.errors import CaelabError
-from caelab.testing.certify import check_museum, check_values
-from caelab.testing.company import check_company
-from caelab.testing.conduct import check_conduct, check_memory
-from caelab.testing.corruption import ALONE, check_corruption
-from caelab.testing.declared import known_activations
-from caelab.testing.functions import FunctionPenalty, title
-from caelab.testing.gradients import check_gradients
-from caelab.testing.hooks import ADDS, check_hooks, check_metrics, check_terms
-from caelab.testing.memory import Memory
-from caelab.testing.numerics import check_constants, check_numerics
-from caelab.testing.observing import observe
 from caelab.testing.onlooker import hushed, noticed
 from caelab.testing.outcome import Check, Report
-from caelab.testing.reduction import check_reduction
-from caelab.testing.settings import EXAMPLES, INPUTS, UNITS, one_thread
-from caelab.testing.subjects import Subject, one_line
+from caelab.testing.penalty.certify import check_museum, check_values
+from caelab.testing.penalty.conduct import check_conduct, check_memory
+from caelab.testing.penalty.corruption import ALONE, check_corruption
+from caelab.testing.penalty.declared import known_activations
+from caelab.testing.penalty.functions import FunctionPenalty, title
+from caelab.testing.penalty.gradients import check_gradients
+from caelab.testing.penalty.hooks import ADDS, check_hooks, check_metrics, check_terms
+from caelab.testing.penalty.interactions import check_company
+from caelab.testing.penalty.memory import Memory
+from caelab.testing.penalty.numerics import check_constants, check_numerics
+from caelab.testing.penalty.observing import observe
+from caelab.testing.penalty.reduction import check_reduction
+from caelab.testing.penalty.settings import EXAMPLES, INPUTS, UNITS, one_thread
+from caelab.testing.penalty.subjects import Subject, one_line
 from caelab.testing.trials import trial_options
 
 MEND = (

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from caelab.catalogue import Offer, catalogue
 from caelab.errors import CaelabError, unknown_name
+from caelab.registry.catalogue import Offer, catalogue
 from caelab.testing.analyses import check_analysis
 from caelab.testing.outcome import Report
 from caelab.testing.regularizers import check_regularizer

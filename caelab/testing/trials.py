@@ -8,16 +8,16 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
-from caelab.catalogue import catalogue
 from caelab.errors import CaelabError
-from caelab.loading import allow_code_in
-from caelab.recipes import Recipe
-from caelab.schema import checked_options, option_fields
+from caelab.registry.catalogue import catalogue
+from caelab.registry.importing import allow_code_in
+from caelab.registry.signatures import checked_options, option_fields
+from caelab.runs.recipes import Recipe
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "corruption-chain": {"steps": [{"kind": "masking", "p": 0.2}, {"kind": "gaussian", "sigma": 0.1}]},
     "higher-order-contractive": {"weight": 1.0, "sigma": 0.1, "samples": 32},
-    "tangent-propagation": {"weight": 1.0, "tangents": "caelab_plugins.tangent_propagation:shifts"},
+    "tangent-propagation": {"weight": 1.0, "tangents": "caelab_regularizers.tangent_propagation:shifts"},
     "twin": {"weight": 1.0, "of": {"kind": "masking", "p": 0.3}},
 }
 """Where the types do not say enough, or another choice makes a sharper test."""

@@ -14,16 +14,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from caelab.arguments import function_of, path_of
-from caelab.catalogue import catalogue
-from caelab.config import RunConfig
 from caelab.data import Dataset
 from caelab.errors import CaelabError, StorageError
-from caelab.files import aside, publish, told_as_storage
-from caelab.locks import one_writer
 from caelab.models.reconstruction import check_objective
-from caelab.pinned import pinned_settings
-from caelab.runs import Run, as_called, build_model, load_run, of_type, output_is_set, record_of, write_run
+from caelab.process.torch_settings import pinned_settings
+from caelab.registry.arguments import function_of, path_of
+from caelab.registry.catalogue import catalogue
+from caelab.runs.config import RunConfig
+from caelab.runs.run import Run, as_called, build_model, load_run, of_type, output_is_set, record_of, write_run
+from caelab.storage.files import aside, publish, told_as_storage
+from caelab.storage.locks import one_writer
 from caelab.streams import Streams
 from caelab.training.asked import Asked, asked_for
 from caelab.training.loop import Trainer

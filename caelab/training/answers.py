@@ -10,7 +10,7 @@ import pluggy
 from torch import Tensor
 
 from caelab.errors import CaelabError, reason, shown
-from caelab.exits import EndsTheProgram, ends, running
+from caelab.process.exits import EndsTheProgram, ends, running
 from caelab.training.tracing import described
 from caelab.training.watch import ChangedArgument as ChangedArgument
 from caelab.training.watch import Interference

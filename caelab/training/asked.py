@@ -13,16 +13,16 @@ from typing import Any
 
 from torch import nn
 
-from caelab.arguments import by_label
-from caelab.config import GIVEN, Block, DataBlock, RunConfig, as_name, load_config, make_config, of_any_model
 from caelab.data import Dataset
 from caelab.data.given import as_dataset, split_hash
 from caelab.errors import CaelabError, shown
-from caelab.fingerprints import Unnameable, fingerprint
 from caelab.models.identity import copied, materialised, structure_of, weights_of
 from caelab.models.shared import refuse_lost_by_copying
-from caelab.recipes import recipe_config
-from caelab.runs import checked_model, dataset_of
+from caelab.registry.arguments import by_label
+from caelab.registry.object_fingerprints import Unnameable, fingerprint
+from caelab.runs.config import GIVEN, Block, DataBlock, RunConfig, as_name, load_config, make_config, of_any_model
+from caelab.runs.recipes import recipe_config
+from caelab.runs.run import checked_model, dataset_of
 from caelab.training.watching import merely_watches
 
 DIGITS = 16  # hexadecimal digits of an object's digest in a config

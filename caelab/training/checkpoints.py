@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from caelab.errors import DamagedFile
-from caelab.files import told_as_storage, write_bytes
+from caelab.storage.files import told_as_storage, write_bytes
 
 Flat = dict[str, Tensor]
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from caelab.errors import CaelabError
-from caelab.exits import how
 from caelab.models.adapted import Adapted
+from caelab.process.exits import how
 from caelab.training.watch import Watch
 
 

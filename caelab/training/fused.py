@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from caelab.jacobian.closed_form import squared_row_norms
+from caelab.jacobian.chain_kernels import squared_row_norms
 from caelab.models.layers import TiedLinear
 from caelab.models.reconstruction import cross_entropy
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from caelab.config import RunConfig
-from caelab.config import Training as TrainingConfig
-from caelab.denormals import flushed_denormals
 from caelab.errors import CaelabError, DamagedFile
-from caelab.exits import held_open
 from caelab.models.identity import load_weights
 from caelab.models.reconstruction import reconstruction_error
+from caelab.process.denormals import flushed_denormals
+from caelab.process.exits import held_open
+from caelab.runs.config import RunConfig
+from caelab.runs.config import Training as TrainingConfig
 from caelab.streams import Streams, seeded
 from caelab.training.batches import last_left_out
 from caelab.training.checkpoints import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint

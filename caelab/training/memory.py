@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from caelab.errors import CaelabError
-from caelab.fingerprints import fingerprint
+from caelab.registry.object_fingerprints import fingerprint
 from caelab.streams import Streams
 from caelab.training.outside import held_outside
 from caelab.training.packing import Unpackable, packed, unpacked

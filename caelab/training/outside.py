@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from caelab.code_of import OWN, RECORDED, library_name, namespace_of, used_globals
+from caelab.registry.code_fingerprints import OWN, RECORDED, library_name, namespace_of, used_globals
 
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 PLAIN = (bool, int, float, complex, str, bytes, list, tuple, dict, set, deque, np.ndarray, Tensor)

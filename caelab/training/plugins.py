@@ -9,12 +9,12 @@ from typing import Any
 import pluggy
 from torch import Tensor
 
-from caelab.catalogue import Catalogue
-from caelab.config import GIVEN, RunConfig
 from caelab.errors import CaelabError, NotApplicable
-from caelab.exits import EndsTheProgram, ends, held_open
-from caelab.fitting import hooks_of, manager_of, register
 from caelab.hookspecs import TrainingHooks
+from caelab.process.exits import EndsTheProgram, ends, held_open
+from caelab.registry.catalogue import Catalogue
+from caelab.registry.validation import hooks_of, manager_of, register
+from caelab.runs.config import GIVEN, RunConfig
 from caelab.streams import Streams
 from caelab.training.answers import PluginFailure, Watcher, WrongAnswer, checked_batch, name_failures, told
 

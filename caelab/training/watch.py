@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from caelab.process_settings import ALL, CHEAP, GENERATORS, Found, sentence
+from caelab.process.settings import ALL, CHEAP, GENERATORS, Found, sentence
 from caelab.streams import stream_seed
 from caelab.training.gradients import untrainable
 from caelab.training.structure import Structure

@@ -9,8 +9,8 @@ from typing import Any
 import pluggy
 import torch
 
-from caelab.fitting import hooks_of
 from caelab.hookspecs import TrainingHooks
+from caelab.registry.validation import hooks_of
 from caelab.training.plugins import ordered_manager
 
 HARMLESS = {

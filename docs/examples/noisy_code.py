@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 
 from caelab import hookimpl
-from caelab.figures import COLUMN_WIDTH, display_name, look, paper_style
+from caelab.analysis.plotting import COLUMN_WIDTH, display_name, look, paper_style
 from caelab.options import Count, Positive, Weight
 
 

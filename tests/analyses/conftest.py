@@ -6,9 +6,9 @@ import torch
 import caelab
 from caelab.data import Samples
 from caelab.data.dataset import make_dataset
-from caelab.encoders import EncoderOnly
-from caelab.recipes import recipe_config
-from caelab.runs import Run
+from caelab.runs.external import EncoderOnly
+from caelab.runs.recipes import recipe_config
+from caelab.runs.run import Run
 
 TINY = ["training.epochs=2", "model.hidden=[20]"]
 DIGITS = {"kind": "digits", "splits": [300, 60, 100]}

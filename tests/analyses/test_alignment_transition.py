@@ -5,11 +5,11 @@ from numpy.testing import assert_allclose
 from scipy.linalg import subspace_angles
 
 import caelab
-from caelab.analysing import analyse, summarise
+from caelab.analysis.base import analyse, summarise
 from caelab.data import load_dataset
 from caelab.errors import NotApplicable
-from caelab.recipes import recipe_config
-from caelab.runs import load_run
+from caelab.runs.recipes import recipe_config
+from caelab.runs.run import load_run
 from caelab_analyses import alignment_transition as study
 
 SHORT = [*study.SETTINGS, "training.epochs=2", "model.hidden=[8]"]

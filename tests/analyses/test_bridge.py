@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from caelab import CaelabError
-from caelab.cli import main
+from caelab.cli.main import main
 from caelab_analyses.bridge.page import publish
 from caelab_analyses.bridge.parts import PARTS, expansion, how_they_meet, transition, twin_training_reading
 from caelab_analyses.bridge.study import BridgeStudy

@@ -11,17 +11,17 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from caelab import CaelabError, train
-from caelab.analysing import gather
+from caelab.analysis.base import gather
 from caelab.data import Samples
 from caelab.data.dataset import make_dataset
 from caelab.errors import NotApplicable
 from caelab.models.autoencoder import autoencoder
-from caelab.recipes import recipe_config
-from caelab.runs import Run
+from caelab.runs.recipes import recipe_config
+from caelab.runs.run import Run
 from caelab.streams import Streams
 from caelab_analyses import classification
 from caelab_analyses.classification import PROBE, TUNED
-from caelab_analyses.classifiers import Descent, Labelled, fine_tuned, linear_probe
+from caelab_analyses.classification.classifiers import Descent, Labelled, fine_tuned, linear_probe
 
 QUICK = {"labels": 200, "epochs": 8, "patience": 3}
 

@@ -5,7 +5,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from caelab.errors import CaelabError
-from caelab.schema import checked_options
+from caelab.registry.signatures import checked_options
 from caelab.streams import Streams
 from caelab_analyses import contraction_curve
 from caelab_analyses.contraction_curve import NEAREST, ORTHOGONAL, OTHERS, RANDOM, TANGENTS

@@ -7,9 +7,9 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from caelab.catalogue import Offer, catalogue
 from caelab.errors import CaelabError, NotApplicable
-from caelab.schema import checked_options
+from caelab.registry.catalogue import Offer, catalogue
+from caelab.registry.signatures import checked_options
 from caelab.streams import Streams, stream_seed
 from caelab_analyses import deterministic_twin
 from caelab_analyses.deterministic_twin import CLIPPED

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from caelab_analyses.factors import Product
+from caelab_analyses.twin_training.factors import Product
 
 
 def products(width, middle):

@@ -6,7 +6,14 @@ from torch.testing import assert_close
 
 from caelab.models.autoencoder import autoencoder
 from caelab.training.objective import reconstruction_map
-from caelab_analyses.fields import along_segments, asymmetry, closed_form_energy, energy_of, line_energy, score_estimate
+from caelab_analyses.shared.fields import (
+    along_segments,
+    asymmetry,
+    closed_form_energy,
+    energy_of,
+    line_energy,
+    score_estimate,
+)
 
 
 def network(activation="tanh", tied=True, output="identity", width=5):

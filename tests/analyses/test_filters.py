@@ -5,14 +5,14 @@ import torch
 from numpy.testing import assert_allclose
 from torch import nn
 
-from caelab.analysing import gather
+from caelab.analysis.base import gather
 from caelab.data import load_dataset
-from caelab.encoders import EncoderOnly
 from caelab.errors import NotApplicable
 from caelab.models.autoencoder import autoencoder
 from caelab.models.convolutional import convolutional
-from caelab.recipes import recipe_config
-from caelab.runs import Run
+from caelab.runs.external import EncoderOnly
+from caelab.runs.recipes import recipe_config
+from caelab.runs.run import Run
 from caelab.streams import Streams
 from caelab_analyses import filters
 

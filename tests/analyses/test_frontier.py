@@ -5,7 +5,7 @@ from numpy.testing import assert_allclose
 
 import caelab
 from caelab.errors import NotApplicable
-from caelab.recipes import recipe_config
+from caelab.runs.recipes import recipe_config
 from caelab.streams import Streams
 from caelab_analyses import frontier
 

@@ -8,7 +8,7 @@ from torch import nn
 from caelab.errors import NotApplicable
 from caelab.streams import Streams
 from caelab_analyses import higher_order
-from caelab_analyses.curvature_figure import ACROSS, ALONG
+from caelab_analyses.higher_order.figure import ACROSS, ALONG
 
 WIDTH = 6
 

@@ -3,7 +3,13 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import ndimage
 
-from caelab_analyses.image_tangents import MOTIONS, TRANSFORMATIONS, image_tangents, motion_tangent, thickness_tangent
+from caelab_analyses.manifold_alignment.image_tangents import (
+    MOTIONS,
+    TRANSFORMATIONS,
+    image_tangents,
+    motion_tangent,
+    thickness_tangent,
+)
 
 SIDE = 45  # so wide that the blobs vanish at the border
 CENTRE = (SIDE - 1) / 2

@@ -7,9 +7,9 @@ from numpy.testing import assert_allclose
 import caelab
 from caelab import CaelabError
 from caelab.data import load_dataset
-from caelab.recipes import recipe_config
+from caelab.runs.recipes import recipe_config
 from caelab.streams import Streams
-from caelab_analyses import intrinsic_dimension, neighbour_dimension
+from caelab_analyses import intrinsic_dimension
 from caelab_analyses.intrinsic_dimension import (
     ENERGY,
     GAP,
@@ -21,6 +21,7 @@ from caelab_analyses.intrinsic_dimension import (
     largest_gap,
     participation_ratio,
 )
+from caelab_analyses.intrinsic_dimension import neighbours as neighbour_dimension
 
 
 def flat(count, dimension, width=10, seed=0):

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 from torch import nn
 
 import caelab
-from caelab.recipes import recipe_config
+from caelab.runs.recipes import recipe_config
 from caelab.streams import Streams
 from caelab_analyses import jacobian_norm
 

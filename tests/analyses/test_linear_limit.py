@@ -9,11 +9,11 @@ import caelab
 from caelab.data import Samples
 from caelab.data.dataset import make_dataset
 from caelab.errors import NotApplicable
-from caelab.recipes import recipe_config
-from caelab.runs import Run
+from caelab.runs.recipes import recipe_config
+from caelab.runs.run import Run
 from caelab.streams import Streams
 from caelab_analyses import linear_limit
-from caelab_analyses.linear_solutions import trained_linear
+from caelab_analyses.linear_limit.solutions import trained_linear
 
 DIGITS = {"kind": "digits", "splits": [310, 60, 100]}  # 310: the last batch is not full
 LINEAR = ["model.activation=identity", "model.output=identity", "training.reconstruction=squared-error"]

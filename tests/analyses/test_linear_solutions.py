@@ -4,7 +4,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from caelab import CaelabError
-from caelab_analyses import linear_solutions as linear
+from caelab_analyses.linear_limit import solutions as linear
 
 SIGMA, WIDTH = 0.5, 6
 DEVIATIONS = np.array([2.0, 1.5, 1.1, 0.6, 0.4, 0.3])

@@ -6,18 +6,18 @@ from numpy.testing import assert_allclose
 from scipy.linalg import subspace_angles
 
 from caelab import CaelabError
-from caelab.analysing import gather
+from caelab.analysis.base import gather
 from caelab.data import Samples, load_dataset
 from caelab.data.dataset import make_dataset
-from caelab.encoders import EncoderOnly
 from caelab.errors import NotApplicable
 from caelab.models.autoencoder import autoencoder
-from caelab.recipes import recipe_config
-from caelab.runs import Run
+from caelab.runs.external import EncoderOnly
+from caelab.runs.recipes import recipe_config
+from caelab.runs.run import Run
 from caelab.streams import Streams
 from caelab_analyses import manifold_alignment
-from caelab_analyses.alignment_figure import ANGLE, CHANCE, DATA, GAP, MODEL, SHARE
-from caelab_analyses.image_tangents import TRANSFORMATIONS, image_tangents
+from caelab_analyses.manifold_alignment.figure import ANGLE, CHANCE, DATA, GAP, MODEL, SHARE
+from caelab_analyses.manifold_alignment.image_tangents import TRANSFORMATIONS, image_tangents
 
 DIGITS = load_dataset("digits", splits=(300, 60, 100))
 SPHERE = load_dataset("sphere", splits=(300, 60, 100), samples=500, ambient=10)

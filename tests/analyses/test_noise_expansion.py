@@ -8,12 +8,18 @@ from numpy.testing import assert_allclose
 
 from caelab.errors import CaelabError, NotApplicable
 from caelab.models.autoencoder import Autoencoder, autoencoder
-from caelab.models.outputs import output_map
-from caelab.schema import checked_options
+from caelab.models.reconstruction import output_map
+from caelab.registry.signatures import checked_options
 from caelab.streams import Streams
 from caelab_analyses import noise_expansion
-from caelab_analyses.expansions import LOSSES, along_all_directions, encoder_term, expansion, monte_carlo
 from caelab_analyses.noise_expansion import ENCODER, FULL, GAUSS_NEWTON
+from caelab_analyses.noise_expansion.expansions import (
+    LOSSES,
+    along_all_directions,
+    encoder_term,
+    expansion,
+    monte_carlo,
+)
 
 SIGMAS = (0.05, 0.1, 0.2, 0.4)
 KINDS = sorted(LOSSES)

@@ -5,11 +5,11 @@ import torch
 from numpy.testing import assert_allclose
 
 from caelab import train
-from caelab.analysing import gather
-from caelab.encoders import EncoderOnly
+from caelab.analysis.base import gather
 from caelab.errors import NotApplicable
-from caelab.recipes import recipe_config
-from caelab.runs import Run
+from caelab.runs.external import EncoderOnly
+from caelab.runs.recipes import recipe_config
+from caelab.runs.run import Run
 from caelab.streams import Streams
 from caelab_analyses import reconstructions
 

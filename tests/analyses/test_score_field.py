@@ -5,10 +5,10 @@ import torch
 from matplotlib.figure import Figure
 
 import caelab
-from caelab.analysing import analyse, gather, load_analysis, summarise
+from caelab.analysis.base import analyse, gather, load_analysis, summarise
 from caelab.errors import NotApplicable
-from caelab.recipes import recipe_config
-from caelab.runs import Run, dataset_of
+from caelab.runs.recipes import recipe_config
+from caelab.runs.run import Run, dataset_of
 from caelab.streams import Streams
 from caelab_analyses import score_field
 

@@ -4,7 +4,7 @@ import torch
 from numpy.testing import assert_allclose
 from scipy.linalg import subspace_angles
 
-from caelab_analyses.subspaces import captured_share, local_pca, orthonormal, principal_angles
+from caelab_analyses.shared.subspaces import captured_share, local_pca, orthonormal, principal_angles
 
 
 @pytest.fixture

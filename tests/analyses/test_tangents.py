@@ -6,12 +6,12 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from caelab.analysing import gather
+from caelab.analysis.base import gather
 from caelab.data import Samples, load_dataset
 from caelab.data.dataset import make_dataset
 from caelab.models.autoencoder import autoencoder
-from caelab.recipes import recipe_config
-from caelab.runs import Run
+from caelab.runs.recipes import recipe_config
+from caelab.runs.run import Run
 from caelab.streams import Streams
 from caelab_analyses import tangents
 

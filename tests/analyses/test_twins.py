@@ -6,12 +6,11 @@ from matplotlib.figure import Figure
 from torch.testing import assert_close
 
 import caelab
-from caelab.analysing import analyse, load_analysis, summarise
-from caelab.comparison import DEFAULT_ANALYSES
+from caelab.analysis.base import analyse, load_analysis, summarise
 from caelab.errors import CaelabError, NotApplicable
 from caelab.models.autoencoder import autoencoder
-from caelab.runs import dataset_of
-from caelab_analyses import twins
+from caelab.report.store import DEFAULT_ANALYSES
+from caelab.runs.run import dataset_of
 from caelab_analyses.twin_training import (
     FallingRate,
     GradientWatch,
@@ -21,6 +20,7 @@ from caelab_analyses.twin_training import (
     train_twins,
     trained,
     twin_config,
+    twins,
 )
 
 TINY = ["model.hidden=[8]", "training.epochs=2"]

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from caelab.models.autoencoder import autoencoder
-from caelab_analyses.walks import contractive_walk, langevin, walk_step
+from caelab_analyses.samples.walks import contractive_walk, langevin, walk_step
 
 
 def stream(seed=0):

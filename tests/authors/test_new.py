@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from caelab import CaelabError
-from caelab.catalogue import catalogue
-from caelab.cli import main
-from caelab.commands.new import KINDS, LONGEST, NAME, Package, nearest_valid, refuse_names, rendered
+from caelab.cli.commands.new import KINDS, LONGEST, NAME, Package, nearest_valid, refuse_names, rendered
+from caelab.cli.main import main
+from caelab.registry.catalogue import catalogue
 
 NAMES = {kind: f"my-{kind}" for kind in KINDS}
 
@@ -100,7 +100,7 @@ def test_an_existing_folder_is_left_as_it_is(capsys, tmp_path):
         ("model", "rbm", "the model 'rbm' is there already"),
         ("regularizer", "training", "'training' already means a part of a run"),
         ("regularizer", "reconstruction", "'my-reconstruction' would do"),
-        ("regularizer", "plugins", "a package caelab_plugins is installed already"),
+        ("regularizer", "plugins", "a package caelab_regularizers is installed already"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused_with_one_that_can(kind, name, sentence, capsys, tmp_path, monkeypatch):
@@ -137,7 +137,7 @@ def test_nothing_half_written_is_left_behind(capsys, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(
-        "caelab.commands.new.rendered", lambda package: SimpleNamespace(items=lambda: full_disk(package))
+        "caelab.cli.commands.new.rendered", lambda package: SimpleNamespace(items=lambda: full_disk(package))
     )
     status, _, err = new(capsys, "regularizer", "mine")
     assert status == 2

@@ -10,9 +10,9 @@ import click
 import torch
 from threadpoolctl import threadpool_limits
 
-from caelab.denormals import flushed_denormals
-from caelab.figures import save_figure
-from caelab.files import written_aside
+from caelab.analysis.plotting import save_figure
+from caelab.process.denormals import flushed_denormals
+from caelab.storage.files import written_aside
 from tests.benchmarks import curves, growth, norms, overhead, spectra, training
 from tests.benchmarks.case import Bench, Case, Row
 from tests.benchmarks.measure import QUICK, Effort

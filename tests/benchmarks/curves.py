@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from caelab.jacobian.curves import contraction_ratios
+from caelab_analyses.shared.contraction_ratios import contraction_ratios
 from tests.benchmarks.case import Bench, Case, at_least
 from tests.benchmarks.measure import Spread
 from tests.benchmarks.models import fresh, quietly, random_inputs

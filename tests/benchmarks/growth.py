@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch.func import jacrev, vmap
 
 from caelab import jacobian
-from caelab.figures import PAGE_WIDTH, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, paper_style
 from tests.benchmarks.measure import Work
 from tests.benchmarks.memory import peaks_of
 from tests.benchmarks.models import fresh, quietly, random_inputs

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 import caelab
-from caelab.catalogue import catalogue
 from caelab.models.autoencoder import autoencoder
-from caelab.recipes import recipe_config
-from caelab.runs import build_model, dataset_of
+from caelab.registry.catalogue import catalogue
+from caelab.runs.recipes import recipe_config
+from caelab.runs.run import build_model, dataset_of
 from caelab.streams import Streams
 from caelab.training.loop import Trainer
 from caelab.training.plugins import TrainingPlugins, make_regularizers

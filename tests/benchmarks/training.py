@@ -93,7 +93,7 @@ def _composed(recipe: str, batch: int, bench: Bench) -> Spread:
 
 
 def _mixed(batch: int, bench: Bench) -> Spread:
-    from caelab_plugins.weight_decay import WeightDecay
+    from caelab_regularizers.weight_decay import WeightDecay
 
     observers: dict[str, object] = {"weight-decay": WeightDecay(weight=0.01)}
     mixed = step("cae", batch, observers=observers, by_autograd=True, device=bench.device)

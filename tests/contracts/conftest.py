@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from caelab.recipes import recipe_config
+from caelab.runs.recipes import recipe_config
 from caelab.streams import Streams
 from caelab.training.objective import Objective
 from caelab.training.plugins import TrainingPlugins

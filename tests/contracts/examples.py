@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from caelab.catalogue import catalogue
-from caelab.loading import allow_code
 from caelab.models.autoencoder import autoencoder
 from caelab.models.convolutional import convolutional
+from caelab.registry.catalogue import catalogue
+from caelab.registry.importing import allow_code
 
 OPTIONS = {
     "code-orthogonality": {"weight": 0.05},
@@ -24,7 +24,7 @@ OPTIONS = {
     "saturating": {"weight": 0.5},
     "sparse-kl": {"weight": 0.5, "target": 0.1},
     "sparse-l1": {"weight": 0.5},
-    "tangent-propagation": {"weight": 0.5, "tangents": "caelab_plugins.tangent_propagation:shifts"},
+    "tangent-propagation": {"weight": 0.5, "tangents": "caelab_regularizers.tangent_propagation:shifts"},
     "top-k": {"weight": 0.5, "k": 3},
     "twin": {"weight": 1.0, "of": {"kind": "masking", "p": 0.3}},
     "weight-decay": {"weight": 0.01},

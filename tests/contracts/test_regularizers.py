@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from caelab.catalogue import catalogue
 from caelab.models.autoencoder import autoencoder
-from caelab.schema import checked_options, option_fields
+from caelab.registry.catalogue import catalogue
+from caelab.registry.signatures import checked_options, option_fields
 from caelab.streams import Streams
 from caelab.training.plugins import TrainingPlugins
 from tests.contracts.examples import ARCHITECTURES, CORRUPTIONS, NAMES, OPTIONS, PENALTIES, make
@@ -188,5 +188,5 @@ def test_a_corruption_returns_a_new_batch_of_the_same_kind(name, dtype, shape):
 
 
 def test_listing_the_built_in_regularizers_imports_no_torch():
-    code = "import sys, caelab_plugins; assert 'torch' not in sys.modules"
+    code = "import sys, caelab_regularizers; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from caelab.comparison import Comparison
-from caelab.recipes import recipe_config
-from caelab.study import Problem
+from caelab.report.store import Comparison
+from caelab.runs.recipes import recipe_config
+from caelab.study.study import Problem
 
 # model: norm, saturated, reconstruction, bump height, effective rank, nearest-to-random ratio, error
 MODELS = {

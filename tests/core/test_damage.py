@@ -10,11 +10,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from caelab import CaelabError, Study, load_run, recipe_config
-from caelab.analysing import analyse
-from caelab.catalogue import Offer, catalogue
-from caelab.checksums import FILES, unsealed
-from caelab.comparison import claim, collect, load_comparison
-from caelab.publication import publish_comparison
+from caelab.analysis.base import analyse
+from caelab.registry.catalogue import Offer, catalogue
+from caelab.report.publish import publish_comparison
+from caelab.report.store import claim, collect, load_comparison
+from caelab.storage.checksums import FILES, unsealed
 
 
 def measure(run, streams):

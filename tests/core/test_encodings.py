@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from caelab import terminal
-from caelab.cli import main
-from caelab.listing import print_table
-from caelab.signs import in_ascii, print_whatever_comes
+from caelab.cli.main import main
+from caelab.cli.main import progress as terminal
+from caelab.cli.signs import in_ascii, print_whatever_comes
+from caelab.cli.tables import print_table
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("caelab", "plugins", "analyses", "docs/examples")
@@ -141,7 +141,7 @@ def test_a_command_ends_well_on_a_terminal_of_any_encoding(encoding, words, monk
 def test_a_command_ends_well_in_a_process_without_a_locale():
     bare = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": "cp1252"}
     done = subprocess.run(
-        [sys.executable, "-c", "from caelab.cli import main; main(['plugins'])"],
+        [sys.executable, "-c", "from caelab.cli.main import main; main(['plugins'])"],
         capture_output=True,
         env={**bare, "PYTHONPATH": ":".join(sys.path)},
         check=False,

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from caelab.catalogue import Offer, catalogue
-from caelab.cli import main
-from caelab.comparison import load_comparison
-from caelab.files import READ_ONLY
+from caelab.cli.main import main
+from caelab.registry.catalogue import Offer, catalogue
+from caelab.report.store import load_comparison
+from caelab.storage.files import READ_ONLY
 from tests.core.faults import Disk
 
 SETTINGS = ["--set", "training.epochs=2", "--set", "model.hidden=[3]", "--set", "training.batch_size=20"]

@@ -15,10 +15,10 @@ import caelab
 import caelab.data
 import caelab.testing
 from caelab import CaelabError, Study, hookimpl, load_run, recipe_config, train
-from caelab.catalogue import Catalogue, catalogue
 from caelab.data import Dataset, make_dataset
 from caelab.data.given import as_dataset
 from caelab.data.samples import Samples
+from caelab.registry.catalogue import Catalogue, catalogue
 
 QUICK = recipe_config("cae", ["training.epochs=1", "model.hidden=[3]", "training.batch_size=10"])
 RNG = np.random.default_rng(0)
@@ -225,7 +225,7 @@ def test_something_that_is_no_plugin_is_refused():
 
 
 def test_an_analysis_that_needs_a_plugin_again_says_that_it_is_gone(tmp_path):
-    from caelab.analysing import analyse
+    from caelab.analysis.base import analyse
 
     run = train(QUICK, dataset=EXPECTED, regularizers={"mine": cell()["Mine"]}, out=tmp_path)
     with pytest.raises(CaelabError, match=r"'mine' \(Mine\) was given as an object, so it cannot be made again here"):

@@ -24,7 +24,7 @@ def test_true_and_false_are_no_numbers(setting):
 
 
 def test_a_boolean_option_stays_one():
-    from caelab.schema import checked_options
+    from caelab.registry.signatures import checked_options
 
     def factory(flag: bool, width: int, either: bool | int = 3): ...
 

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from caelab import CaelabError, load_run, recipe_config, train
-from caelab.analysing import analyse
-from caelab.checksums import checksum
-from caelab.cli import main
-from caelab.config import parse_setting
-from caelab.yaml_text import MOST, read_yaml
+from caelab.analysis.base import analyse
+from caelab.cli.main import main
+from caelab.runs.config import parse_setting
+from caelab.runs.safe_yaml import MOST, read_yaml
+from caelab.storage.checksums import checksum
 
 SMALL = ["training.epochs=2", "model.hidden=[3]"]
 DATA = {"kind": "digits", "splits": [100, 30, 30]}
@@ -65,7 +65,7 @@ def test_bytes_of_another_encoding_are_told_as_that():
 def test_a_terminal_without_signs_is_named_as_the_reason():
     surroundings = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     words = ["train", "cae", "--set", "label=é‖x"]
-    call = [sys.executable, "-c", "from caelab.cli import main; main()", *words]
+    call = [sys.executable, "-c", "from caelab.cli.main import main; main()", *words]
     told = subprocess.run(call, capture_output=True, env=surroundings)
     assert told.returncode == 2
     assert b"terminal's encoding (ascii)" in told.stderr

@@ -6,11 +6,11 @@ import pytest
 import yaml
 
 from caelab import CaelabError
-from caelab.catalogue import catalogue
-from caelab.config import configured, make_config
 from caelab.options import MANY
-from caelab.recipes import recipe_config
-from caelab.runs import build_model, dataset_of
+from caelab.registry.catalogue import catalogue
+from caelab.runs.config import configured, make_config
+from caelab.runs.recipes import recipe_config
+from caelab.runs.run import build_model, dataset_of
 from caelab.training import checked_device
 
 VALUES = [

@@ -5,7 +5,7 @@ from scipy.spatial.distance import pdist
 from torch import nn
 
 from caelab import jacobian
-from caelab_plugins.code_orthogonality import CodeOrthogonality, mean_squared_cosines
+from caelab_regularizers.code_orthogonality import CodeOrthogonality, mean_squared_cosines
 from tests.plugins import references
 
 ACTIVATIONS = ["sigmoid", "tanh", "softplus", "relu", "identity"]

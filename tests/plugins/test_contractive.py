@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from caelab import jacobian
-from caelab_plugins.contractive import Contractive, mean_squared_norm
-from caelab_plugins.reconstruction_contractive import ReconstructionContractive
+from caelab_regularizers.contractive import Contractive, mean_squared_norm
+from caelab_regularizers.reconstruction_contractive import ReconstructionContractive
 from tests.plugins import references
 
 ACTIVATIONS = ["sigmoid", "tanh", "softplus", "relu", "identity"]

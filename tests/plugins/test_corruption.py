@@ -4,8 +4,8 @@ import torch
 
 from caelab import CaelabError
 from caelab.streams import Streams
-from caelab_plugins.corruption import Gaussian, Masking, SaltAndPepper
-from caelab_plugins.corruption_chain import CorruptionChain
+from caelab_regularizers.corruption import Gaussian, Masking, SaltAndPepper
+from caelab_regularizers.corruption_chain import CorruptionChain
 
 COPIES = 40_000
 ERRORS = 5.5  # standard errors: over all the inputs below, chance fails one run in 10^5, and the seeds are fixed

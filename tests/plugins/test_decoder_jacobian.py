@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from caelab import jacobian
-from caelab_plugins.contractive import mean_squared_norm
-from caelab_plugins.decoder_jacobian import DecoderJacobian
+from caelab_regularizers.contractive import mean_squared_norm
+from caelab_regularizers.decoder_jacobian import DecoderJacobian
 from tests.plugins import references
 
 ACTIVATIONS = ["sigmoid", "tanh", "softplus"]

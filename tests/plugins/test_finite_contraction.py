@@ -5,8 +5,8 @@ from torch import nn
 
 from caelab import CaelabError, jacobian
 from caelab.streams import Streams
-from caelab_plugins.contractive import mean_squared_norm
-from caelab_plugins.finite_contraction import FiniteContraction, mean_squared_ratio, uniform_directions
+from caelab_regularizers.contractive import mean_squared_norm
+from caelab_regularizers.finite_contraction import FiniteContraction, mean_squared_ratio, uniform_directions
 from tests.plugins import references
 
 SMOOTH = ["sigmoid", "tanh", "softplus"]

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from caelab_plugins.group_sparsity import GroupSparsity, mean_group_norm
-from caelab_plugins.sparsity import mean_code_l1
+from caelab_regularizers.group_sparsity import GroupSparsity, mean_group_norm
+from caelab_regularizers.sparsity import mean_code_l1
 from tests.plugins import references
 
 

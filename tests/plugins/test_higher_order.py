@@ -6,7 +6,7 @@ from torch import nn
 from caelab import CaelabError
 from caelab.models.convolutional import convolutional
 from caelab.streams import Streams
-from caelab_plugins.higher_order import (
+from caelab_regularizers.higher_order import (
     HigherOrderContractive,
     one_layer,
     squared_jacobian_difference,

@@ -3,7 +3,7 @@
 import pytest
 
 from caelab import CaelabError
-from caelab.recipes import recipe_config
+from caelab.runs.recipes import recipe_config
 
 COUNTER_EXAMPLES = [
     ("contractive", "weight", -1),
@@ -45,7 +45,7 @@ COMPLETE = {
     "group-sparsity": ["weight=1", "size=2"],
     "higher-order-contractive": ["weight=1", "sigma=0.1", "samples=2"],
     "sparse-kl": ["weight=1", "target=0.1"],
-    "tangent-propagation": ["weight=1", "tangents=caelab_plugins.tangent_propagation:shifts"],
+    "tangent-propagation": ["weight=1", "tangents=caelab_regularizers.tangent_propagation:shifts"],
     "top-k": ["weight=1", "k=3"],
 }
 
@@ -69,7 +69,7 @@ def test_a_wrong_step_of_a_chain_is_refused_with_the_config():
 
 
 def test_the_config_of_a_chain_goes_through_yaml_unchanged(tmp_path):
-    from caelab.config import load_config
+    from caelab.runs.config import load_config
 
     config = recipe_config("ae", ["corruption-chain.steps=[{kind: gaussian, sigma: 0.1}, {kind: masking, p: 0.3}]"])
     (tmp_path / "run.yaml").write_text(config.to_yaml())

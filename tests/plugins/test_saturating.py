@@ -5,7 +5,7 @@ from torch import nn
 
 from caelab import CaelabError
 from caelab.models.convolutional import convolutional
-from caelab_plugins.saturating import Saturating, complement_of, mean_distance_to_saturation
+from caelab_regularizers.saturating import Saturating, complement_of, mean_distance_to_saturation
 from tests.plugins import references
 
 SHAPES = [[4], [6, 3]]

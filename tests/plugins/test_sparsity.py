@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from caelab import CaelabError
-from caelab_plugins.sparsity import SparseKL, SparseL1, mean_activation_divergence, mean_code_l1
+from caelab_regularizers.sparsity import SparseKL, SparseL1, mean_activation_divergence, mean_code_l1
 from tests.plugins import references
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from caelab import CaelabError, jacobian
-from caelab_plugins.tangent_propagation import TangentPropagation, shifts, tangent_propagation
+from caelab_regularizers.tangent_propagation import TangentPropagation, shifts, tangent_propagation
 from tests.plugins import references
 
 ACTIVATIONS = ["sigmoid", "tanh", "softplus", "relu", "identity"]
@@ -17,8 +17,8 @@ COUNT = 3
 @pytest.fixture(autouse=True)
 def every_function_is_allowed(monkeypatch):
     """As if each test had called caelab.allow_code; what is refused without it: test_code_of_configs."""
-    monkeypatch.setattr("caelab.loading.refuse_unasked", lambda target, kind: None)
-    monkeypatch.setattr("caelab.loading.refuse_elsewhere", lambda target, kind, steps: None)
+    monkeypatch.setattr("caelab.registry.importing.refuse_unasked", lambda target, kind: None)
+    monkeypatch.setattr("caelab.registry.importing.refuse_elsewhere", lambda target, kind, steps: None)
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_the_plugin_asks_the_function_for_the_tangents_of_the_batch(trained, bat
 def test_the_plugin_penalises_the_code_and_nothing_else(trained, batch):
     """As the page and the docstring say: the decoder is not asked."""
     model = trained([4], tied=False)
-    plugin = TangentPropagation(weight=1.0, tangents="caelab_plugins.tangent_propagation:shifts")
+    plugin = TangentPropagation(weight=1.0, tangents="caelab_regularizers.tangent_propagation:shifts")
     plugin.tangents_of = lambda inputs: inputs[:, None]
     term = plugin.penalty_terms(model=model, clean=batch)["tangent-propagation"]
     found = torch.autograd.grad(term, list(model.parameters()), allow_unused=True)
@@ -177,7 +177,7 @@ def test_the_tangents_are_not_trained(trained, batch):
     """A function that looks at the model itself gives directions, not gradients."""
     model = trained([4])
     weight = model.encode[0].weight
-    plugin = TangentPropagation(weight=1.0, tangents="caelab_plugins.tangent_propagation:shifts")
+    plugin = TangentPropagation(weight=1.0, tangents="caelab_regularizers.tangent_propagation:shifts")
     plugin.tangents_of = lambda inputs: model(inputs)[:, None]
     penalties = [
         plugin.penalty_terms(model=model, clean=batch)["tangent-propagation"],
@@ -194,7 +194,7 @@ def test_the_tangents_are_not_trained(trained, batch):
         ("no_such_module:f", "no_such_module cannot be imported: ModuleNotFoundError"),
         ("no/such/file.py:f", "no Python file at no/such/file.py"),
         (
-            "caelab_plugins.tangent_propagation:shift",
+            "caelab_regularizers.tangent_propagation:shift",
             "unknown function of tangents of .* 'shift'; did you mean 'shifts'",
         ),
         ("{file}:ten", "unknown function of tangents of .* 'ten'"),

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from caelab import CaelabError, hookimpl
-from caelab.catalogue import Offer, catalogue
 from caelab.options import Positive
+from caelab.registry.catalogue import Offer, catalogue
 from caelab.streams import Streams
-from caelab_plugins.corruption_chain import CorruptionChain
+from caelab_regularizers.corruption_chain import CorruptionChain
 
 
 @dataclass(eq=False)

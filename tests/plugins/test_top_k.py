@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from caelab import CaelabError
-from caelab_plugins.top_k import TopK, squared_distance_to_k_sparse
+from caelab_regularizers.top_k import TopK, squared_distance_to_k_sparse
 from tests.plugins import references
 
 

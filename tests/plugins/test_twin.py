@@ -7,15 +7,14 @@ from numpy.testing import assert_allclose
 from torch import nn
 
 from caelab import CaelabError, hookimpl, train
-from caelab.catalogue import Offer, catalogue
-from caelab.models.outputs import output_map
-from caelab.models.reconstruction import cross_entropy
-from caelab.recipes import recipe_config
+from caelab.models.reconstruction import cross_entropy, output_map
+from caelab.registry.catalogue import Offer, catalogue
+from caelab.runs.recipes import recipe_config
 from caelab.streams import Streams
-from caelab_plugins import twin as twins
-from caelab_plugins.moments import corrupted_copies, declared_moments
-from caelab_plugins.reconstruction_contractive import mean_squared_norm
-from caelab_plugins.twin import Twin, second_order, second_order_of_copies, weighted_squared_norm
+from caelab_regularizers import twin as twins
+from caelab_regularizers.moments import corrupted_copies, declared_moments
+from caelab_regularizers.reconstruction_contractive import mean_squared_norm
+from caelab_regularizers.twin import Twin, second_order, second_order_of_copies, weighted_squared_norm
 from tests.plugins.references import as_map, jacobian, parameter_gradient
 
 MASKING, GAUSSIAN = {"kind": "masking", "p": 0.3}, {"kind": "gaussian", "sigma": 0.4}

@@ -5,7 +5,7 @@ from torch import nn
 
 from caelab import CaelabError
 from caelab.models.convolutional import convolutional
-from caelab_plugins.weight_decay import WeightDecay, squared_weight_norm
+from caelab_regularizers.weight_decay import WeightDecay, squared_weight_norm
 from tests.plugins import references
 
 

@@ -23,8 +23,8 @@ def bridge(dataset: str, seed: int, workers: int | None, executor: str, quick: b
     Expansion, twins, training, score, tangents: each with its figure, its numbers and a sentence.
     caelab bridge --dataset mnist5k --out bridge
     """
-    from caelab.executors import usable_cores
-    from caelab.terminal import Steps
+    from caelab.cli.progress import Steps
+    from caelab.study.executors import usable_cores
     from caelab_analyses.bridge.page import publish
     from caelab_analyses.bridge.study import BridgeStudy
 

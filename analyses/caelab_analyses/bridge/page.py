@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from caelab.checksums import FILES, check_file
+from caelab.analysis.plotting import save_figure
 from caelab.errors import CaelabError, DamagedFile
-from caelab.figures import save_figure
-from caelab.files import write_text
-from caelab.generations import Sums, change, is_ours, read_record, sums_of, write_record
-from caelab.report import embedded
+from caelab.report.page import embedded
+from caelab.storage.checksums import FILES, check_file
+from caelab.storage.files import write_text
+from caelab.storage.transactions import Sums, change, is_ours, read_record, sums_of, write_record
 from caelab_analyses.bridge.parts import PARTS, Step
 from caelab_analyses.bridge.study import DATA, MARK, OURS
 
@@ -81,6 +81,6 @@ def shown_step(step: Step, facts: dict[str, Any], tables: dict[str, pd.DataFrame
 
 def render(facts: dict[str, Any], shown: list[tuple[Any, list[dict[str, Any]]]]) -> str:
     """The page as HTML, in the look of the comparison's report."""
-    loader = ChoiceLoader([PackageLoader("caelab_analyses"), PackageLoader("caelab")])
+    loader = ChoiceLoader([PackageLoader("caelab_analyses"), PackageLoader("caelab.report")])
     surroundings = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return surroundings.get_template("bridge.html.j2").render(facts=facts, parts=shown)

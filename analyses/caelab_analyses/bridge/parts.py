@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from caelab.analysing import load_analysis
-from caelab.figures import display_name
+from caelab.analysis.base import load_analysis
+from caelab.analysis.plotting import display_name
 from caelab_analyses import alignment_transition, twin_training
 from caelab_analyses.intrinsic_dimension import LIKELIHOOD, OF_MODEL, TRUTH, TWO_NEAREST
-from caelab_analyses.twin_comparison import CAE, RCAE
+from caelab_analyses.twin_training.comparison import CAE, RCAE
 
 TWIN = 0.2  # relative distance up to which two functions are called twins
 APART = 2.0  # times that distance: another function

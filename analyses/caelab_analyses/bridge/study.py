@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from caelab.catalogue import catalogue
-from caelab.comparison import claim
-from caelab.config import RunConfig
 from caelab.errors import CaelabError
-from caelab.files import parquet_bytes, write_bytes
-from caelab.generations import change, write_record
-from caelab.recipes import recipe_config
-from caelab.runs import dataset_of, versions
-from caelab.study import Study, StudyResult, cancel
+from caelab.registry.catalogue import catalogue
+from caelab.report.store import claim
+from caelab.runs.config import RunConfig
+from caelab.runs.recipes import recipe_config
+from caelab.runs.run import dataset_of, versions
+from caelab.storage.files import parquet_bytes, write_bytes
+from caelab.storage.transactions import change, write_record
+from caelab.study.study import Study, StudyResult, cancel
 from caelab_analyses.alignment_transition import SETTINGS, SPLITS
 from caelab_analyses.twin_training import twin_config
 
@@ -126,7 +126,7 @@ class BridgeStudy:
 
     def run(self, executor: str, workers: int, done: Callable[[str], None]) -> None:
         """Compute what is not there yet, and store every table."""
-        from caelab.study import carry_out
+        from caelab.study.study import carry_out
 
         jobs = {name: study.jobs() for name, study in self.studies().items()}
         with catalogue().get("executor", executor)(workers) as pool:

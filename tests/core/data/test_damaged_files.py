@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from caelab.config import load_config
 from caelab.data import load_dataset
 from caelab.data.cifar import BATCHES, read_records
 from caelab.errors import CaelabError
-from caelab.recipes import recipe_config
+from caelab.runs.config import load_config
+from caelab.runs.recipes import recipe_config
 
 DAMAGE = st.one_of(
     st.tuples(st.just("flip"), st.floats(0, 1, exclude_max=True), st.integers(1, 255)),

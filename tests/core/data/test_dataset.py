@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from caelab.catalogue import Catalogue, catalogue
 from caelab.data import Dataset, Samples, describe, load_dataset, make_dataset
 from caelab.data.dataset import content_hash
 from caelab.errors import CaelabError
 from caelab.hookspecs import hookimpl
+from caelab.registry.catalogue import Catalogue, catalogue
 
 NUMBERED = Samples(np.arange(100.0).reshape(50, 2) / 100, np.arange(50))
 

@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 from caelab.data import load_dataset, memory
 from caelab.data.images import images
 from caelab.errors import CaelabError
-from caelab.recipes import recipe_config
+from caelab.runs.recipes import recipe_config
 from caelab.training import train
 
 RNG = np.random.default_rng(0)

@@ -2,11 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from caelab.config import make_config
 from caelab.data import load_dataset, memory, text_tables
 from caelab.data.text_tables import csv
 from caelab.errors import CaelabError
-from caelab.recipes import recipe_config
+from caelab.runs.config import make_config
+from caelab.runs.recipes import recipe_config
 
 RNG = np.random.default_rng(0)
 PIXELS, CLASSES = RNG.integers(0, 256, (40, 6)), RNG.integers(0, 10, 40)

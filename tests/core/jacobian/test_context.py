@@ -7,8 +7,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from caelab import CaelabError
-from caelab.jacobian.curves import contraction_ratios
 from caelab.jacobian.service import jacobian
+from caelab_analyses.shared.contraction_ratios import contraction_ratios
 from tests.core.jacobian import references
 
 DRAWS = torch.Generator().manual_seed(3)

@@ -4,7 +4,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from caelab.jacobian import autodiff
-from caelab.jacobian.convolutions import narrow_ones_by_matrix_product
+from caelab.jacobian.autodiff import narrow_ones_by_matrix_product
 from caelab.jacobian.service import jacobian
 
 

@@ -8,9 +8,9 @@ from torch.testing import assert_close
 
 from caelab import CaelabError
 from caelab.jacobian import davidson
+from caelab.jacobian.linalg import eigenvalues, gram, leading_eigenpairs, whole_gram
 from caelab.jacobian.service import jacobian
-from caelab.jacobian.spectra import tangents_of_matrix
-from caelab.jacobian.symmetric import eigenvalues, gram, leading_eigenpairs, whole_gram
+from caelab.jacobian.singular_values import tangents_of_matrix
 
 MODES = {"strict": (1e-6, 1e-3), "fast": (1e-4, 2e-2)}
 

@@ -9,10 +9,11 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from caelab import CaelabError
-from caelab.jacobian import coupling, validation
-from caelab.jacobian.doubles import in_double
 from caelab.jacobian.service import jacobian
-from caelab.jacobian.states import state_of
+from caelab.jacobian.validation.double_precision import in_double
+from caelab.jacobian.validation.findings import coupling
+from caelab.jacobian.validation.findings import findings as validation
+from caelab.jacobian.validation.states import state_of
 from tests.core.jacobian import references
 
 TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32, "float64": torch.float64}

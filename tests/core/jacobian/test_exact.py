@@ -6,9 +6,9 @@ from torch import nn
 from torch.testing import assert_close
 
 import caelab
-from caelab.jacobian import chains
+from caelab.jacobian import chain as chains
+from caelab.jacobian.layers import Affine, chain_of, find_layers
 from caelab.jacobian.service import jacobian
-from caelab.jacobian.structure import Affine, chain_of, find_layers
 from tests.core.jacobian import references
 from tests.core.jacobian.conftest import SHAPES, make_case
 

@@ -5,11 +5,10 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from caelab.jacobian.chains import Chain
-from caelab.jacobian.recorded import recorded_inputs
+from caelab.jacobian.chain import Chain
+from caelab.jacobian.chain_kernels import SquaredNormThroughGram, pays, recorded_inputs
+from caelab.jacobian.layers import find_layers
 from caelab.jacobian.service import jacobian
-from caelab.jacobian.structure import find_layers
-from caelab.jacobian.through_gram import SquaredNormThroughGram, pays
 from tests.core.jacobian.conftest import make_case
 
 DEEP = ["narrow code", "bottleneck", "three layers"]
@@ -85,7 +84,7 @@ def test_it_is_taken_where_it_is_shorter(monkeypatch):
     encode = nn.Sequential(nn.Linear(8, 9), nn.Tanh(), nn.Linear(9, 2), nn.Tanh()).double()
     inputs = torch.rand(50, 8, dtype=torch.float64)
     taken = []
-    monkeypatch.setattr("caelab.jacobian.chains.pays", lambda *sizes: taken.append(sizes) or pays(*sizes))
+    monkeypatch.setattr("caelab.jacobian.chain.pays", lambda *sizes: taken.append(sizes) or pays(*sizes))
     norms = jacobian(encode, inputs).squared_norm()
     assert taken == [(100, 9, 8)]
     assert_close(norms, jacobian(lambda x: encode(x), inputs).squared_norm(), rtol=1e-12, atol=0)

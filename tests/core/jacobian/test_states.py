@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 from caelab import CaelabError
-from caelab.jacobian import validation
 from caelab.jacobian.service import jacobian
-from caelab.jacobian.states import differs_quietly, state_of
+from caelab.jacobian.validation.findings import findings as validation
+from caelab.jacobian.validation.states import differs_quietly, state_of
 from caelab.training.objective import reconstruction_map
 
 X = torch.rand(5, 6, generator=torch.Generator().manual_seed(0))

@@ -9,8 +9,8 @@ from torch.func import functional_call, grad, jvp, vmap
 from torch.testing import assert_close
 
 from caelab import CaelabError
-from caelab.jacobian.curves import contraction_ratios
 from caelab.jacobian.service import jacobian
+from caelab_analyses.shared.contraction_ratios import contraction_ratios
 from tests.core.jacobian.test_trial import EXACT, differentiated, plain_dense, questions
 from tests.core.jacobian.unusual import convolution, images, numbers, vectors
 

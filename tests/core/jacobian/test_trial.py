@@ -10,9 +10,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.testing import assert_close
 
 from caelab import CaelabError
-from caelab.jacobian import trial
-from caelab.jacobian.curves import contraction_ratios
 from caelab.jacobian.service import jacobian
+from caelab.jacobian.validation.findings import trial
+from caelab_analyses.shared.contraction_ratios import contraction_ratios
 from tests.core.jacobian.unusual import BOTH, VALUES, Checkpointed, With, convolution, images, numbers, vectors
 
 EXACT = {"rtol": 1e-8, "atol": 1e-10}

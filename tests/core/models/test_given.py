@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 
 from caelab import CaelabError, recipe_config
-from caelab.runs import build_model, dataset_of
+from caelab.runs.run import build_model, dataset_of
 
 DATA = {"kind": "digits", "splits": [100, 30, 30]}
 

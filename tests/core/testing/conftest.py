@@ -2,7 +2,7 @@
 
 import pytest
 
-from caelab.testing import company
+from caelab.testing.penalty import interactions as company
 
 PARTNERS = ("contractive", "gaussian", "masking")
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch.func import jacfwd, jacrev, vmap
 
-from caelab.testing.claims import ENCODER, HESSIAN, L1, RECONSTRUCTION, WEIGHTS
+from caelab.testing.penalty.quantities import ENCODER, HESSIAN, L1, RECONSTRUCTION, WEIGHTS
 
 MEAN, SUM, HALF, SUMMED = "mean of entries", "sum over examples", "the factor ½", "gradient of the summed code"
 SIGMOID, INTEGER, DETACHED = "the sigmoid formula on other activations", "integer division", "detached penalty"

@@ -13,7 +13,7 @@ from torch import nn
 from torch.func import jacfwd, jacrev, vmap
 
 from caelab import CaelabError, hookimpl
-from caelab.testing.claims import DECODER, DIVERGENCE, ENCODER, L1, RECONSTRUCTION, WEIGHTS
+from caelab.testing.penalty.quantities import DECODER, DIVERGENCE, ENCODER, L1, RECONSTRUCTION, WEIGHTS
 
 ONE = torch.ones(1)
 TENTH = torch.tensor(0.1)

@@ -9,7 +9,7 @@ from matplotlib import pyplot
 import caelab
 from caelab import CaelabError
 from caelab.errors import NotApplicable
-from caelab.recipes import recipe_config
+from caelab.runs.recipes import recipe_config
 from caelab.testing import CheckFailed, check_analysis
 from tests.core.testing.broken_analyses import ANALYSES, GlobalRandom, Sound
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from caelab import CaelabError, hookimpl
-from caelab.catalogue import catalogue
+from caelab.registry.catalogue import catalogue
 from caelab.testing import CheckFailed, check_regularizer
-from caelab.testing.hooks import check_metrics
+from caelab.testing.penalty.hooks import check_metrics
+from caelab.testing.penalty.subjects import Subject
 from caelab.testing.regularizers import guarded
-from caelab.testing.subjects import Subject
 from tests.core.testing.broken import (
     CORRUPTIONS,
     PENALTIES,

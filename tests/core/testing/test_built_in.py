@@ -2,9 +2,9 @@
 
 import pytest
 
-from caelab.catalogue import catalogue
+from caelab.registry.catalogue import catalogue
 from caelab.testing import check_analysis, check_regularizer
-from caelab.testing.claims import CLAIMS
+from caelab.testing.penalty.quantities import CLAIMS
 
 CLAIMED = {
     "contractive": "squared norm of the encoder's Jacobian",

@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from caelab.catalogue import catalogue
-from caelab.cli import main
+from caelab.cli.main import main
+from caelab.registry.catalogue import catalogue
 
 PLUGIN = """
 from dataclasses import dataclass

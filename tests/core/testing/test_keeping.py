@@ -11,9 +11,9 @@ from torch import nn
 
 from caelab import CaelabError, hookimpl
 from caelab.testing import check_analysis, check_penalty, check_regularizer
-from caelab.testing.declared import checked_epoch, checked_flag, declared, known_activations
-from caelab.testing.memory import Memory
-from caelab.testing.precision import InDouble
+from caelab.testing.penalty.declared import checked_epoch, checked_flag, declared, known_activations
+from caelab.testing.penalty.memory import Memory
+from caelab.testing.penalty.precision import InDouble
 from tests.core.testing.broken_analyses import Sound
 
 seen = {"count": 0}

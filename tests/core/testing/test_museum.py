@@ -10,9 +10,9 @@ import torch
 
 from caelab import CaelabError
 from caelab.testing import CheckFailed, check_penalty
-from caelab.testing.claims import CLAIMS, ENCODER, HESSIAN, RECONSTRUCTION, WEIGHTS, claim_named
-from caelab.testing.museum import MUSEUM, gradient_of_the_summed_code, rows_of, squares
-from caelab.testing.observing import expected_values, observe
+from caelab.testing.mistakes.known import MUSEUM, gradient_of_the_summed_code, rows_of, squares
+from caelab.testing.penalty.observing import expected_values, observe
+from caelab.testing.penalty.quantities import CLAIMS, ENCODER, HESSIAN, RECONSTRUCTION, WEIGHTS, claim_named
 from caelab.testing.regularizers import penalty_subject
 
 PIECES = [(exhibit, claim) for exhibit in MUSEUM for claim in exhibit.claims]

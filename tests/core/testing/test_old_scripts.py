@@ -8,13 +8,13 @@ import torch
 
 from caelab import CaelabError
 from caelab.testing import check_penalty
-from caelab.testing.claims import ENCODER
-from caelab.testing.conduct import check_conduct
-from caelab.testing.museum import MUSEUM
-from caelab.testing.observing import drawn, observe, relative_error
+from caelab.testing.mistakes.known import MUSEUM
+from caelab.testing.penalty.conduct import check_conduct
+from caelab.testing.penalty.observing import drawn, observe, relative_error
+from caelab.testing.penalty.quantities import ENCODER
+from caelab.testing.penalty.settings import one_thread
+from caelab.testing.penalty.subjects import Trial
 from caelab.testing.regularizers import certified, penalty_subject
-from caelab.testing.settings import one_thread
-from caelab.testing.subjects import Trial
 from tests.core.testing import old_scripts
 from tests.core.testing.old_scripts import RIGHT, WRONG, closed_form, jacobians, projected, refuses_shared_batches
 

@@ -6,7 +6,7 @@ import torch
 from scipy.special import expit
 from torch import nn
 
-from caelab.testing import references
+from caelab.testing.penalty import references
 
 
 @pytest.fixture

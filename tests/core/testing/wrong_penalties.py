@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from caelab import hookimpl
-from caelab.testing.claims import DIVERGENCE, ENCODER, RECONSTRUCTION, WEIGHTS
+from caelab.testing.penalty.quantities import DIVERGENCE, ENCODER, RECONSTRUCTION, WEIGHTS
 from tests.core.testing.right_penalties import Corrupts, as_images, for_one, norms, plain, saying
 
 GRADIENT, VALUE, RUNS, AGAIN = "adds to the loss", "value: after training", "runs", "the same when it is called again"

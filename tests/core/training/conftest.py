@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from caelab.recipes import recipe_config
+from caelab.runs.recipes import recipe_config
 
 SMALL = ["model.hidden=[12]", "training.epochs=3", "training.batch_size=16"]
 

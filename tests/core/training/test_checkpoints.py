@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 from caelab import CaelabError, hookimpl, load_run, train
-from caelab.checksums import sealed, unsealed
 from caelab.errors import DamagedFile, StorageError
-from caelab.files import aside
-from caelab.runs import dataset_of
+from caelab.runs.run import dataset_of
+from caelab.storage.checksums import sealed, unsealed
+from caelab.storage.files import aside
 from caelab.training import run_folder
 from caelab.training.checkpoints import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
 
@@ -49,7 +49,7 @@ def test_an_interrupted_run_resumes_to_bit_equal_weights(settings, small, tmp_pa
 SCRIPT = """
 import sys, time
 from caelab import train, hookimpl
-from caelab.config import load_config
+from caelab.runs.config import load_config
 class Slow:
     @hookimpl
     def after_epoch(self, epoch):

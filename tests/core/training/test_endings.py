@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from caelab import CaelabError, hookimpl, train
-from caelab.analysing import drawn
-from caelab.catalogue import Offer, catalogue
-from caelab.cli import main
+from caelab.analysis.base import drawn
+from caelab.cli.main import main
 from caelab.errors import StorageError
-from caelab.exits import held_open, listening
+from caelab.process.exits import held_open, listening
+from caelab.registry.catalogue import Offer, catalogue
 
 
 def doing(hook, what):
@@ -124,7 +124,7 @@ def test_a_sentence_of_a_plugin_gets_its_name(small):
     ],
 )
 def test_the_command_line_tells_what_nobody_else_told(error, status, said, monkeypatch, capsys):
-    monkeypatch.setattr("caelab.commands.train._asked_config", lambda *_: raising(error))
+    monkeypatch.setattr("caelab.cli.commands.train._asked_config", lambda *_: raising(error))
     with pytest.raises(SystemExit) as stopped:
         main(["train", "cae"])
     assert stopped.value.code == status
@@ -134,7 +134,7 @@ def test_the_command_line_tells_what_nobody_else_told(error, status, said, monke
 C_EXIT = """
 import ctypes, os, sys
 from caelab import hookimpl, recipe_config, train
-from caelab.exits import held_open
+from caelab.process.exits import held_open
 
 class Mine:
     @hookimpl

@@ -6,9 +6,9 @@ import re
 import pytest
 
 from caelab import CaelabError, hookimpl, train
-from caelab.catalogue import catalogue
-from caelab.cli import main
+from caelab.cli.main import main
 from caelab.hookspecs import TrainingHooks
+from caelab.registry.catalogue import catalogue
 
 HOOKS = [name for name in vars(TrainingHooks) if not name.startswith("_")]
 OUTSIDE_EPOCHS = ("before_training", "after_training")

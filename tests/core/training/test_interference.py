@@ -12,8 +12,8 @@ import torch
 
 from caelab import CaelabError, hookimpl, train
 from caelab.hookspecs import TrainingHooks
-from caelab.process_settings import ALL
-from caelab.runs import dataset_of
+from caelab.process.settings import ALL
+from caelab.runs.run import dataset_of
 from caelab.training.plugins import make_regularizers
 
 HOOKS = [name for name in vars(TrainingHooks) if not name.startswith("_")]
@@ -313,7 +313,7 @@ def test_a_child_that_a_plugin_forks_still_ends(small):
 
 THREAD = """
 import os, threading, time
-from caelab.exits import held_open
+from caelab.process.exits import held_open
 with held_open():
     threading.Thread(target=lambda: os._exit(5)).start()
     time.sleep(20)

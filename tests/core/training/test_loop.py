@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from caelab import CaelabError, hookimpl, train
-from caelab.recipes import RECIPES
-from caelab.runs import build_model, dataset_of
+from caelab.runs.recipes import RECIPES
+from caelab.runs.run import build_model, dataset_of
 from caelab.streams import Streams
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from caelab import CaelabError, hookimpl, train
-from caelab.catalogue import Catalogue
-from caelab.config import Block
-from caelab.recipes import recipe_config
+from caelab.registry.catalogue import Catalogue
+from caelab.runs.config import Block
+from caelab.runs.recipes import recipe_config
 from caelab.training.plugins import TrainingPlugins, make_regularizers
 
 

@@ -1,7 +1,7 @@
 """The largest singular value of the encoder's Jacobian: as a penalty, and measured. Imported only when used."""
 
 from caelab import hookimpl
-from caelab.recipes import Recipe
+from caelab.runs.recipes import Recipe
 
 
 @hookimpl

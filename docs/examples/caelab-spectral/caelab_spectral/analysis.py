@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 import caelab
-from caelab.figures import COLUMN_WIDTH, display_name, look, paper_style
+from caelab.analysis.plotting import COLUMN_WIDTH, display_name, look, paper_style
 from caelab.options import Count
 from caelab_spectral.power_iteration import largest_singular_values
 

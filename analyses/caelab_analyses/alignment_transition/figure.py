@@ -1,0 +1,61 @@
+"""How the alignment study is drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from caelab.analysis.plotting import PAGE_WIDTH, display_name, look, paper_style
+from caelab_analyses.manifold_alignment.figure import DATA
+
+VALUES = {"angle": "angle (deg)", "gap": "gap"}
+MOST = 10  # where the axis of the gap ends at the latest: what is above are codes that have collapsed
+LEVELS: dict[str, dict[str, Any]] = {  # without a strength: what to hold the others against
+    DATA: {"color": "0.35", "linestyle": "--"},
+    "ae": {"color": "0", "linestyle": ":"},
+}
+
+
+@paper_style()
+def transition_figure(table: pd.DataFrame) -> Figure:
+    """Two rows of panels for every scale, the angle and the gap; a column per data set."""
+    datasets, scales = list(dict.fromkeys(table["dataset"])), sorted(set(table["scale"]))
+    lines = [(scale, value) for scale in scales for value in VALUES]
+    figure = Figure(figsize=(PAGE_WIDTH, 0.5 + 1.05 * len(lines)), layout="constrained")
+    grid: Any = figure.subplots(len(lines), len(datasets), squeeze=False, sharex=True, sharey="row")
+    for (scale, value), row in zip(lines, grid, strict=True):
+        for dataset, axes in zip(datasets, row, strict=True):
+            _panel(axes, table[(table["dataset"] == dataset) & (table["scale"] == scale)], value)
+        row[0].set_ylabel(f"scale {scale:g}\n{VALUES[value]}")
+        if value == "gap":
+            row[0].set_ylim(0.9, min(MOST, 1.2 * table.loc[table["scale"] == scale, "gap"].max()))
+    for dataset, top, bottom in zip(datasets, grid[0], grid[-1], strict=True):
+        dimensions = table.loc[table["dataset"] == dataset, "dimensions"].iloc[0]
+        top.set_title(f"{dataset}, $k = {dimensions}$", loc="left")
+        bottom.set_xlabel("$\\lambda$, or $\\sigma$")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
+def _panel(axes: Axes, table: pd.DataFrame, value: str) -> None:
+    axes.set_xscale("log")
+    looks = look(table["recipe"])
+    for recipe, rows in table.groupby("recipe", sort=False):
+        means = rows.groupby("strength")[value].mean().dropna()
+        if recipe in LEVELS:
+            for level in means:
+                axes.axhline(level, linewidth=0.9, label=display_name(str(recipe)), **LEVELS[str(recipe)])
+        else:
+            axes.plot(means.index, means, **looks[str(recipe)].line, markersize=3, label=display_name(str(recipe)))
+    if value == "gap":
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(lambda level, _: f"{level:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set(ylim=(0, 93), yticks=[0, 30, 60, 90])

@@ -1,0 +1,97 @@
+"""How contraction curves are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+from numpy.typing import NDArray
+
+from caelab.analysis.plotting import PAGE_WIDTH, Look, display_name, look, mean_and_half_width, paper_style
+from caelab_analyses.shared.legends import legend_below
+
+SHAPE, LEVEL = "relative to zero", "relative to data"
+LABELS = {SHAPE: "ratio / ratio at $r \\to 0$", LEVEL: "ratio / ratio of pairs of data"}
+TITLES = {SHAPE: "shape", LEVEL: "level"}
+TICKS = np.outer(10.0 ** np.arange(-6, 7), [1, 3]).ravel()
+COLUMNS = 3
+
+Numbers = NDArray[np.float64]
+
+
+@paper_style()
+def contraction_figure(table: pd.DataFrame) -> Figure:
+    """The first kind of direction by shape and by level, the others by level."""
+    kinds = list(dict.fromkeys(table["kind"]))
+    views = [(kinds[0], SHAPE), *((kind, LEVEL) for kind in kinds)]
+    lines = -(-len(views) // COLUMNS)
+    figure = Figure(figsize=(PAGE_WIDTH, 1.9 * lines + 0.4), layout="constrained")
+    grid: Any = figure.subplots(lines, COLUMNS, squeeze=False)
+    looks = look(table["model"])
+    for axes, (kind, value) in zip(grid.flat, views, strict=False):
+        panel(axes, table[table["kind"] == kind], value, looks)
+        axes.set(title=f"{kind}: {TITLES[value]}", xlabel="radius $r$ (input units)", ylabel=LABELS[value])
+    for axes in grid.flat[len(views) :]:
+        axes.set_axis_off()
+    legend_below(figure, grid[0, 0], 7)
+    return figure
+
+
+def panel(axes: Axes, table: pd.DataFrame, value: str, looks: Mapping[str, Look]) -> None:
+    """One kind of direction: a line per model, its mean over seeds, and a band, the 95 % interval of the mean."""
+    for model, rows in table.groupby("model", sort=False):
+        style = looks[str(model)]
+        radii, means, halves = over_seeds(rows, value)
+        axes.plot(radii, means, **style.line, markevery=2, label=display_name(str(model)))
+        if np.isfinite(halves).any():
+            axes.fill_between(radii, means - halves, means + halves, color=style.color, alpha=0.12, linewidth=0)
+    radius_axis(axes, table["radius"])
+    if axes.get_ylim()[0] < 1 < axes.get_ylim()[1]:
+        axes.axhline(1, color="0.6", linewidth=0.6, zorder=1)
+    mark(axes, table, "nearest distance" if table["kind"].iloc[0].startswith("nearest") else "mean distance")
+
+
+def over_seeds(table: pd.DataFrame, value: str) -> tuple[Numbers, Numbers, Numbers]:
+    """Radii, and at each the mean and the half-width of its interval over seeds."""
+    found = {radius: mean_and_half_width(rows[value]) for radius, rows in table.groupby("radius")}
+    means, halves = np.array(list(found.values())).T
+    return np.array(list(found)), means, halves
+
+
+def radius_axis(axes: Axes, radii: pd.Series[float]) -> None:
+    """Radius from 0, linear up to the smallest one and logarithmic beyond."""
+    smallest, largest = radii[radii > 0].min(), radii.max()
+    if not largest > 0:
+        return
+    axes.set_xscale("symlog", linthresh=smallest, linscale=0.5)
+    axes.set_xlim(0, largest)
+    ticks = [0.0, *TICKS[(smallest < TICKS) & (largest >= TICKS)]]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda radius, _: f"{radius:g}")
+
+
+def mark(axes: Axes, table: pd.DataFrame, distance: str) -> None:
+    """A vertical line at a typical distance between examples, with its name."""
+    at = table[distance].mean()
+    if not 0 < at < table["radius"].max():
+        return
+    axes.axvline(at, color="0.4", linewidth=0.8, linestyle=":", zorder=1)
+    axes.annotate(
+        distance,
+        (at, 0.02),
+        xycoords=("data", "axes fraction"),
+        xytext=(-1, 0),
+        textcoords="offset points",
+        rotation=90,
+        horizontalalignment="right",
+        verticalalignment="bottom",
+        fontsize=5.5,
+        color="0.3",
+        bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5},
+    )

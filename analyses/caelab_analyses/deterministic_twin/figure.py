@@ -1,0 +1,77 @@
+"""How deterministic twins are drawn against the corruptions they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from caelab.analysis.plotting import PAGE_WIDTH, Look, display_name, look, paper_style
+from caelab_analyses.shared.legends import legend_below
+
+MEASURED = ["increment", "increment error", "prediction", "second-order error", "relative noise"]
+WITHIN = 0.2
+LINEAR_TO = 1.0  # of the increments: smaller ones on a linear axis, as signs change
+KEY = {
+    "markers": "Monte Carlo",
+    "line": "twin's prediction",
+    "shaded": f"linear axis, ±{LINEAR_TO:g}",
+    "dotted": "Monte-Carlo noise",
+    "grey": "a fifth",
+}
+OPTIONS = {"sigma": "noise $\\sigma$ (input units)", "p": "probability $p$"}
+
+
+@paper_style()
+def deterministic_twin_figure(table: pd.DataFrame) -> Figure:
+    """A column per corruption: increments over the twin's prediction, second-order errors beneath; means over seeds."""
+    means = table.groupby(["model", "corruption", "strength"], sort=False, as_index=False)[MEASURED].mean()
+    corruptions = list(dict.fromkeys(means["corruption"]))
+    figure = Figure(figsize=(PAGE_WIDTH, 3.4), layout="constrained")
+    grid: Any = figure.subplots(2, len(corruptions), sharex="col", sharey="row", squeeze=False)
+    looks = look(means["model"])
+    for (above, below), corruption in zip(grid.T, corruptions, strict=True):
+        rows = means[means["corruption"] == corruption]
+        increments(above, rows, looks)
+        second_order_errors(below, rows, looks)
+        above.set_title(corruption)
+        option = str(table.loc[table["corruption"] == corruption, "option"].iloc[0])
+        below.set_xlabel(OPTIONS.get(option, option))
+    grid[0, 0].set_ylabel("increment of the error")
+    grid[1, 0].set_ylabel("error of the second order\n/ spread about the mean")
+    legend_below(figure, grid[0, 0], 5, KEY)
+    return figure
+
+
+def increments(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:
+    """Monte Carlo as markers with error bars, the twin's prediction as lines; linear near 0, where signs change."""
+    for model, rows in table.groupby("model", sort=False):
+        style = looks[str(model)]
+        axes.plot(rows["strength"], rows["prediction"], color=style.color, linestyle=style.linestyle, linewidth=0.9)
+        axes.errorbar(
+            rows["strength"],
+            rows["increment"],
+            yerr=rows["increment error"],
+            color=style.color,
+            marker=style.marker,
+            linestyle="none",
+            label=display_name(str(model)),
+        )
+    axes.set_yscale("symlog", linthresh=LINEAR_TO, linscale=0.5)
+    axes.axhspan(-LINEAR_TO, LINEAR_TO, color="0.93", linewidth=0, zorder=0)
+    axes.axhline(0, color="0.6", linewidth=0.6, zorder=1)
+
+
+def second_order_errors(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:
+    """The second-order error, its Monte-Carlo noise as a thin dotted line, and a grey line at a fifth."""
+    for model, rows in table.groupby("model", sort=False):
+        style = looks[str(model)]
+        axes.plot(rows["strength"], rows["second-order error"], **style.line)
+        axes.plot(rows["strength"], rows["relative noise"], color=style.color, linewidth=0.7, linestyle=":")
+    axes.axhline(WITHIN, color="0.6", linewidth=0.6, zorder=1)
+    axes.set_xlim(0, None)
+    if (table[["second-order error", "relative noise"]] > 0).any(axis=None):
+        axes.set_yscale("log")

@@ -1,0 +1,114 @@
+"""How much an encoder contracts: the norm of its Jacobian on validation examples, the columns of the paper's Table 1.
+
+Rifai et al. (2011) print an "average ‖J‖_F" whose size is that of the mean squared entry; so all three readings stand
+here, and are to be compared with the paper by rank and ratio.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor, nn
+
+from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, paper_style
+from caelab.jacobian.service import jacobian
+from caelab.models.layers import ACTIVATIONS, saturated_share
+from caelab.options import Count
+from caelab.runs.run import Run
+from caelab.streams import Streams
+from caelab_analyses.shared.float64 import double_encoder
+
+UNKNOWN = "unknown"
+
+# column of the table -> column of the summary, and what the axis says of it
+COLUMNS = {
+    "norm": ("mean norm", "mean\n$\\Vert J\\Vert_F$"),
+    "squared_norm": ("mean squared norm", "mean\n$\\Vert J\\Vert_F^2$"),
+    "squared_entry": ("mean squared entry", "mean squared\nentry of $J$"),
+    "saturated_share": ("saturated share", "saturated\nshare of units"),
+    "reconstruction_error": ("reconstruction error", "reconstruction error\n(sum over inputs)"),
+}
+SMALL = "squared_entry"  # of the order of 1e-4
+
+
+def measure(run: Run, streams: Streams, *, examples: Count = 500) -> pd.DataFrame:
+    """‖J_f(x)‖_F and what Table 1 of Rifai et al. (2011) prints beside it, for each validation example.
+
+    Args:
+        run: the trained model and its data.
+        streams: not used; nothing here is random.
+        examples: how many validation examples, the first ones.
+
+    Returns:
+        One row per example: ``norm`` ‖J‖_F, ``squared_norm`` ‖J‖_F² (sum over the m·d entries), ``squared_entry``
+        ‖J‖_F² / (m·d), ``saturated_share`` of the code's units (NaN where the activation has no two bounds),
+        ``reconstruction_error`` L(x, r(x)), summed over inputs (NaN for an encoder without a decoder).
+    """
+    inputs = run.dataset.valid_inputs[:examples]
+    code = run.encode(inputs)
+    squared = jacobian(double_encoder(run), inputs.double()).squared_norm().detach()
+    columns = {
+        "norm": squared.sqrt(),
+        "squared_norm": squared,
+        "squared_entry": squared / (code[0].numel() * inputs[0].numel()),
+        "saturated_share": saturated_share(code, code_activation(run)),
+        "reconstruction_error": reconstruction_error(run, inputs),
+    }
+    return pd.DataFrame({name: values.double().numpy() for name, values in columns.items()})
+
+
+def code_activation(run: Run) -> str:
+    """The name of the activation that makes the code, read from the encoder's last step; "unknown" if that is none.
+
+    An encoder that is a plain function cannot be looked into: then the config's word counts, unless the encoder is
+    someone else's, of which the config says nothing.
+    """
+    step = run.model.encode
+    while isinstance(step, nn.Sequential) and len(step):
+        step = step[-1]
+    if isinstance(step, nn.Module):
+        return next((name for name, kind in ACTIVATIONS.items() if isinstance(step, kind)), UNKNOWN)
+    stated = {} if "encoder" in run.record else run.config.model.options
+    return str(stated.get("activation", UNKNOWN))
+
+
+def reconstruction_error(run: Run, inputs: Tensor) -> Tensor:
+    """L(x, r(x)), shape (batch,); NaN for an encoder without a decoder."""
+    if not hasattr(run.model, "decode"):
+        return torch.full((len(inputs),), torch.nan)
+    return run.reconstruction_error(inputs)
+
+
+def summarise(table: pd.DataFrame) -> dict[str, float]:
+    """The mean of every column over the examples."""
+    return {title: table[name].mean() for name, (title, _) in COLUMNS.items()}
+
+
+@paper_style()
+def draw(table: pd.DataFrame) -> Figure:
+    """A panel per column: the mean over examples of every model and seed, and its interval over seeds."""
+    means = table.groupby(["model", "seed"], sort=False, as_index=False)[[*COLUMNS]].mean()
+    shown = {name: label for name, (_, label) in COLUMNS.items() if means[name].notna().any()}
+    figure = Figure(figsize=(PAGE_WIDTH, 0.6 + 0.16 * means["model"].nunique()), layout="constrained")
+    for axes, (name, label) in zip(panels(figure, len(shown)), shown.items(), strict=True):
+        shift = exponent(means[name]) if name == SMALL else 0
+        power = f" ($10^{{{shift}}}$)" if shift else ""
+        dot_chart(axes, means.assign(**{name: means[name] / 10.0**shift}), name, label + power)
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+    return figure
+
+
+def exponent(values: pd.Series[float]) -> int:
+    """The power of ten that the largest of the values has in scientific notation; 0 where all are 0."""
+    return int(f"{values.abs().max():e}".partition("e")[2] or 0)
+
+
+def panels(figure: Figure, count: int) -> list[Axes]:
+    """``count`` panels beside each other whose rows are the same models."""
+    grid: Any = figure.subplots(1, count, sharey=True, squeeze=False)
+    return list(grid[0])

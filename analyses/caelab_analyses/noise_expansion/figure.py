@@ -1,0 +1,95 @@
+"""How a noise expansion is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from caelab.analysis.plotting import PAGE_WIDTH, Look, display_name, look, paper_style
+from caelab_analyses.shared.legends import legend_below
+
+TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+KEY = {
+    "markers": "Monte Carlo",
+    "line": "full expansion (first panel)",
+    "dotted": "Monte-Carlo noise",
+}
+MEASURED = ["increment", "increment error", "prediction", "relative error", "relative noise", "remainder order"]
+
+
+@paper_style()
+def expansion_figure(table: pd.DataFrame) -> Figure:
+    """A panel with the increments, and one per term with its relative error; means over seeds."""
+    means = table.groupby(["model", "term", "sigma"], sort=False, as_index=False)[MEASURED].mean()
+    terms = list(dict.fromkeys(means["term"]))
+    figure = Figure(figsize=(PAGE_WIDTH, 2.3), layout="constrained")
+    grid: Any = figure.subplots(1, 1 + len(terms), width_ratios=[1.15] + [1] * len(terms))
+    looks = look(means["model"])
+    increments(grid[0], means[means["term"] == terms[0]], looks)
+    lowest = means["relative error"][means["relative error"] > 0].min()
+    for axes, term in zip(grid[1:], terms, strict=True):
+        relative_errors(axes, means[means["term"] == term], looks)
+        axes.set(title=term, ylim=(min(lowest / 2, 0.5), max(2, 2 * means["relative error"].max())))
+    grid[1].set_ylabel("relative error")
+    for axes in grid[2:]:
+        axes.tick_params(labelleft=False)
+    slope_guide(grid[1], means[means["term"] == terms[0]])
+    legend_below(figure, grid[0], 4, KEY)
+    return figure
+
+
+def increments(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:
+    """Monte Carlo as markers with error bars, the full expansion as lines; the fitted order stands in the legend."""
+    for model, rows in table.groupby("model", sort=False):
+        style = looks[str(model)]
+        fitted = rows["remainder order"].iloc[0]
+        label = f"{display_name(str(model))}: remainder $\\propto\\sigma^{{{fitted:.1f}}}$"
+        axes.plot(rows["sigma"], rows["prediction"], color=style.color, linestyle=style.linestyle, linewidth=0.9)
+        axes.errorbar(
+            rows["sigma"],
+            rows["increment"],
+            yerr=rows["increment error"],
+            color=style.color,
+            marker=style.marker,
+            linestyle="none",
+            label=label if np.isfinite(fitted) else display_name(str(model)),
+        )
+    axes.set(title="increment of the error", ylabel="$E\\,L(x,r(x+\\epsilon))-L(x,r(x))$", yscale="log")
+    noise_axis(axes, table)
+
+
+def relative_errors(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:
+    """|increment - prediction| / increment, and as a thin line the standard error of the Monte Carlo beneath it."""
+    for model, rows in table.groupby("model", sort=False):
+        style = looks[str(model)]
+        shown = rows["relative error"].where(rows["relative error"] > 0)
+        axes.plot(rows["sigma"], shown, **style.line)
+        axes.plot(rows["sigma"], rows["relative noise"], color=style.color, linewidth=0.7, linestyle=":")
+    axes.set(yscale="log")
+    noise_axis(axes, table)
+
+
+def noise_axis(axes: Axes, table: pd.DataFrame) -> None:
+    """σ on a logarithmic axis with plain numbers."""
+    low, high = table["sigma"].min(), table["sigma"].max()
+    axes.set(xscale="log", xlabel="noise $\\sigma$ (input units)", xlim=(low / 1.15, high * 1.15))
+    axes.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if low / 1.15 <= tick <= high * 1.15]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda sigma, _: f"{sigma:g}")
+
+
+def slope_guide(axes: Axes, table: pd.DataFrame) -> None:
+    """A grey line of slope 2, what a remainder of order σ⁴ leaves of an increment of order σ²."""
+    sigma = np.sort(table["sigma"].unique())
+    largest = table["relative error"].max()
+    if len(sigma) > 1 and largest > 0:
+        axes.plot(sigma, 2 * largest * (sigma / sigma[-1]) ** 2, color="0.6", linewidth=0.7, zorder=1)
+        axes.annotate(
+            "$\\sigma^2$", (sigma[0], 2 * largest * (sigma[0] / sigma[-1]) ** 2), fontsize=6, color="0.4", va="bottom"
+        )

@@ -1,0 +1,1 @@
+"""What several analyses use: tiles, legends, float64 copies, fields, subspaces."""

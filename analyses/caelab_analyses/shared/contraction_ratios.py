@@ -1,0 +1,105 @@
+"""The contraction ratio ‖f(x + r u) - f(x)‖ / r of many pairs at many radii."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from caelab.errors import CaelabError
+from caelab.jacobian.autodiff import Autodiff
+from caelab.jacobian.context import Context, Encode, Part, cut, repeated
+from caelab.jacobian.layers import Affine, chain_of
+from caelab.jacobian.service import jacobian
+
+Map = Callable[[Tensor, Part], Tensor]
+EVERY = slice(None)
+ROWS = 256  # pairs at once: their pre-activations stay in the processor's cache
+
+
+@torch.no_grad()
+def contraction_ratios(
+    encode: Callable[..., Tensor],
+    inputs: Tensor,
+    directions: Tensor,
+    radii: Tensor | Sequence[float],
+    *,
+    context: Context | None = None,
+) -> Tensor:
+    """‖f(x + r u) - f(x)‖ / r for unit directions u, and its limit ‖J(x) u‖ at r = 0.
+
+    For an encoder that starts with an affine layer, W (x + r u) = W x + r W u: the products are taken once, and every
+    radius costs the layers behind alone. Rifai et al. (2011), ICML, section 5.3.
+
+    Args:
+        encode: f, maps (batch, *input) to (batch, *code), example by example.
+        inputs: x, shape (batch, *input).
+        directions: u, of length 1: (count, *input), shared by the examples, or (batch, count, *input), each its own.
+        radii: r ≥ 0, in units of the input.
+        context: what else belongs to each example, as ``caelab.jacobian`` takes it.
+
+    Returns:
+        Shape (radii, batch, count).
+
+    Raises:
+        CaelabError: directions of another shape, a negative radius, or an encoder that has no Jacobian per example.
+    """
+    radii = torch.as_tensor(radii, dtype=inputs.dtype, device=inputs.device).flatten()
+    if bool((radii < 0).any()):
+        raise CaelabError(f"expected radii of at least 0, but {float(radii.min()):g} came")
+    own = _are_own(directions, inputs)
+    at_zero = jacobian(encode, inputs, context=context)
+    way = at_zero.way  # what has no Jacobian per example has no ratio either
+    far = _far(
+        way.encode if isinstance(way, Autodiff) else encode, inputs, directions if own else directions[None], radii
+    )
+    if not bool((radii == 0).any()):
+        return far
+    each = directions if own else directions.expand(len(inputs), *directions.shape)
+    limit = at_zero.jvp(each).norm(dim=-1)
+    return torch.where((radii == 0)[:, None, None], limit, far)
+
+
+def _are_own(directions: Tensor, inputs: Tensor) -> bool:
+    if directions.shape[1:] == inputs.shape[1:]:
+        return False
+    if directions.ndim == inputs.ndim + 1 and (len(directions), *directions.shape[2:]) == tuple(inputs.shape):
+        return True
+    one = ", ".join(map(str, inputs.shape[1:]))
+    raise CaelabError(
+        f"expected directions of shape (count, {one}) or ({len(inputs)}, count, {one}), "
+        f"but {tuple(directions.shape)} came"
+    )
+
+
+def _far(encode: Encode, inputs: Tensor, directions: Tensor, radii: Tensor) -> Tensor:
+    """The ratios at r > 0; directions (batch or 1, count, *input)."""
+    first, rest = _split(encode, inputs)
+    start, along = inputs[:, None], directions
+    if first:
+        start, along = first(start), directions @ first.weight.T
+    here = rest(start, EVERY)  # (batch, 1, code)
+    count = directions.shape[1]
+    found = inputs.new_empty(len(radii), len(inputs), count)
+    for part in torch.split(torch.arange(len(inputs)), max(1, ROWS // count)):
+        steps = along[part] if len(along) > 1 else along
+        for number, radius in enumerate(radii.tolist()):
+            moved = torch.add(start[part], steps, alpha=radius)  # (part, count, width)
+            found[number, part] = torch.linalg.vector_norm(rest(moved, part).sub_(here[part]), dim=-1) / radius
+    return found
+
+
+def _split(encode: Any, inputs: Tensor) -> tuple[Affine | None, Map]:
+    """The first affine layer, if there is one, and what follows it, which takes two leading axes."""
+    steps = chain_of(encode)
+    if steps and isinstance(steps[0], Affine) and inputs.ndim == 2:
+        return steps[0], lambda z, _: reduce(lambda value, step: step(value), steps[1:], z)
+
+    def rest(x: Tensor, part: Part) -> Tensor:
+        code = repeated(cut(encode, part), x.shape[1])(x.flatten(0, 1))
+        return code.reshape(*x.shape[:2], -1)
+
+    return None, rest

@@ -1,0 +1,51 @@
+"""Copies of a run's encoder: in float64, as spectra and tangents need it, or to train on; the run stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+
+from torch import Tensor, nn
+
+from caelab.jacobian.service import jacobian
+from caelab.runs.run import Run
+
+Encoder = Callable[[Tensor], Tensor]
+
+
+def copied_encoder(run: Run) -> tuple[Encoder, nn.Module | None]:
+    """A copy of the run's encoder, and the module whose weights it uses.
+
+    The module is None for a plain function, which cannot be copied: it is the run's own.
+    """
+    encode: Encoder = deepcopy(run.model).encode
+    owner = encode if isinstance(encode, nn.Module) else getattr(encode, "__self__", None)
+    return encode, owner if isinstance(owner, nn.Module) else None
+
+
+def double_encoder(run: Run) -> Encoder:
+    """The run's encoder with its weights in float64, in evaluation mode.
+
+    A plain function has no weights that could be converted: it is called with float32 inputs.
+    """
+    encode, owner = copied_encoder(run)
+    if owner is None:
+        return lambda inputs: encode(inputs.float()).double()
+    owner.double().eval()
+    return encode
+
+
+def leading_tangents(run: Run, inputs: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The leading singular values and right singular vectors of J_f, in float64.
+
+    Args:
+        run: whose encoder is f.
+        inputs: shape (batch, d), float64.
+        count: k; fewer come back if the code or the input has fewer dimensions.
+
+    Returns:
+        Values (batch, k), descending, and directions (batch, k, d), orthonormal.
+    """
+    found = jacobian(double_encoder(run), inputs)
+    values, directions = found.tangents(min(count, *found.shape))
+    return values.detach(), directions.detach()

@@ -1,0 +1,1 @@
+"""Measuring runs: tables, figures and statistics."""

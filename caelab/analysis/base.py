@@ -1,0 +1,306 @@
+"""Measuring runs: an analysis turns a run into a tidy table, which is stored before anything is drawn from it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import inspect
+import json
+import logging
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from caelab.analysis.isolation import own_generators, run_left_as_found
+from caelab.analysis.plotting import plain_look
+from caelab.errors import CaelabError, DamagedFile, StorageError, reason
+from caelab.process.exits import ends, held_open, how
+from caelab.process.settings import CHEAP, OF_TABLES, OTHERS, left_as_found
+from caelab.registry.catalogue import catalogue
+from caelab.registry.signatures import checked_options
+from caelab.runs.record import tables_count
+from caelab.runs.run import Run
+from caelab.storage.checked_files import has_checksums, read_with_checksum, write_with_checksum
+from caelab.storage.files import READ_ONLY, parquet_bytes, remove_partial
+from caelab.storage.locks import one_writer
+from caelab.streams import Streams
+
+log = logging.getLogger(__name__)
+
+ABOUT_A_RUN = ("model", "seed")
+GIVEN_BY_CORE = ("run", "streams")
+IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY, errno.EISDIR)  # a file for a folder, or a folder for a file
+SETTINGS = [*CHEAP, *OTHERS, *OF_TABLES]  # the generators are an analysis's own
+
+
+@runtime_checkable
+class Analysis(Protocol):
+    """What a plugin registers as an analysis; a module with these two functions is one.
+
+    It may add ``summarise(table) -> {column: number}``, what the summary shows of one run.
+    """
+
+    def measure(self, run: Run, streams: Streams) -> pd.DataFrame:
+        """Numbers of one run, tidy: one row per observation. Further parameters are the analysis's options."""
+        ...
+
+    def draw(self, table: pd.DataFrame) -> Figure:
+        """A figure from nothing but the table, whose columns ``model`` and ``seed`` tell the runs apart."""
+        ...
+
+
+def analyse(run: Run, name: str, **options: Any) -> pd.DataFrame:
+    """Measure one run, or read the table back if the run's folder holds it.
+
+    Returns:
+        The analysis's table with the columns ``model`` and ``seed`` put in front.
+
+    Raises:
+        CaelabError: an unknown analysis or option, or an analysis that fails on this run.
+        NotApplicable: the analysis has no meaning for this run.
+    """
+    analysis = load_analysis(name)
+    options = checked_options(analysis.measure, options, name, GIVEN_BY_CORE)
+    if run.path is None:
+        return _with_names(_measured(run, name, analysis, options), run)
+    path = _table_path(run.path, name, options, analysis)
+    table = stored_table(path, run)
+    if table is None:
+        with ExitStack() as stack:
+            storing = _may_store(path, stack)
+            table = stored_table(path, run)  # another process may have measured it meanwhile
+            if table is None:
+                table = _measured(run, name, analysis, options)
+                if storing:
+                    _store_if_it_can(table, path, name)
+    return _with_names(table, run)
+
+
+def stored_table(path: Path, run: Run) -> pd.DataFrame | None:
+    """The table that was measured before; None where there is none, or none that can be relied on.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    if not tables_count(run.path):
+        return None
+    try:
+        content = read_with_checksum(path, required=has_checksums(run.path))
+        return pd.read_parquet(BytesIO(content))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, DamagedFile) as error:
+        log.warning("%s is damaged and is measured again (%s)", path, " ".join(str(error).split()))
+        return None
+
+
+def _may_store(path: Path, stack: ExitStack) -> bool:
+    """Let no one else write the table meanwhile; where nothing can be written, say so and measure all the same."""
+    try:
+        stack.enter_context(one_writer(path))
+    except StorageError as error:
+        _refuse_or_warn(error)
+        return False
+    remove_partial(path.parent, f"-{path.name}")
+    return True
+
+
+def _store_if_it_can(table: pd.DataFrame, path: Path, name: str) -> None:
+    try:
+        store(table, path, name)
+    except StorageError as error:
+        _refuse_or_warn(error)
+
+
+def _refuse_or_warn(error: StorageError) -> None:
+    """What lies where a table is to be, and is not ours, stays; a disk that fails, or is full, ends the measuring."""
+    if error.errno not in (*READ_ONLY, *IN_THE_WAY):
+        raise error
+    log.warning("what is measured is not stored with the run: %s", error)
+
+
+def load_analysis(name: str) -> Any:
+    """The analysis of that name; its two functions are there."""
+    analysis = catalogue().get("analysis", name)
+    missing = [part for part in ("measure", "draw") if not callable(getattr(analysis, part, None))]
+    if missing:
+        raise CaelabError(
+            f"the analysis {name!r} lacks {' and '.join(missing)}; it needs measure(run, streams) and draw(table)"
+        )
+    return analysis
+
+
+def tables_there(runs: Sequence[Run], name: str, options: Mapping[str, Any]) -> list[Path]:
+    """The tables of an analysis that lie with these runs already, and will be read instead of measured."""
+    analysis = load_analysis(name)
+    options = checked_options(analysis.measure, options, name, GIVEN_BY_CORE)
+    places = [_table_path(run.path, name, options, analysis) for run in runs if run.path is not None]
+    return [place for place in places if place.is_file()]
+
+
+def _table_path(folder: Path, name: str, options: Mapping[str, Any], analysis: Any) -> Path:
+    return folder / "tables" / f"{_table_name(name, options, analysis)}.parquet"
+
+
+def _table_name(name: str, options: Mapping[str, Any], analysis: Any) -> str:
+    digest = hashlib.sha256(json.dumps([options, _source(analysis)], sort_keys=True, default=str).encode())
+    return f"{name}-{digest.hexdigest()[:8]}"
+
+
+def _source(analysis: Any) -> list[str]:
+    """The text of the analysis's module and of its neighbours in the package, so that a change measures anew."""
+    module = inspect.getmodule(analysis.measure) or analysis
+    package = sys.modules.get(getattr(module, "__package__", None) or "")
+    if package is None or module.__name__ == "__main__":
+        return [inspect.getsource(module)]
+    return [
+        path.read_text(encoding="utf-8") for folder in package.__path__ for path in sorted(Path(folder).glob("*.py"))
+    ]
+
+
+def _measured(run: Run, name: str, analysis: Any, options: Mapping[str, Any]) -> pd.DataFrame:
+    with (
+        by_itself(name, run.seed),
+        run_left_as_found(run, _called(name)),
+        named_failure(name, f"failed on {run.label!r}"),
+    ):
+        table = analysis.measure(run, Streams(run.seed), **options)
+    if not isinstance(table, pd.DataFrame):
+        raise CaelabError(
+            f"measure of the analysis {name!r} returns {type(table).__name__}, but a pandas.DataFrame is expected"
+        )
+    taken = [column for column in ABOUT_A_RUN if column in table.columns]
+    if taken:
+        raise CaelabError(f"the analysis {name!r} returns the column {taken[0]!r}, which caelab adds itself; rename it")
+    return table
+
+
+def _called(name: str) -> str:
+    return f"the analysis {name!r}"
+
+
+@contextmanager
+def by_itself(name: str, seed: int = 0) -> Iterator[None]:
+    """An analysis neither sees what another did to this process, nor leaves anything behind.
+
+    Raises:
+        CaelabError: it changed a setting that all others share.
+    """
+    with (
+        left_as_found(_called(name), SETTINGS),
+        own_generators(seed, f"analysis {name}"),
+        rc_context(),
+        held_open(),
+    ):
+        yield
+
+
+@contextmanager
+def named_failure(name: str, what: str) -> Iterator[None]:
+    """What goes wrong inside an analysis is told with its name.
+
+    Raises:
+        CaelabError: it raised; the original error is the cause.
+    """
+    try:
+        yield
+    except CaelabError:
+        raise
+    except Exception as error:  # a plugin may fail in any way
+        raise CaelabError(f"the analysis {name!r} {what}: {reason(error)}") from error
+    except BaseException as error:
+        if not ends(error):
+            raise
+        called = f"calls {how(error)}" if isinstance(error, SystemExit) else f"raises {ends(error)}"
+        raise CaelabError(
+            f"the analysis {name!r} {what}: it {called}, which ends programs; let it raise an error instead"
+        ) from error
+
+
+def store(table: pd.DataFrame, path: Path, name: str) -> None:
+    """Write the table of an analysis, complete or not at all, and its checksum beside it.
+
+    Raises:
+        CaelabError: it holds what a table on disk cannot.
+        StorageError: it cannot be written.
+    """
+    with named_failure(name, "returns a table that cannot be stored as Parquet"):
+        content = parquet_bytes(table)
+    write_with_checksum(path, content)
+
+
+def _with_names(table: pd.DataFrame, run: Run) -> pd.DataFrame:
+    front = pd.DataFrame({"model": run.label, "seed": run.seed}, index=table.index)
+    return pd.concat([front, table], axis=1)
+
+
+def gather(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """The tables of many runs as one."""
+    return pd.concat(list(tables), ignore_index=True)
+
+
+def drawn(name: str, table: pd.DataFrame) -> Figure:
+    """The figure of an analysis from its table.
+
+    Raises:
+        CaelabError: it cannot be drawn.
+    """
+    with by_itself(name), plain_look(), named_failure(name, "could not be drawn"):
+        figure = load_analysis(name).draw(_as_plain_text(table))
+    if not isinstance(figure, Figure):
+        raise CaelabError(
+            f"draw of the analysis {name!r} returns {type(figure).__name__}, but a matplotlib Figure is expected"
+        )
+    return figure
+
+
+def _as_plain_text(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with labels of models that matplotlib shows as they are: to it, what stands between two $ is a formula.
+
+    A label with an underscore in front would be left out of every legend; one without width before it is not.
+    """
+    shown = {label: _shown(str(label)) for label in table.get("model", pd.Series(dtype=str)).unique()}
+    if all(label == text for label, text in shown.items()):
+        return table.copy()
+    return table.assign(model=table["model"].map(shown))
+
+
+def _shown(label: str) -> str:
+    text = label.replace("$", r"\$")
+    return f"\N{ZERO WIDTH SPACE}{text}" if text.startswith("_") else text
+
+
+def summarise(name: str, table: pd.DataFrame) -> dict[str, float]:
+    """What the summary shows of one run's table; nothing where the analysis has no ``summarise``.
+
+    Raises:
+        CaelabError: it raised, or returned something else than ``{column: number}``.
+    """
+    analysis = load_analysis(name)
+    if not hasattr(analysis, "summarise"):
+        return {}
+    with by_itself(name), named_failure(name, "failed in summarise"):
+        found = analysis.summarise(table.copy())
+    try:
+        return {str(column): float(value) for column, value in found.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CaelabError(
+            f"summarise of the analysis {name!r} returns {shortened(found)}, but {{column: number}} is expected"
+        ) from error
+
+
+def shortened(value: Any, length: int = 60) -> str:
+    """A value as Python writes it, on one line of at most so many letters.
+
+    >>> shortened({"a": "high"}), shortened(list(range(99)), 12)
+    ("{'a': 'high'}", '[0, 1, 2, 3…')
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= length else text[: length - 1] + "…"

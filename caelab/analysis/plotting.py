@@ -1,0 +1,244 @@
+"""Figures for a paper: one style, a look that every model keeps, charts that analyses share, and saving."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from io import BytesIO, StringIO
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from scipy.special import stdtrit
+
+from caelab.storage.files import write_bytes
+
+COLUMN_WIDTH = 3.25  # inches, of the two-column papers of this field
+PAGE_WIDTH = 6.75
+DOTS_PER_INCH = 300
+CONFIDENCE = 0.95
+
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that a figure is the same everywhere
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "legend.handlelength": 2.8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "lines.markeredgewidth": 0.6,
+    "image.interpolation": "none",
+    "pdf.fonttype": 42,  # TrueType, embedded: what publishers accept
+    "svg.fonttype": "path",
+    "svg.hashsalt": "caelab",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a model is drawn in every figure; marker and line style tell it apart without colour."""
+
+    color: str
+    marker: str
+    linestyle: Any
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Keywords of ``Axes.plot`` for a line with markers."""
+        return {"color": self.color, "marker": self.marker, "linestyle": self.linestyle}
+
+
+DASHES: Sequence[Any] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1)), (0, (1, 0.7)))
+
+# Okabe and Ito (2008), and where more are needed, Tol's "muted" colours.
+RECIPE_LOOKS = {
+    "ae": Look("#000000", "o", "-"),
+    "ae-wd": Look("#7f7f7f", "s", "--"),
+    "dae-g": Look("#0072b2", "^", "-."),
+    "dae-b": Look("#56b4e9", "v", (0, (5, 1, 1, 1, 1, 1))),
+    "sparse-ae": Look("#009e73", "D", (0, (8, 2))),
+    "cae": Look("#d55e00", "*", "-"),
+    "rbm": Look("#cc79a7", "P", (0, (3, 1, 1, 1))),
+    "rcae": Look("#e69f00", "X", "--"),
+    "cae-h": Look("#882255", "p", "-."),
+}
+OTHER_COLORS = ("#332288", "#999933", "#44aa99", "#aa4499", "#ddcc77", "#117733", "#88ccee")
+OTHER_MARKERS = ("<", ">", "h", "d", "H", "8", "s", "o", "^", "D", "v")
+
+NAMES = {
+    "ae": "AE",
+    "ae-wd": "AE+wd",
+    "dae-g": "DAE-g",
+    "dae-b": "DAE-b",
+    "sparse-ae": "Sparse AE",
+    "cae": "CAE",
+    "rbm": "RBM",
+    "rcae": "RCAE",
+    "cae-h": "CAE+H",
+}
+SYMBOLS = {"weight": "λ", "sigma": "σ", "target": "ρ", "learning_rate": "rate"}
+
+
+@contextmanager
+def plain_look() -> Iterator[None]:
+    """Draw by matplotlib's own defaults: a ``matplotlibrc`` in the working folder may have come from anyone.
+
+    It could have texts set by LaTeX, which runs what a preamble says.
+    """
+    defaults = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
+    with mpl.rc_context(defaults):
+        yield
+
+
+@contextmanager
+def paper_style() -> Iterator[None]:
+    """Draw in caelab's style: ``with paper_style(): ...``, or ``@paper_style()`` above a function that draws."""
+    with plain_look(), mpl.rc_context(STYLE):  # type: ignore[arg-type]
+        yield
+
+
+def look(models: Iterable[str]) -> dict[str, Look]:
+    """Each model's look, in the order of the models.
+
+    Recipes have fixed looks. The models of a grid (``cae contractive.weight=0.3``) keep their recipe's colour, the
+    paler the earlier they stand, with markers and lines of their own. All others get what is left, in their order.
+
+    >>> look(["cae"]) == {"cae": look(["ae", "cae", "mine"])["cae"]}
+    True
+    """
+    labels = list(dict.fromkeys(models))
+    grids = Counter(_family(label) for label in labels if label not in RECIPE_LOOKS)
+    others = zip(cycle(OTHER_COLORS), cycle(OTHER_MARKERS), cycle(DASHES), strict=False)
+    seen: Counter[str] = Counter()
+    looks = {}
+    for label in labels:
+        family = _family(label)
+        if label in RECIPE_LOOKS:
+            looks[label] = RECIPE_LOOKS[label]
+        elif family in RECIPE_LOOKS:
+            looks[label] = _shade(RECIPE_LOOKS[family], seen[family], grids[family], beside=family in labels)
+            seen[family] += 1
+        else:
+            looks[label] = Look(*next(others))
+    return looks
+
+
+def _family(label: str) -> str:
+    return label.partition(" ")[0]
+
+
+def _shade(base: Look, position: int, count: int, *, beside: bool) -> Look:
+    """The look of one model of a grid; ``beside`` the plain recipe, which keeps the darkest colour for itself."""
+    total, place = count + beside, position + beside
+    if total == 1:
+        return base
+    white = 0.65 * (count - 1 - position + beside) / (total - 1)
+    red, green, blue = (white + (1 - white) * part for part in to_rgb(base.color))
+    color = to_hex((red, green, blue))
+    markers = [base.marker, *(marker for marker in OTHER_MARKERS if marker != base.marker)]
+    return replace(base, color=color, marker=markers[place % len(markers)], linestyle=DASHES[place % len(DASHES)])
+
+
+def display_name(label: str) -> str:
+    """A model's name for readers.
+
+    >>> display_name("ae-wd"), display_name("cae contractive.weight=0.3"), display_name("mine")
+    ('AE+wd', 'CAE λ=0.3', 'mine')
+    """
+    family, space, settings = label.partition(" ")
+    name = NAMES.get(family, family)
+    if not space:
+        return name
+    short = re.sub(r"[\w-]+(?:\.[\w-]+)*\.(\w+)=", lambda found: f"{SYMBOLS.get(found[1], found[1])}=", settings)
+    keys = re.findall(r"(\w+)=", short)
+    return f"{name} {settings if len(set(keys)) < len(keys) else short}"
+
+
+def mean_and_half_width(values: Iterable[float]) -> tuple[float, float]:
+    """Mean, and half-width of its 95 % t interval; NaN for fewer than two values.
+
+    >>> mean, half = mean_and_half_width([1.0, 2.0, 3.0])
+    >>> mean, round(half, 3)
+    (2.0, 2.484)
+    """
+    sample = np.asarray(list(values), dtype=np.float64)
+    if len(sample) < 2:
+        return float(sample.mean()), float("nan")
+    quantile = stdtrit(len(sample) - 1, (1 + CONFIDENCE) / 2)
+    return float(sample.mean()), float(quantile * sample.std(ddof=1) / np.sqrt(len(sample)))
+
+
+def dot_chart(axes: Axes, table: pd.DataFrame, value: str, label: str) -> None:
+    """A line per model, top to bottom: every seed as a small dot, their mean as the model's marker, its interval.
+
+    Args:
+        axes: where to draw.
+        table: columns ``model`` and ``value``, one row per model and seed.
+        value: the column to draw.
+        label: the quantity with its unit, for the axis.
+    """
+    looks = look(table["model"])
+    for row, (model, style) in enumerate(looks.items()):
+        seeds = table.loc[table["model"] == model, value].dropna()
+        if seeds.empty:
+            continue
+        mean, half = mean_and_half_width(seeds)
+        axes.plot(seeds, [row] * len(seeds), ".", color="0.6", markersize=3, zorder=2)
+        axes.errorbar(
+            mean, row, xerr=half, color=style.color, marker=style.marker, markersize=5, capsize=2, linewidth=1, zorder=3
+        )
+    axes.set_yticks(range(len(looks)), [display_name(model) for model in looks])
+    axes.set(ylim=(len(looks) - 0.5, -0.5), xlabel=label)
+
+
+def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
+    """Write ``stem.pdf`` (fonts embedded) and ``stem.png`` (300 dpi); the same figure gives the same bytes.
+
+    Returns:
+        The two files.
+
+    Raises:
+        StorageError: one of them cannot be written.
+    """
+    stem = Path(stem)
+    dateless: Mapping[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "png": {}}
+    drawn = {kind: BytesIO() for kind in dateless}
+    for kind, metadata in dateless.items():
+        with paper_style():
+            figure.savefig(drawn[kind], format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
+    targets = {kind: stem.with_name(f"{stem.name}.{kind}") for kind in dateless}
+    for kind, target in targets.items():
+        write_bytes(target, drawn[kind].getvalue())
+    return [*targets.values()]
+
+
+def svg_of(figure: Figure) -> str:
+    """The figure as an ``<svg>`` element to put into a page; the same figure gives the same text."""
+    text = StringIO()
+    with paper_style():
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]

@@ -1,0 +1,136 @@
+"""Analyses of runs outside a comparison: tables and figures into one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from caelab.analysis.base import (
+    GIVEN_BY_CORE,
+    analyse,
+    drawn,
+    gather,
+    load_analysis,
+    named_failure,
+    summarise,
+    tables_there,
+)
+from caelab.analysis.plotting import save_figure
+from caelab.errors import CaelabError, DamagedFile
+from caelab.registry.importing import allow_code_in
+from caelab.registry.signatures import checked_options
+from caelab.report.store import claim
+from caelab.runs.config import parse_setting
+from caelab.runs.run import Run
+from caelab.storage.checksums import FILES
+from caelab.storage.files import parquet_bytes, write_bytes
+from caelab.storage.transactions import Sums, change, read_record, sums_of, write_record
+
+MARK = "analysis.json"
+
+
+def analyse_runs(runs: Sequence[Run], names: Sequence[str], settings: Sequence[str], out: Path) -> Iterator[str]:
+    """Measure every run with every analysis; write ``NAME.parquet``, ``.pdf`` and ``.png``.
+
+    Yields:
+        For each analysis a line that says where its output is, and one for each run with what sums it up.
+
+    Raises:
+        CaelabError: an unknown analysis or option, an analysis that fails, or ``out`` is a file or not ours.
+    """
+    options = analysis_options(names, settings)
+    for name in names:
+        checked_options(load_analysis(name).measure, options[name], name, GIVEN_BY_CORE)
+    claim(out, MARK)
+    for name in names:
+        with _stored_tables_named(tables_there(runs, name, options[name])):
+            tables = [analyse(run, name, **options[name]) for run in runs]
+            write(gather(tables), name, options[name], runs, out)
+            found = [summarise(name, each) for each in tables]
+        yield f"{name}: {out / name}.pdf, .png, .parquet"
+        yield from in_short(runs, found)
+
+
+@contextmanager
+def _stored_tables_named(there: Sequence[Path]) -> Iterator[None]:
+    """An analysis that fails on a table that it did not measure now may fail on what lies there in its place.
+
+    Raises:
+        CaelabError: the same, with what to delete.
+    """
+    try:
+        yield
+    except CaelabError as error:
+        if not there or type(error) is not CaelabError or error.__cause__ is None:
+            raise
+        places = " and ".join(map(str, there))
+        raise CaelabError(
+            f"{error}; what it fails on was stored before: delete {places} to measure it again"
+        ) from error
+
+
+def write(table: pd.DataFrame, name: str, options: Mapping[str, Any], runs: Sequence[Run], out: Path) -> None:
+    """Write a table, its figure, and what they were measured from, together.
+
+    Raises:
+        CaelabError: the table cannot be stored or drawn, or what the folder says of itself is damaged.
+        StorageError: a file cannot be written; the earlier ones are all still there.
+    """
+    with named_failure(name, "returns a table that cannot be stored as Parquet"):
+        content = parquet_bytes(table)
+    figure = drawn(name, table)
+    with change(out, MARK, files_of([name])) as place:
+        facts, kept = _so_far(out, name)
+        write_bytes(place / f"{name}.parquet", content)
+        with named_failure(name, "could not be drawn"):
+            save_figure(figure, place / name)
+        whose = [str(run.path or run.record.get("encoder", run.label)) for run in runs]
+        write_record(place, MARK, {**facts, name: {"options": options, "runs": whose}}, kept)
+
+
+def _so_far(out: Path, but: str) -> tuple[dict[str, Any], Sums]:
+    """What a folder says of itself, and the checksums of its files but those of one analysis."""
+    try:
+        facts = read_record(out, MARK)
+    except (FileNotFoundError, DamagedFile) as error:
+        raise CaelabError(f"{out / MARK} is damaged ({error}); give a new folder with --out") from error
+    names = [name for name in facts if name not in (FILES, but)]
+    sums = sums_of(out, facts, files_of(names))
+    return {name: facts[name] for name in names}, sums
+
+
+def files_of(names: Sequence[str]) -> list[str]:
+    """The files of these analyses."""
+    return [f"{name}.{kind}" for name in names for kind in ("parquet", "pdf", "png")]
+
+
+def in_short(runs: Sequence[Run], numbers: Sequence[Mapping[str, float]]) -> Iterator[str]:
+    """What sums each run up, as ``  cae: mean norm = 3.914, saturated share = 0.64``; the seed where needed."""
+    labels = [run.label for run in runs]
+    for run, found in zip(runs, numbers, strict=True):
+        seed = f", seed {run.seed}" if labels.count(run.label) > 1 else ""
+        if found:
+            yield f"  {run.label}{seed}: " + ", ".join(f"{name} = {value:.4g}" for name, value in found.items())
+
+
+def analysis_options(names: Sequence[str], settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The options of each analysis from ``ANALYSIS.OPTION=VALUE``.
+
+    >>> analysis_options(["tangents"], ["tangents.count=3"])
+    {'tangents': {'count': 3}}
+    """
+    options: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for setting in settings:
+        path, value = parse_setting(setting)
+        name, _, option = path.partition(".")
+        if name not in options or not option:
+            raise CaelabError(
+                f"expected an option of {', '.join(names)}, as {names[0]}.OPTION=VALUE, but {setting!r} came"
+            )
+        allow_code_in(value)
+        options[name][option] = value
+    return options

@@ -1,0 +1,14 @@
+"""The commands, each in a module of its own that imports nothing heavy at its top."""
+
+COMMANDS = {
+    "analyse": "caelab.cli.commands.analyse:analyse",
+    "check": "caelab.cli.commands.check:check",
+    "compare": "caelab.cli.commands.compare:compare",
+    "data": "caelab.cli.commands.listing:data",
+    "figures": "caelab.cli.commands.redraw:figures",
+    "new": "caelab.cli.commands.new:new",
+    "plugins": "caelab.cli.commands.listing:plugins",
+    "report": "caelab.cli.commands.redraw:report",
+    "train": "caelab.cli.commands.train:train",
+}
+"""Where each command lives, as ``module:attribute``."""

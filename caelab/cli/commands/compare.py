@@ -1,0 +1,120 @@
+"""``caelab compare``: the main job."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from caelab.cli.commands.shared import plugin_options, published, use_plugins
+from caelab.errors import CaelabError
+from caelab.registry.catalogue import catalogue
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from caelab.runs.config import RunConfig
+    from caelab.study.study import Study, StudyResult
+    from caelab.study.tuning import Choice
+
+
+@click.command()
+@click.argument("recipes", nargs=-1, metavar="[RECIPE|FILE.yaml]...")
+@click.option("--dataset", default=None, help="A data set (see caelab data). [default: mnist5k]")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="How many seeds per model.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key in every recipe that has it.",
+)
+@click.option("--grid", "grids", multiple=True, metavar="KEY=V,V,...", help="One model per value.")
+@click.option("--tune", is_flag=True, help="Choose on validation the weight of each recipe that you give none.")
+@click.option("--analyses", default=None, metavar="NAME,NAME,...", help="Only these analyses.")
+@click.option("--device", default=None, help="cpu or cuda.")
+@click.option("--workers", type=click.IntRange(min=1), default=None, help="Runs at once. [default: the cores]")
+@click.option("--executor", default="processes", show_default=True, help="Where the runs are computed.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("compare"),
+    show_default=True,
+    help="Output folder.",
+)
+@plugin_options
+def compare(
+    recipes: tuple[str, ...],
+    dataset: str | None,
+    seeds: int,
+    settings: tuple[str, ...],
+    grids: tuple[str, ...],
+    tune: bool,
+    analyses: str | None,
+    device: str | None,
+    workers: int | None,
+    executor: str,
+    out: Path,
+    plugins: tuple[Path, ...],
+) -> None:
+    """Train recipes from several seeds, measure each, and write tables, figures and a report.
+
+    \b
+    caelab compare
+    caelab compare ae cae --grid contractive.weight=0.1,0.3,1,3 --out frontier
+    """
+    files = use_plugins(plugins)
+    from caelab.report.store import DEFAULT_ANALYSES, DEFAULT_RECIPES, claim, collect
+    from caelab.study.executors import usable_cores
+    from caelab.study.plan import parse_grid, plan
+    from caelab.study.study import Study
+    from caelab.study.tuning import checked_choices
+
+    top: dict[str, Any] = {"dataset": {"kind": dataset}} if dataset is not None else {}
+    quick = [f"training.device={device}"] if device is not None else []
+    grid = dict(map(parse_grid, grids))
+    models = plan(recipes or DEFAULT_RECIPES, [*settings, *quick], grid, **top)
+    configs = [model.config for model in models]
+    names = dict.fromkeys(name.strip() for name in analyses.split(",")) if analyses else DEFAULT_ANALYSES
+    how: dict[str, Any] = {"executor": executor, "workers": workers or usable_cores()}
+    study = Study(configs, range(seeds), {name: {} for name in names}, out / "runs", files)
+    study.check()
+    catalogue().get("executor", executor)
+    found = checked_choices(models, settings, grid) if tune else []
+    claim(out)
+    tuning = None
+    if tune:
+        configs, tuning = _tuned(found, study, how)
+        study = replace(study, configs=configs)
+    result = _with_progress("compare", study, how)
+    published(out, collect(_words(), configs, range(seeds), result, tuning))
+    if not result.tables():
+        raise CaelabError(f"none of the analyses worked ({', '.join(names)}); the lines above say why")
+
+
+def _tuned(found: Sequence[Choice], study: Study, how: Mapping[str, Any]) -> tuple[list[RunConfig], pd.DataFrame]:
+    """Try every candidate, say what was chosen among what, and go on with it."""
+    from caelab.study.study import StudyResult
+    from caelab.study.tuning import decided, told, tuning_study
+
+    trial = tuning_study(found, study.seeds, study.out, study.plugin_files)
+    result = _with_progress("tune", trial, how) if trial.configs else StudyResult([])
+    configs, table = decided(found, len(study.seeds), result)
+    for line in told(table):
+        click.echo(f"tuned: {line}")
+    return configs, table
+
+
+def _with_progress(title: str, study: Study, how: Mapping[str, Any]) -> StudyResult:
+    from caelab.cli.progress import Steps
+
+    with Steps(title, len(study.jobs())) as steps:
+        return study.run(**how, done=lambda outcome: steps.step(str(outcome)))
+
+
+def _words() -> str:
+    return " ".join(["caelab", *sys.argv[1:]])

@@ -1,0 +1,65 @@
+"""What several commands have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from caelab.report.store import Comparison
+
+
+def plugin_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of any command that say which code of others it may run."""
+    files = click.option(
+        "--plugin",
+        "plugins",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="Use a plugin file that is not installed.",
+    )
+    code = click.option(
+        "--allow-code",
+        multiple=True,
+        metavar="MODULE:NAME",
+        help="Import this code where a config or a run names it, as mypackage:Net.",
+        expose_value=False,
+        callback=_allow_code,
+    )
+    return files(code(function))
+
+
+def _allow_code(context: click.Context, option: click.Parameter, targets: Sequence[str]) -> None:
+    from caelab.registry.importing import allow_code
+
+    allow_code(*targets)
+
+
+def use_plugins(files: Sequence[Path]) -> tuple[Path, ...]:
+    """Add plugin files to the catalogue; a file that is named twice is used once.
+
+    Raises:
+        CaelabError: a file that is no plugin, or one that offers nothing.
+    """
+    from caelab.errors import CaelabError
+    from caelab.process.limits import refuse_little_memory
+    from caelab.registry.catalogue import catalogue
+
+    refuse_little_memory()
+    found = tuple(dict.fromkeys(path.resolve() for path in files))
+    for path in found:
+        catalogue().add_file(path)
+        if not any(offer.provider == str(path) for offer in catalogue()):
+            raise CaelabError(f"{path} offers nothing to use; add a register_ hook, as register_regularizers(register)")
+    return found
+
+
+def published(folder: Path, comparison: Comparison | None = None) -> None:
+    """Write tables, figures and report of a comparison, a new one or that of the folder, and say where they are."""
+    from caelab.report.publish import publish_comparison
+
+    for line in publish_comparison(folder, comparison):
+        click.echo(line)

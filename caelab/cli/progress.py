@@ -1,0 +1,94 @@
+"""What a person sees while long work goes on: rich where there is a terminal, plain lines where there is none."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from caelab.hookspecs import hookimpl
+from caelab.runs.config import RunConfig
+
+console = Console(stderr=True, highlight=False)
+
+
+def progress_bar() -> Progress:
+    """A bar with counts and times; nothing is drawn where there is no terminal."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+class Steps:
+    """Progress over a known number of steps, each with a line of its own where there is no terminal."""
+
+    def __init__(self, title: str, total: int) -> None:
+        self.title = title
+        self.total = total
+        self.count = 0
+        self.bar = progress_bar()
+        self.task = self.bar.add_task(title, total=total)
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def step(self, what: str, count: int | None = None) -> None:
+        """One more is done, or so many are."""
+        self.count = self.count + 1 if count is None else count
+        self.bar.update(self.task, completed=self.count, description=f"{self.title}: {what}")
+        if not console.is_terminal:
+            console.print(f"[{self.count}/{self.total}] {what}", markup=False, emoji=False)
+
+
+class EpochProgress:
+    """A training plugin that shows the epochs of one run; it reads metrics and changes nothing."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.steps = Steps(config.label, config.training.epochs)
+
+    def __enter__(self) -> Self:
+        self.steps.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.steps.__exit__(kind, error, trace)
+
+    @hookimpl
+    def after_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
+        """One line, or one step of the bar, per epoch."""
+        self.steps.step(f"epoch {epoch}, validation reconstruction {metrics['valid_reconstruction']:.4g}", epoch)
+
+
+def table_of(title: str, columns: list[str], rows: list[list[Any]]) -> Table:
+    """A table for the terminal; what looks like markup in a name is shown as it stands."""
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(Text(column), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    return table

@@ -1,0 +1,84 @@
+"""Mathematical signs on a terminal whose encoding lacks them: plain letters stand in, and nothing ends for it."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import sys
+from unicodedata import name, normalize
+
+HANDLER = "caelab.cli.signs"
+PLAIN = {
+    "‖": "||",
+    "±": "+/-",
+    "·": "*",
+    "×": "x",
+    "√": "sqrt",
+    "∂": "d",
+    "∇": "grad",
+    "∘": "o",
+    "∈": "in",
+    "∉": "not in",
+    "∝": "~",
+    "∞": "inf",
+    "∫": "int",
+    "→": "->",
+    "←": "<-",
+    "↦": "->",
+    "⟨": "<",
+    "⟩": ">",
+    "≤": "<=",
+    "≥": ">=",
+    "≠": "!=",
+    "✓": "yes",
+    "✗": "no",
+    "\N{COMBINING TILDE}": "~",
+    "\N{COMBINING CIRCUMFLEX ACCENT}": "^",
+    "\N{COMBINING MACRON}": "_",
+    "⌊": "[",
+    "⌋": "]",
+    "↙": "<-",
+    "°": " degrees",
+    "–": "-",
+    "—": "-",
+    "━": "-",
+    "α": "alpha",
+    "β": "beta",
+    "γ": "gamma",
+    "ε": "epsilon",
+    "η": "eta",
+    "θ": "theta",
+    "λ": "lambda",
+    "μ": "mu",
+    "π": "pi",
+    "ρ": "rho",
+    "σ": "sigma",
+    "Σ": "sum",
+}
+
+
+def in_ascii(sign: str) -> str:
+    """A sign in plain letters, or ``?``.
+
+    >>> in_ascii("‖") + "J" + in_ascii("‖") + in_ascii("²"), in_ascii("é"), in_ascii("語")
+    ('||J||^2', 'e', '?')
+    """
+    if sign in PLAIN:
+        return PLAIN[sign]
+    plain = normalize("NFKD", sign).replace("⁄", "/").replace("−", "-").encode("ascii", "ignore").decode("ascii")
+    raised = "SUPERSCRIPT" in name(sign, "") and plain
+    return f"^{plain}" if raised else plain or "?"
+
+
+def _instead(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(in_ascii, error.object[error.start : error.end])), error.end
+
+
+def print_whatever_comes() -> None:
+    """Let standard output and errors write every text, whatever their encoding lacks."""
+    codecs.register_error(HANDLER, _instead)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=HANDLER)

@@ -1,0 +1,58 @@
+"""What surrounds a question to the Jacobian service: mixed precision that is on, and errors that torch may raise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from caelab.jacobian.memory import handful
+from caelab.jacobian.validation.explanations import FIRST, explanation, failing_operator, is_explained
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def answered(method: Method) -> Method:
+    """A method of an object with ``encode`` and ``inputs`` that answers in full precision, or in one sentence."""
+
+    @wraps(method)
+    def answer(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:  # no context manager, since this is called for every batch
+            if not isinstance(self.inputs, Tensor) or not torch.is_autocast_enabled(self.inputs.device.type):
+                return method(self, *args, **kwargs)
+            with full_precision(self.encode, self.inputs):
+                return method(self, *args, **kwargs)
+        except Exception as error:
+            if is_explained(error):
+                raise
+            suspects = failing_operator(lambda: _row(self.encode, self.inputs))
+            raise explanation(error, self.encode, FIRST, suspects) from error
+
+    return cast(Method, answer)
+
+
+def _row(encode: Any, inputs: Tensor) -> Tensor:
+    """Jᵀ (1, 1, ...) of a few examples by a plain backward pass."""
+    with torch.enable_grad():
+        few = inputs[: handful(inputs)].detach()
+        point = (
+            few.repeat_interleave(2, dim=0) if len(few) == 1 else few.clone()
+        ).requires_grad_()  # as it is tried out
+        code = encode(point).flatten(1)
+    return torch.autograd.grad(code, point, torch.ones_like(code))[0]
+
+
+def full_precision(encode: Any, inputs: Tensor) -> AbstractContextManager[Any]:
+    """Autocast is switched off, if the encoder can do without it.
+
+    Under autocast torch's batched derivatives are wrong for some layers, and a gradient that is asked for outside of it
+    meets two types. The map that is differentiated is the same, without the rounding of its steps to few digits.
+    """
+    kinds = {parameter.dtype for parameter in encode.parameters()} if isinstance(encode, nn.Module) else set()
+    if kinds - {inputs.dtype}:
+        return nullcontext()
+    return torch.autocast(inputs.device.type, enabled=False)

@@ -1,0 +1,1 @@
+"""The Python process that runs are computed in: its settings, threads, limits, and what would end it."""

@@ -1,0 +1,1 @@
+"""What plugins offer: the catalogue, hook validation, importing, signatures, fingerprints."""

@@ -1,0 +1,1 @@
+"""A comparison on disk: tables, claims, figures, and the report page."""

@@ -1,0 +1,206 @@
+"""One page that shows a comparison: self-contained HTML, nothing on it comes from elsewhere."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+
+from caelab.analysis.base import load_analysis
+from caelab.analysis.plotting import display_name, paper_style, svg_of
+
+LARGEST_SVG = 300_000  # bytes; beyond it pixels are smaller, and a page with many filters still opens at once
+PIXELS_PER_INCH = 200
+SYMBOLS = {"borne out": "✓", "contradicted": "✗", "cannot tell": "?"}
+CLASSES = {"borne out": "yes", "contradicted": "no", "cannot tell": "open"}
+
+TITLES = {
+    "jacobian_norm": "The Jacobian's norm",
+    "jacobian_spectrum": "The Jacobian's spectrum",
+    "contraction_curve": "The contraction curve",
+    "tangents": "Tangents",
+    "filters": "Filters",
+    "reconstructions": "Reconstructions",
+    "frontier": "Norm against reconstruction",
+    "manifold_alignment": "Alignment with the data's own tangents",
+    "classification": "Classification",
+}
+CAPTIONS = {
+    "jacobian_norm": "Each small dot is one seed, the marker their mean, the bar its 95 % interval. A norm further "
+    "left is more contraction; read it together with the reconstruction error, which contraction costs.",
+    "jacobian_spectrum": "Singular values of the encoder's Jacobian in decreasing order, averaged over validation "
+    "examples. A curve that drops early leaves few directions of variation: all "
+    "others are contracted.",
+    "contraction_curve": "How far apart two codes are for inputs at distance r, divided by r. At r → 0 it is the "
+    "Jacobian. Shape: against the curve's own start; one that rises first contracts more near the data than between "
+    "them. Level: against the ratio between examples; below 1 that direction is contracted more than the way to "
+    "other data.",
+    "tangents": "An example, and the directions in which its code changes most (leading right singular vectors). "
+    "Directions that look like small deformations of the example follow the data's manifold; noise does not. The walk "
+    "moves the example along one of them.",
+    "filters": "What each unit of the first layer looks for: red adds to its activation, blue subtracts. Local strokes "
+    "and edges are features; a filter of noise has learnt nothing.",
+    "reconstructions": "Inputs and what each model makes of them. Strong regularization shows as blur.",
+    "frontier": "Each point is a model: left reconstructs better, lower contracts more. Compare models at equal "
+    "reconstruction, along a vertical line; the points of one regularizer at several weights are joined.",
+    "manifold_alignment": "How much of the directions in which the data truly vary (small shifts, rotations, scalings, "
+    "or the known tangent space) lies within the Jacobian's leading directions. Higher shares and smaller angles "
+    "mean that the code kept the right directions.",
+    "classification": "Test error of classifiers on the code; each small dot is one seed, the bar the 95 % interval "
+    "of the mean. Differences within one standard error of the test set are chance.",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the page."""
+
+    name: str
+    title: str
+    caption: str
+    markup: Markup
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the page shows.
+
+    Attributes:
+        title: of the page.
+        facts: what was run: command, data, seeds, times.
+        models: names and settings.
+        shared: settings that most models have.
+        tables: with ``caption``, ``headings`` and ``rows`` of cells with ``text`` and ``best``.
+        findings: with ``claim``, ``verdict``, ``evidence`` and ``source``.
+        pictures: the figures.
+        failed: problems with ``model``, ``analysis`` and ``message`` that are mistakes.
+        meaningless: problems of analyses that these data or models have no meaning for.
+        runs: the table of all runs.
+        versions: of what the numbers depend on.
+    """
+
+    title: str
+    facts: Mapping[str, str]
+    models: Sequence[tuple[str, str]]
+    shared: Mapping[str, str]
+    tables: Sequence[Any]
+    findings: Sequence[Any]
+    pictures: Sequence[Picture]
+    failed: Sequence[Any]
+    meaningless: Sequence[Any]
+    runs: Any
+    versions: Mapping[str, str]
+
+
+def render(page: Page) -> str:
+    """The page as HTML; every text on it is escaped."""
+    surroundings = Environment(
+        loader=PackageLoader("caelab.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return surroundings.get_template("report.html.j2").render(page=page, symbols=SYMBOLS, classes=CLASSES)
+
+
+def picture(name: str, figure: Figure) -> Picture:
+    """A figure with the sentence that says how to read it, as vectors, or as pixels where these are smaller."""
+    title = title_of(name)
+    return Picture(name, title, caption_of(name), embedded(figure, name, title))
+
+
+def embedded(figure: Figure, name: str, title: str) -> Markup:
+    """A figure as an element of a page: vectors, or pixels where these are smaller."""
+    svg = svg_of(figure)
+    return embedded_svg(svg, name, title) if len(svg.encode()) <= LARGEST_SVG else embedded_png(figure, title)
+
+
+def title_of(name: str) -> str:
+    """The heading of an analysis's figure.
+
+    >>> title_of("filters"), title_of("my_analysis")
+    ('Filters', 'My analysis')
+    """
+    return TITLES.get(name) or name.replace("_", " ").replace("-", " ").capitalize()
+
+
+def caption_of(name: str) -> str:
+    """How to read an analysis's figure; for those of others, what their docstring says first."""
+    if name in CAPTIONS:
+        return CAPTIONS[name]
+    lines = (load_analysis(name).__doc__ or "").strip().splitlines()
+    return lines[0] if lines else ""
+
+
+def embedded_svg(svg: str, name: str, title: str) -> Markup:
+    """An ``<svg>`` element whose ids no other figure of the page has, with a name for screen readers."""
+    scoped = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
+    quiet = re.sub(r"<metadata>.*?</metadata>", "", scoped, flags=re.DOTALL)
+    width = re.search(r'<svg[^>]*?\swidth="([\d.]+)pt"', quiet)
+    size = _size(float(width[1])) if width else ""
+    return Markup(quiet.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" style="{size}" ', 1))
+
+
+def embedded_png(figure: Figure, title: str) -> Markup:
+    """An ``<img>`` element that holds its pixels."""
+    pixels = BytesIO()
+    with paper_style():
+        figure.savefig(pixels, format="png", dpi=PIXELS_PER_INCH)
+    data = b64encode(pixels.getvalue()).decode()
+    size = _size(72 * figure.get_figwidth())
+    return Markup(f'<img alt="{escape(title)}" style="{size}" src="data:image/png;base64,{data}">')
+
+
+def _size(points: float) -> str:
+    """As wide as its box, within bounds in which its text can be read: 9 pixels to 14."""
+    return f"min-width:{points * 96 / 72:.0f}px;max-width:{2 * points:.0f}px"
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A config's leaves by dotted key.
+
+    >>> flat({"model": {"kind": "rbm", "hidden": [300]}})
+    {'model.kind': 'rbm', 'model.hidden': '[300]'}
+    """
+    leaves: dict[str, str] = {}
+    for key, value in config.items():
+        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": str(value)}
+    return leaves
+
+
+def shared_settings(configs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The value that most models have of each setting that most have, regularizers aside."""
+    counts = Counter(item for config in configs for item in _settings(config).items())
+    found: dict[str, str] = {}
+    for (key, value), count in counts.most_common():
+        if count > len(configs) / 2:
+            found.setdefault(key, value)
+    return {key: value for config in configs for key, value in found.items() if key in _settings(config)}
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, str]:
+    return flat({key: value for key, value in config.items() if key not in ("label", "seed", "regularizers")})
+
+
+def model_settings(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Each model's name; its regularizers with their options, and where it differs from what most models share."""
+    shared = shared_settings(configs)
+    settings = ["; ".join([*_regularizers(config), *_deviations(config, shared)]) for config in configs]
+    names = [display_name(config["label"]) for config in configs]
+    return [(name, text or "no regularizer") for name, text in zip(names, settings, strict=True)]
+
+
+def _regularizers(config: Mapping[str, Any]) -> list[str]:
+    return [
+        " ".join([label, *(f"{key}={value}" for key, value in block.items() if key != "kind" or value != label)])
+        for label, block in config.get("regularizers", {}).items()
+    ]
+
+
+def _deviations(config: Mapping[str, Any], shared: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in _settings(config).items() if shared.get(key) != value]

@@ -1,0 +1,222 @@
+"""What a reader holds of a comparison: CSV and LaTeX tables, figures, one page, and a few lines in the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from caelab.analysis.plotting import display_name
+from caelab.report.claims import Numbers
+from caelab.report.findings import Finding, findings
+from caelab.report.page import Page, model_settings, picture, render, shared_settings
+from caelab.report.store import (
+    MARK,
+    OURS,
+    Comparison,
+    draw_figures,
+    kept,
+    record_facts,
+    refuse_missing,
+    refuse_undrawn,
+    stored,
+    write_data,
+)
+from caelab.report.tables import TERMINAL, Cell, Table, all_tables, every_run, latex_table, summary_table, table_of
+from caelab.storage.files import write_bytes, write_text
+from caelab.storage.transactions import change, write_record
+from caelab.study.study import Problem
+
+NAMED = 9  # models in the title
+PUBLISHED = ("runs.csv", "summary.csv", "tables/*.tex", "report.html")  # beside the figures
+
+
+def publish_comparison(folder: Path, comparison: Comparison | None = None) -> Iterator[str]:
+    """Write tables, figures and report of a comparison; all of them change together, or none.
+
+    Args:
+        folder: where it lies.
+        comparison: a new one, which replaces what is there; without it, the one that is stored.
+
+    Yields:
+        Lines for the terminal: warnings first, then the table in short, then where everything is.
+
+    Raises:
+        CaelabError: the folder holds no finished comparison, or none of its figures could be drawn.
+        StorageError: something cannot be written; what was there is still there, whole.
+    """
+    if comparison is None:
+        refuse_missing(folder)
+    with change(folder, MARK, OURS) as place:
+        if comparison is None:
+            comparison, sums = stored(folder)
+        else:
+            sums = {}
+            write_data(comparison, place)
+        figures, undrawn = draw_figures(comparison, place)
+        tables, found = all_tables(comparison.rows), findings(numbers_of(comparison))
+        problems = [*comparison.problems, *undrawn]
+        write_tables(comparison.rows, tables, place)
+        write_report(page_of(comparison, tables, found, figures, problems, folder), place / "report.html")
+        write_record(place, MARK, record_facts(comparison), kept(sums, undrawn, PUBLISHED))
+    yield from warnings(problems)
+    yield from in_short(comparison.rows)
+    if found:
+        yield f"findings: {tally(found)}"
+    yield f"tables:   {folder / 'summary.csv'}, {folder / 'runs.csv'}, {folder / 'tables'}"
+    yield f"figures:  {folder / 'figures'} ({len(figures)}, as PDF and PNG)"
+    yield f"report:   {folder / 'report.html'}"
+    refuse_undrawn(comparison, figures)
+
+
+def numbers_of(comparison: Comparison) -> Numbers:
+    """What the claims are checked against."""
+    tests = only(comparison, "classification", "examples", split="test")
+    distances = only(comparison, "contraction_curve", "mean distance")
+    return Numbers(
+        comparison.rows,
+        dataset_name(comparison),
+        None if tests.empty else int(tests.min()),
+        None if distances.empty else float(distances.mean()),
+    )
+
+
+def only(comparison: Comparison, analysis: str, column: str, **where: str) -> pd.Series:
+    """A column of an analysis's table, in the rows that fit; empty where there is none."""
+    table = comparison.tables.get(analysis, pd.DataFrame())
+    if not {column, *where} <= {*table.columns}:
+        return pd.Series(dtype=float)
+    for name, value in where.items():
+        table = table[table[name] == value]
+    return table[column].dropna()
+
+
+def dataset_name(comparison: Comparison) -> str:
+    """The data sets of the models; mostly one."""
+    return ", ".join(dict.fromkeys(config["dataset"]["kind"] for config in comparison.configs))
+
+
+def warnings(problems: Sequence[Problem]) -> Iterator[str]:
+    """One line for each analysis that failed, and one for each that has no meaning here, over all models."""
+    models = Counter((problem.analysis, problem.message, problem.applies) for problem in problems)
+    for analysis, message, applies in models:
+        whose = [p.model for p in problems if (p.analysis, p.message) == (analysis, message)]
+        yield f"{'warning' if applies else 'note'}: {analysis} ({', '.join(dict.fromkeys(whose))}): {message}"
+
+
+def write_tables(rows: pd.DataFrame, tables: Sequence[Table], folder: Path) -> None:
+    """``runs.csv``, ``summary.csv`` and ``tables/*.tex``."""
+    for name, frame in (("runs", rows), ("summary", summary_table(rows))):
+        write_bytes(folder / f"{name}.csv", frame.to_csv(index=False).encode())
+    for table in tables:
+        write_text(folder / "tables" / f"{table.name}.tex", latex_table(table))
+
+
+def write_report(page: Page, target: Path) -> None:
+    """The page, complete or not at all."""
+    write_text(target, render(page))
+
+
+def page_of(
+    comparison: Comparison,
+    tables: Sequence[Table],
+    found: Sequence[Finding],
+    figures: Mapping[str, Any],
+    problems: Sequence[Problem],
+    folder: Path,
+) -> Page:
+    """Everything the report shows."""
+    return Page(
+        title=title_of(comparison),
+        facts=facts_of(comparison, folder),
+        models=model_settings(comparison.configs),
+        shared=shared_settings(comparison.configs),
+        tables=[*tables, *tuning_table(comparison)],
+        findings=found,
+        pictures=[picture(name, figure) for name, figure in figures.items()],
+        failed=[problem for problem in problems if problem.applies],
+        meaningless=[problem for problem in problems if not problem.applies],
+        runs=every_run(comparison.rows),
+        versions=comparison.versions,
+    )
+
+
+def tuning_table(comparison: Comparison) -> Iterator[Table]:
+    """What was chosen on validation examples, among what; nothing where nothing was."""
+    if comparison.tuning is None or comparison.tuning.empty:
+        return
+    caption = (
+        "Chosen on validation examples: the error of the fine-tuned classifier (%), mean over the seeds. "
+        "What was given is not chosen."
+    )
+    rows = [
+        tuple(map(Cell, (display_name(model), setting, f"{error:.4g}" if isfinite(error) else "–", choice)))
+        for model, setting, error, choice in comparison.tuning.fillna({"choice": ""}).to_numpy()
+    ]
+    yield Table("tuning", caption, ("model", "setting", "validation error", ""), tuple(rows))
+
+
+def title_of(comparison: Comparison) -> str:
+    """The models and the data; of many models only how many."""
+    names = [display_name(config["label"]) for config in comparison.configs]
+    models = ", ".join(names) if len(names) <= NAMED else f"{len(names)} models"
+    return f"{models} on {dataset_name(comparison)}"
+
+
+def facts_of(comparison: Comparison, folder: Path) -> dict[str, str]:
+    """What was run, in a few words."""
+    seconds = training_seconds(comparison.rows, folder)
+    return {
+        "command": comparison.command,
+        "data": "; ".join(dict.fromkeys(_data_text(config["dataset"]) for config in comparison.configs)),
+        "seeds": f"{len(comparison.seeds)} per model ({', '.join(map(str, comparison.seeds))}); "
+        f"models of one seed share {shared_by_seed(comparison.configs)}",
+        **({"training": f"{sum(seconds):.0f} s in {len(seconds)} runs"} if seconds else {}),
+    }
+
+
+def _data_text(block: Mapping[str, Any]) -> str:
+    splits = block.get("splits")
+    sizes = f", {splits[0]} examples to train, {splits[1]} to validate, {splits[2]} to test" if splits else ""
+    return f"{block['kind']}{sizes}"
+
+
+def shared_by_seed(configs: Sequence[Mapping[str, Any]]) -> str:
+    """What the models of one seed have in common, so that their differences are paired."""
+    if all(config["dataset"] == configs[0]["dataset"] for config in configs):
+        return "splits and initial weights"
+    return "splits and initial weights only where their data are the same; numbers on different data cannot be compared"
+
+
+def training_seconds(rows: pd.DataFrame, folder: Path) -> list[float]:
+    """How long each run trained, as far as the runs are still there."""
+    found = []
+    for name in rows.get("run", ()):
+        try:
+            facts = json.loads((folder / "runs" / name / "run.json").read_text(encoding="utf-8"))
+            found.append(float(facts["record"]["seconds"]))  # without the model, whose code need not be at hand
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def in_short(rows: pd.DataFrame) -> Iterator[str]:
+    """The table's main columns, aligned for a terminal."""
+    table = table_of(rows, "short", "", TERMINAL)
+    if table is None:
+        return
+    lines = [table.headings, *([cell.text for cell in row] for row in table.rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for first, *rest in lines:
+        yield "  ".join([first.ljust(widths[0]), *(text.rjust(w) for text, w in zip(rest, widths[1:], strict=True))])
+
+
+def tally(found: Sequence[Finding]) -> str:
+    """How many claims have which verdict."""
+    counts = Counter(finding.verdict for finding in found)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("borne out", "contradicted", "cannot tell"))

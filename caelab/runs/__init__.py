@@ -1,0 +1,1 @@
+"""One run: its config, its recipe, its record on disk."""

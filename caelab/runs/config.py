@@ -1,0 +1,446 @@
+"""The frozen, validated description of one run; YAML in and out. No torch here: errors must come at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from caelab.errors import CaelabError, shown, unknown_name
+from caelab.options import MANY, Count, Positive
+from caelab.registry.arguments import path_of, rows_of, text_of, texts_of
+from caelab.registry.catalogue import Catalogue, catalogue
+from caelab.registry.fingerprints import files_in, sources_of
+from caelab.registry.importing import allow_code_in
+from caelab.registry.signatures import checked_options, option_fields, readable, refuse_booleans
+from caelab.runs.safe_yaml import LARGEST, read_yaml
+
+GIVEN = "given"  # the kind of a block that stands for an object of the user's, which no config can make again
+GIVEN_BY_CORE = {"model": ("inputs", "image_shape")}
+KINDS_OF_FILES = {".npz": "npz", ".npy": "npy", ".csv": "csv"}
+SUFFIXES_OF_DATA = (  # of files that hold data; caelab reads none of these by itself
+    ".7z .arff .arrow .bmp .bz2 .dat .data .feather .gif .gz .h5 .hdf5 .jpeg .jpg .json .jsonl .mat .parquet .pickle "
+    ".pkl .png .pt .pth .safetensors .svmlight .tar .tgz .tif .tiff .tsv .txt .webp .xls .xlsx .xz .zip "
+)
+LONGEST_LABEL = 180  # bytes; a file system allows 255 for the name of a run's folder
+
+
+class Section(BaseModel):
+    """A part of a config that no one may change after it was checked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Block(BaseModel):
+    """``{kind: NAME, ...}``: something a plugin offers, with its options beside the name."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    kind: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options without the kind."""
+        return dict(self.model_extra or {})
+
+
+class DataBlock(Block):
+    """A data set and how many examples train, validate and test."""
+
+    splits: tuple[Count, Count, Count] | None = None
+
+
+class Training(Section):
+    """How the parameters are found."""
+
+    reconstruction: Literal["cross-entropy", "squared-error"]
+    optimizer: Literal["adam", "sgd"]
+    learning_rate: Positive
+    epochs: Annotated[int, Field(ge=0, le=MANY)]
+    batch_size: Count = 100
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    patience: Count | None = None
+    device: str = "cpu"
+
+
+def _kinds_from_labels(blocks: Any) -> Any:
+    """``{contractive: {weight: 1}}`` says the kind by its label."""
+    if not isinstance(blocks, Mapping):
+        return blocks
+    return {k: {"kind": k, **(v or {})} if v is None or isinstance(v, Mapping) else v for k, v in blocks.items()}
+
+
+def _kind_alone(block: Any) -> Any:
+    """``digits`` stands for ``{kind: digits}``."""
+    return {"kind": block} if isinstance(block, str) else block
+
+
+def _name_of_folder(label: str) -> str:
+    if label.startswith(".") or len(label.encode()) > LONGEST_LABEL or any(c in "/\\" or c < " " for c in label):
+        raise PydanticCustomError(
+            "label",
+            "expected a name that a folder can have: at most {most} bytes, no slash, no full stop in front",
+            {"most": LONGEST_LABEL},
+        )
+    return label
+
+
+class RunConfig(Section):
+    """Everything that determines one run."""
+
+    label: Annotated[str, AfterValidator(_name_of_folder)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    dataset: Annotated[DataBlock, BeforeValidator(_kind_alone)]
+    model: Annotated[Block, BeforeValidator(_kind_alone)]
+    regularizers: Annotated[dict[str, Block], BeforeValidator(_kinds_from_labels)] = {}
+    training: Training
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as they go into YAML and JSON."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """The config as a YAML text that ``load_config`` reads back to the same config."""
+        return yaml.safe_dump(self.as_dict(), sort_keys=False)
+
+    def content_hash(self, data_hash: str = "") -> str:
+        """Twelve hexadecimal digits that name what this config, on these data, determines; the label is only a name.
+
+        The code of plugins that are not caelab's own counts, and so does what a file holds that an option of a model or
+        of a regularizer names: after a change the run is trained anew.
+        """
+        return hash_of(self.as_dict(), data_hash, self.sources())
+
+    def sources(self) -> dict[str, str]:
+        """Digests of the code of others, and of the files that options of the model and the regularizers name."""
+        blocks = {"model": self.model, **self.regularizers}
+        files = [files_in(block.options, label) for label, block in blocks.items() if block.kind != GIVEN]
+        return {**sources_of(self.in_use()), **{name: digest for found in files for name, digest in found.items()}}
+
+    def in_use(self) -> list[tuple[str, str]]:
+        """Kind and name of everything that this run takes from the catalogue."""
+        regularizers = [("regularizer", block.kind) for block in self.regularizers.values()]
+        return [("dataset", self.dataset.kind), ("model", self.model.kind), *regularizers]
+
+    def with_label(self, label: str) -> RunConfig:
+        """The same run under another label."""
+        return self.model_copy(update={"label": label})
+
+    def with_seed(self, seed: int) -> RunConfig:
+        """The same run from another seed."""
+        return self.model_copy(update={"seed": seed})
+
+
+def hash_of(plain: Mapping[str, Any], data_hash: str, sources: Mapping[str, str]) -> str:
+    """The hash in the name of a run's folder, from its config as plain values; the label does not count."""
+    counted = {key: value for key, value in plain.items() if key != "label"}
+    text = json.dumps([counted, data_hash, *([dict(sources)] if sources else [])], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def make_config(raw: Mapping[str, Any], offers: Catalogue | None = None) -> RunConfig:
+    """Check a config against itself and against what the plugins offer; fill in their defaults.
+
+    Raises:
+        CaelabError: one sentence that names every wrong key, what was expected and what came.
+    """
+    offers = offers or catalogue()
+    try:
+        config = RunConfig.model_validate(raw)
+    except ValidationError as error:
+        raise readable(error, "", RunConfig) from error
+    refuse_booleans(raw, config.as_dict(), "")
+    return config.model_copy(
+        update={
+            "dataset": _checked(config.dataset, "dataset", "dataset", offers),
+            "model": _checked(config.model, "model", "model", offers),
+            "regularizers": {
+                label: _checked(block, "regularizer", label, offers)
+                for label, block in sorted(config.regularizers.items())
+            },
+        }
+    )
+
+
+def _checked(block: Block, kind: str, where: str, offers: Catalogue) -> Block:
+    if block.kind == GIVEN:
+        return block
+    if not block.kind:
+        raise CaelabError(f"{where}: expected the name of a {kind}, but an empty text came")
+    name, options = _named(block)
+    if kind == "dataset" and name not in offers.names(kind):
+        refuse_path(name)
+    factory = offers.get(kind, name)
+    common = _of_any_model(factory, options, where) if kind == "model" else {}
+    options = checked_options(factory, options, where, GIVEN_BY_CORE.get(kind, ())) | common
+    fixed = {key: getattr(block, key) for key in type(block).model_fields}
+    return type(block)(**{**fixed, "kind": name, **options})
+
+
+class OfAnyModel(Section):
+    """How caelab calls a model that takes or returns something else than flat batches.
+
+    Attributes:
+        code_part: which of what ``encode`` returns is the code: a place in a tuple, a key or an attribute.
+        example_shape: the shape of one example that ``encode`` takes, as (1, 28, 28).
+    """
+
+    code_part: int | str | None = None
+    example_shape: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
+
+
+def _of_any_model(factory: Any, options: dict[str, Any], where: str) -> dict[str, Any]:
+    """Take what is an option of every model, and none of this factory's own, out of the options."""
+    own = option_fields(factory, GIVEN_BY_CORE["model"])
+    names = [name for name in OfAnyModel.model_fields if name in options and name not in own]
+    try:
+        given = {name: options.pop(name) for name in names}
+        found = OfAnyModel.model_validate(given).model_dump(mode="json", exclude_none=True)
+    except ValidationError as error:
+        raise readable(error, where, OfAnyModel) from error
+    refuse_booleans(given, found, where)
+    return found
+
+
+def of_any_model(block: Block, factory: Any = None) -> dict[str, Any]:
+    """The options of a model's block that the core reads, not the factory."""
+    own = option_fields(factory, GIVEN_BY_CORE["model"]) if factory is not None else {}
+    return {name: value for name, value in block.options.items() if name in OfAnyModel.model_fields and name not in own}
+
+
+def as_name(path: Any) -> str:
+    """The name of the data set at a path that was given as one: that of a kind of files and the path.
+
+    >>> as_name(Path("mine.npz"))
+    'npz:mine.npz'
+
+    Raises:
+        CaelabError: its kind cannot be told from its name.
+    """
+    place = path_of(path, "a path")
+    kind = KINDS_OF_FILES.get(place.suffix.lower())
+    if not kind or place.is_dir():
+        refuse_path(str(place))
+        names = " or ".join(KINDS_OF_FILES)
+        raise CaelabError(f"expected a file of data, but the name of {str(place)!r} does not end in {names}")
+    return f"{kind}:{place}"
+
+
+def refuse_path(name: str) -> None:
+    """A path in place of a data set's name lacks the kind in front of it, or is of a kind that is not read.
+
+    Raises:
+        CaelabError: it is one.
+    """
+    path = Path(name)
+    suffix = path.suffix.lower()
+    kinds = ["images", "idx"] if path.is_dir() else [KINDS_OF_FILES[suffix]] if suffix in KINDS_OF_FILES else []
+    if kinds:
+        raise CaelabError(
+            f"expected the name of a data set, but {name!r} is a path; say what it holds, as "
+            f"{' or '.join(f'{kind}:{name}' for kind in kinds)}"
+        )
+    if path.exists() or "/" in name or (suffix and f"{suffix} " in SUFFIXES_OF_DATA):
+        what = "a path" if path.exists() else "a path, at which there is nothing"
+        raise CaelabError(
+            f"expected the name of a data set, but {name!r} is {what}; caelab reads npz:FILE, npy:FILE, csv:FILE, "
+            "idx:FOLDER and images:FOLDER: convert it, as in numpy.savez('mine.npz', x=inputs, y=labels)"
+        )
+
+
+def _named(block: Block) -> tuple[str, dict[str, Any]]:
+    """``idx:FOLDER`` stands for the kind ``idx`` with the option ``path: FOLDER``."""
+    name, colon, rest = block.kind.partition(":")
+    if colon and isinstance(block, DataBlock):
+        return name, {"path": rest, **block.options}
+    return block.kind, block.options
+
+
+def names_a_file(word: str) -> bool:
+    """Whether a word of the command line stands for a config file, or a pipe that gives one, rather than a recipe."""
+    with suppress(OSError, ValueError):
+        return word.endswith((".yaml", ".yml")) or Path(word).is_fifo()
+    return False
+
+
+def load_config(path: str | Path) -> RunConfig:
+    """Read a run's config from a YAML file.
+
+    Raises:
+        CaelabError: there is no such file, it is not YAML, or the config is wrong.
+    """
+    path = Path(path)
+    if not path.exists() or path.is_dir():  # a pipe is read, as of <(caelab train cae --print-config)
+        raise CaelabError(f"no config file at {path}; write one with: caelab train cae --print-config > {path}")
+    try:
+        with path.open("rb") as stream:
+            raw = read_yaml(stream.read(LARGEST + 1))
+    except OSError as error:
+        raise CaelabError(f"{path} cannot be read ({error.strerror}); change its permissions") from error
+    except CaelabError as error:
+        raise CaelabError(f"{path} is not YAML, or not of the kind that is read: {error}") from error
+    if not isinstance(raw, dict):
+        raise CaelabError(f"{path} holds {type(raw).__name__}, but a run's config is a mapping of keys to values")
+    return make_config(raw)
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """One mapping laid over another, level by level; a new ``kind`` starts its block afresh.
+
+    >>> merged({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
+    {'a': {'x': 1, 'y': 3}}
+    """
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping) and _same_kind(old, value):
+            out[key] = merged(old, value)
+        else:
+            out[key] = value
+    return out
+
+
+def _same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return bool(new.get("kind", old.get("kind")) == old.get("kind"))
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """``contractive.weight=0.3`` as a key path and a value (YAML; ``1e-3`` is a number too).
+
+    Raises:
+        CaelabError: there is no ``=``, or the value is not YAML.
+    """
+    text = text_of(text, "a setting")
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise CaelabError(
+            f"{text!r} holds bytes that are no text in this terminal's encoding ({sys.getfilesystemencoding()}); set a "
+            "locale in UTF-8, as LC_ALL=C.UTF-8, and type it in UTF-8"
+        )
+    path, equals, value = text.partition("=")
+    if not equals or not path.strip():
+        raise CaelabError(f"expected KEY=VALUE, as in contractive.weight=0.3, but {text!r} came")
+    return path.strip(), parse_value(value)
+
+
+def parse_value(text: str) -> Any:
+    """A YAML value; PyYAML reads ``1e-3`` as a text, which is a number here.
+
+    >>> parse_value("1e-3"), parse_value("[100, 30]"), parse_value("relu")
+    (0.001, [100, 30], 'relu')
+    """
+    try:
+        value = read_yaml(text)
+    except CaelabError as error:
+        raise CaelabError(f"{shown(text)} is not a value in YAML: {error}") from error
+    return _number_or_text(value)
+
+
+def _number_or_text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_number_or_text(each) for each in value]
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return float(value)
+    return value
+
+
+def chooses_kind(key: str, value: Any) -> bool:
+    """Whether a setting chooses what a block is: it comes before those that set options of it.
+
+    >>> chooses_kind("model.kind", "rbm"), chooses_kind("model", {"kind": "rbm"}), chooses_kind("model.hidden", 8)
+    (True, True, False)
+    """
+    return key.endswith(".kind") or (isinstance(value, Mapping) and "kind" in value)
+
+
+def unknown_setting(first: str, rest: Sequence[str], present: Collection[str], offers: Catalogue) -> CaelabError:
+    """The error for a key path that starts at nothing known; the nearest setting that does exist is offered."""
+    regularizers = {*present, *(name for name in offers.names("regularizer") if _has_option(offers, name, rest))}
+    known = {".".join([name, *rest]) for name in regularizers} | {*RunConfig.model_fields} - {"regularizers"}
+    return unknown_name("setting", ".".join([first, *rest]), known)
+
+
+def _has_option(offers: Catalogue, name: str, rest: Sequence[str]) -> bool:
+    with suppress(CaelabError):  # a broken plugin offers no setting
+        return not rest or rest[0] in option_fields(offers.get("regularizer", name))
+    return False
+
+
+def regularizers_of(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The regularizers of a raw config by label, none where it has none.
+
+    >>> regularizers_of({"regularizers": {"contractive": {"weight": 1.0}}})
+    {'contractive': {'weight': 1.0}}
+
+    Raises:
+        CaelabError: they are no mapping.
+    """
+    blocks = raw.get("regularizers")
+    if blocks is not None and not isinstance(blocks, Mapping):
+        raise CaelabError(
+            f"regularizers: expected a mapping of names to options, as {{contractive: {{weight: 1.0}}}}, but "
+            f"{blocks!r} came"
+        )
+    return dict(blocks or {})
+
+
+def with_setting(raw: Mapping[str, Any], path: str, value: Any, offers: Catalogue | None = None) -> dict[str, Any]:
+    """The raw config with one key set; a path may start at a regularizer, present or new.
+
+    >>> with_setting({}, "contractive", {"weight": 1.0}) == with_setting({}, "contractive.weight", 1.0)
+    True
+
+    Raises:
+        CaelabError: the path starts at nothing known, or names a regularizer without an option of it.
+    """
+    first, *rest = path.split(".")
+    if first not in RunConfig.model_fields:
+        regularizers = regularizers_of(raw)
+        offers = offers or catalogue()
+        if first not in {*regularizers, *offers.names("regularizer")}:
+            raise unknown_setting(first, rest, regularizers, offers)
+        if not rest and not isinstance(value, Mapping):
+            raise CaelabError(
+                f"expected an option, as {first}.OPTION=VALUE, or all of them, as '{first}={{}}' where none is needed, "
+                f"but {first}={value} came"
+            )
+        rest, first = [first, *rest], "regularizers"
+    nested: Any = value
+    for key in reversed(rest):
+        nested = {key: nested}
+    return merged(raw, {first: nested})
+
+
+def configured(
+    raw: Mapping[str, Any],
+    over: Mapping[str, Any],
+    settings: Sequence[str] = (),
+    without: Sequence[str] = (),
+    offers: Catalogue | None = None,
+) -> RunConfig:
+    """The checked config after keys were laid over it, ``KEY=VALUE`` settings made, and regularizers left out.
+
+    Settings that choose a ``kind`` come first, wherever they stand; otherwise the last word counts. Code that they name
+    is allowed, since the user typed them; code that only ``raw`` names is not.
+
+    Raises:
+        CaelabError: a key, a setting or a value that does not fit, or a regularizer to leave out that is not there.
+    """
+    raw = merged(raw, over)
+    pairs = [parse_setting(setting) for setting in rows_of(settings, "settings")]
+    allow_code_in([over, *(value for _, value in pairs)])
+    for key, value in sorted(pairs, key=lambda pair: not chooses_kind(*pair)):
+        raw = with_setting(raw, key, value, offers=offers)
+    regularizers = regularizers_of(raw)
+    for name in texts_of(without, "the regularizers to leave out"):
+        if name not in regularizers:
+            raise unknown_name("regularizer of this run", name, regularizers)
+        del regularizers[name]
+    return make_config({**raw, "regularizers": regularizers}, offers)

@@ -1,0 +1,141 @@
+"""Anyone's encoder as a run, so that every analysis can measure it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from caelab.errors import CaelabError, unknown_name
+from caelab.registry.importing import allow_code, load_named
+from caelab.runs.config import make_config, merged
+from caelab.runs.recipes import BASE
+from caelab.runs.run import Run, dataset_of, versions
+
+
+class EncoderOnly(nn.Module):
+    """A model that can encode and nothing else; analyses that reconstruct say so."""
+
+    def __init__(self, encode: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.encode = encode
+
+
+def load_encoder(target: str) -> Callable[[Tensor], Tensor]:
+    """The encoder at ``package.module:attribute`` or ``folder/file.py:attribute``, in evaluation mode.
+
+    The attribute is an ``nn.Module``, a function of a batch, or something that makes one when called without
+    arguments (a class, a factory). A module with an ``encode`` of its own stands for that encoder; a part of a module
+    is named behind a full stop, as ``file.py:net.encoder``.
+
+    Raises:
+        CaelabError: nothing is there, it cannot be imported or made, or it is no encoder.
+    """
+    place, _, names = target.rpartition(":")
+    first, *parts = names.split(".")
+    allow_code(target, f"{place}:{first}")  # it was asked for by this name
+    found: Any = load_named(f"{place}:{first}" if place else target, "encoder")
+    for part in parts:
+        found = _part(found, part, target)
+    found = found if isinstance(found, nn.Module) else _made(found, target)
+    if not callable(found):
+        raise CaelabError(f"{target} is {type(found).__name__}, but an encoder maps a batch of inputs to codes")
+    if isinstance(found, nn.Module):
+        found.eval()
+        _refuse_whole(found, target)
+    encode: Callable[[Tensor], Tensor] = getattr(found, "encode", found)
+    return encode
+
+
+def _part(whole: Any, name: str, target: str) -> Any:
+    """A part of a module, or of what a class or a factory makes; the whole is in evaluation mode."""
+    inner = getattr(whole, name, None)
+    if not isinstance(whole, nn.Module) and not inspect.isclass(inner):  # a class has methods, but no encoder yet
+        whole = _made(whole, target)
+        inner = getattr(whole, name, None)
+    if isinstance(whole, nn.Module):
+        whole.eval()
+    if not callable(inner):
+        there = [key for key, _ in whole.named_children()] if isinstance(whole, nn.Module) else []
+        raise unknown_name(f"part of {target.rpartition('.')[0]}", name, there)
+    return inner
+
+
+def _refuse_whole(module: nn.Module, target: str) -> None:
+    """A module with an encoder and a decoder is a whole auto-encoder, whose code is not what it returns.
+
+    Raises:
+        CaelabError: it has both, and no ``encode`` that says which is meant.
+    """
+    there = [name for name, each in module.named_children() if callable(each)]
+    encoders = [name for name in there if name.lower().startswith("enc")]
+    decoders = [name for name in there if name.lower().startswith("dec")]
+    if encoders and decoders and not callable(getattr(module, "encode", None)):
+        raise CaelabError(
+            f"{target} is a whole auto-encoder, with {encoders[0]} and {decoders[0]}, and has no encode that says what "
+            f"its code is; give its encoder, as {target}.{encoders[0]}, or a function of a batch that returns the code"
+        )
+
+
+def _made(found: Callable[..., Any], target: str) -> Any:
+    """What a class or a factory makes; a function of a batch itself."""
+    required = _required_arguments(found)
+    if required and inspect.isclass(found):
+        raise CaelabError(
+            f"{target} is a class that needs {', '.join(required)}; give a module that is made already, or a function "
+            "without arguments that makes one"
+        )
+    if required:
+        return found
+    try:
+        return found()
+    except Exception as error:  # a user's class may fail in any way
+        raise CaelabError(
+            f"the encoder {target} fails when it is made: {type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
+
+
+def _required_arguments(thing: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(thing).parameters.values()
+    except ValueError:  # built in, as torch.tanh: it takes a batch
+        return ["a batch"]
+    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in kinds]
+
+
+def encoder_run(target: str, data: str, seed: int = 0) -> Run:
+    """A run that was never trained here: this encoder on these data.
+
+    Raises:
+        CaelabError: the encoder or the data cannot be loaded, or the encoder does not take such inputs.
+    """
+    encode = load_encoder(target)
+    label = target.rpartition(":")[2]
+    raw = merged(deepcopy(BASE), {"label": label, "seed": seed, "dataset": {"kind": data, "splits": None}})
+    config = make_config(merged(raw, {"training": {"reconstruction": "squared-error", "epochs": 0}}))
+    dataset = dataset_of(config)
+    _try_out(encode, dataset.inputs[:2], target)
+    record = {"data_hash": dataset.content_hash, "versions": versions(), "encoder": target}
+    return Run(config, EncoderOnly(encode).eval(), dataset, [], record)
+
+
+def _try_out(encode: Callable[[Tensor], Tensor], inputs: Tensor, target: str) -> None:
+    try:
+        with torch.no_grad():
+            code = encode(inputs)
+    except Exception as error:
+        raise CaelabError(
+            f"the encoder {target} does not take inputs of shape {tuple(inputs.shape)}: "
+            f"{' '.join(str(error).split())}; wrap it so that it maps (batch, input) to (batch, code)"
+        ) from error
+    if not (isinstance(code, Tensor) and code.is_floating_point() and code.shape[:1] == inputs.shape[:1]):
+        came = f"{code.dtype} {tuple(code.shape)}" if isinstance(code, Tensor) else type(code).__name__
+        raise CaelabError(
+            f"the encoder {target} returns {came} for inputs {tuple(inputs.shape)}, but a code is a tensor "
+            "(batch, code) of floating-point numbers; wrap the encoder in a function that returns one"
+        )

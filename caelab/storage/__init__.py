@@ -1,0 +1,1 @@
+"""Files: atomic writes, checksums, locks, and folders that change as one."""

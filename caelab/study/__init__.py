@@ -1,0 +1,1 @@
+"""Many runs: plan, executors, workers, tuning."""

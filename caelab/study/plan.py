@@ -1,0 +1,112 @@
+"""From the words of a command to the configs of a comparison: recipes, settings and grids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from caelab.errors import CaelabError
+from caelab.registry.catalogue import catalogue
+from caelab.registry.importing import allow_code_in
+from caelab.registry.signatures import option_fields
+from caelab.runs.config import (
+    GIVEN_BY_CORE,
+    OfAnyModel,
+    RunConfig,
+    chooses_kind,
+    load_config,
+    make_config,
+    names_a_file,
+    parse_setting,
+    parse_value,
+    with_setting,
+)
+from caelab.runs.recipes import recipe_config
+
+Grid = Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A model of a comparison: the recipe or file that was named, and the config that came of it."""
+
+    name: str
+    config: RunConfig
+
+
+def parse_grid(text: str) -> tuple[str, list[Any]]:
+    """``contractive.weight=0.1,0.3,1`` as a key and its values; a value may be a list.
+
+    >>> parse_grid("contractive.weight=0.1,1e-3"), parse_grid("model.hidden=[10],[20,5]")
+    (('contractive.weight', [0.1, 0.001]), ('model.hidden', [[10], [20, 5]]))
+    """
+    key, equals, values = text.partition("=")
+    if not equals or not values.strip():
+        raise CaelabError(f"expected KEY=VALUE,VALUE,..., as in contractive.weight=0.1,0.3,1, but {text!r} came")
+    found: list[Any] = parse_value(f"[{values}]")
+    return key.strip(), found
+
+
+def plan(recipes: Sequence[str], settings: Sequence[str] = (), grid: Grid | None = None, **top: Any) -> list[Planned]:
+    """One model per recipe (or YAML file), or one per value where a recipe has a key of the grid.
+
+    A setting of a regularizer applies to the recipes that have it, any other setting to all. What chooses a ``kind``
+    comes first, wherever it stands, since the other settings are options of that kind.
+
+    Raises:
+        CaelabError: an unknown recipe, or a setting or grid that no recipe of the comparison has.
+    """
+    models = [(name, named_config(name, **top).as_dict()) for name in recipes]
+    steps = [(key, [value], False) for key, value in map(parse_setting, settings)]
+    steps += [(key, list(values), True) for key, values in (grid or {}).items()]
+    allow_code_in([values for _, values, _ in steps])
+    for key, values, named in sorted(steps, key=lambda step: not chooses_kind(step[0], step[1][0])):
+        refuse_idle(key, [raw for _, raw in models])
+        models = [(name, each) for name, raw in models for each in spread(raw, key, values, named)]
+    planned = [Planned(name, make_config(raw)) for name, raw in models]
+    labels = [model.config.label for model in planned]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise CaelabError(f"two models of this comparison are called {label!r}; name each recipe or file once")
+    return planned
+
+
+def named_config(name: str, **top: Any) -> RunConfig:
+    """The config of a recipe, or of a YAML file where the name ends in .yaml."""
+    if not is_file(name):
+        return recipe_config(name, **top)
+    raw = load_config(name).as_dict()
+    return make_config({**raw, **top, "label": raw["label"] or Path(name).stem})
+
+
+def is_file(name: str) -> bool:
+    """Whether a word of the command line stands for a config file rather than a recipe."""
+    return names_a_file(name)
+
+
+def has_key(raw: Mapping[str, Any], key: str) -> bool:
+    """Whether a config has that key, at the top or among its regularizers."""
+    first, *rest = key.split(".")
+    if first == "model" and rest and rest[0] != "kind":
+        factory = catalogue().get("model", raw["model"]["kind"])
+        return rest[0] in {*option_fields(factory, GIVEN_BY_CORE["model"]), *OfAnyModel.model_fields}
+    return first in raw if rest and first in raw else first in raw["regularizers"]
+
+
+def spread(raw: Mapping[str, Any], key: str, values: Sequence[Any], named: bool = True) -> list[dict[str, Any]]:
+    """One config per value, labelled with it if ``named``; the config itself where it lacks the key."""
+    if not has_key(raw, key):
+        return [dict(raw)]
+    labels = [f"{raw['label']} {key}={value}".replace("/", "_") if named else raw["label"] for value in values]
+    return [{**with_setting(raw, key, value), "label": label} for label, value in zip(labels, values, strict=True)]
+
+
+def refuse_idle(key: str, models: Sequence[Mapping[str, Any]]) -> None:
+    """A setting that changes nothing is a mistake."""
+    if not any(has_key(raw, key) for raw in models):
+        raise CaelabError(
+            f"no model of this comparison has the setting {key!r} "
+            f"(they are {', '.join(raw['label'] for raw in models)}); name a recipe that has it"
+        )

@@ -1,0 +1,1 @@
+"""The checks of a penalty: value, gradient, reduction, manners, and cost."""

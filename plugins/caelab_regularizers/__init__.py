@@ -1,0 +1,34 @@
+"""The built-in regularizers, offered through the same hooks as anyone's; each is imported when first used."""
+
+from collections.abc import Callable
+from typing import Any
+
+from caelab import hookimpl
+
+REGULARIZERS = {
+    "code-orthogonality": "caelab_regularizers.code_orthogonality:CodeOrthogonality",
+    "contractive": "caelab_regularizers.contractive:Contractive",
+    "corruption-chain": "caelab_regularizers.corruption_chain:CorruptionChain",
+    "decoder-jacobian": "caelab_regularizers.decoder_jacobian:DecoderJacobian",
+    "finite-contraction": "caelab_regularizers.finite_contraction:FiniteContraction",
+    "gaussian": "caelab_regularizers.corruption:Gaussian",
+    "group-sparsity": "caelab_regularizers.group_sparsity:GroupSparsity",
+    "higher-order-contractive": "caelab_regularizers.higher_order:HigherOrderContractive",
+    "masking": "caelab_regularizers.corruption:Masking",
+    "reconstruction-contractive": "caelab_regularizers.reconstruction_contractive:ReconstructionContractive",
+    "salt-and-pepper": "caelab_regularizers.corruption:SaltAndPepper",
+    "saturating": "caelab_regularizers.saturating:Saturating",
+    "sparse-kl": "caelab_regularizers.sparsity:SparseKL",
+    "sparse-l1": "caelab_regularizers.sparsity:SparseL1",
+    "tangent-propagation": "caelab_regularizers.tangent_propagation:TangentPropagation",
+    "top-k": "caelab_regularizers.top_k:TopK",
+    "twin": "caelab_regularizers.twin:Twin",
+    "weight-decay": "caelab_regularizers.weight_decay:WeightDecay",
+}
+
+
+@hookimpl
+def register_regularizers(register: Callable[[str, Any], None]) -> None:
+    """Offer the built-in regularizers."""
+    for name, target in REGULARIZERS.items():
+        register(name, target)

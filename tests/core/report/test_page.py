@@ -1,0 +1,182 @@
+import re
+import tomllib
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from caelab.registry.catalogue import Offer, catalogue
+from caelab.report.findings import Finding
+from caelab.report.page import Page, caption_of, model_settings, picture, render, shared_settings
+from caelab.report.page import page as report
+from caelab.report.store import DEFAULT_ANALYSES
+from caelab.report.tables import all_tables, every_run
+from caelab.runs.recipes import recipe_config
+from tests.core.invented import a_problem, analysis, dots, invented_rows, noise
+
+VOID = {"meta", "link", "br", "img", "path", "use", "circle"}
+ATTACK = "<script>alert('x')</script> & more"
+
+
+class Outline(HTMLParser):
+    """Opened and closed elements, ids, and whatever a browser would fetch."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.fetched, self.targets, self.names = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.names.append((tag, found))
+        self.ids += [found["id"]] if "id" in found else []
+        self.fetched += [found[name] for name in ("src", "href", "xlink:href") if name in found]
+        self.targets += [found[n][1:] for n in ("href", "xlink:href") if found.get(n, "").startswith("#")]
+        self.targets += [found["aria-labelledby"]] if "aria-labelledby" in found else []
+        self.targets += re.findall(r"url\(#([^)]+)\)", " ".join(v or "" for v in found.values()))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture(autouse=True)
+def own_analyses(monkeypatch):
+    """Three analyses of someone else."""
+    monkeypatch.setattr(catalogue(), "offers", dict(catalogue().offers))
+    for name in ("dots", "again"):
+        catalogue().offers["analysis", name] = Offer("analysis", name, "test", analysis(name, dots))
+    catalogue().offers["analysis", "noise"] = Offer("analysis", "noise", "test", analysis("noise", noise, about=""))
+
+
+def page(**changes):
+    rows = invented_rows()
+    drawings = () if "pictures" in changes else (("dots", dots), ("again", dots), ("noise", noise))
+    shown = {
+        "title": "a title",
+        "facts": {"command": "caelab compare"},
+        "models": [("AE", "no regularizer")],
+        "shared": {"training.epochs": "30"},
+        "tables": all_tables(rows),
+        "findings": [Finding(f"claim {v}", v, "evidence", "source") for v in report.SYMBOLS],
+        "pictures": [picture(name, draw(rows)) for name, draw in drawings],
+        "failed": [a_problem()],
+        "meaningless": [a_problem(analysis="tangents", message="no images", applies=False)],
+        "runs": every_run(rows),
+        "versions": {"caelab": "0.1.0"},
+    }
+    return Page(**(shown | changes))
+
+
+@pytest.fixture
+def html():
+    return render(page())
+
+
+def test_page_is_well_formed_and_needs_no_network(html):
+    outline = Outline(html)
+    assert outline.open == []
+    assert all(target.startswith(("#", "data:")) for target in outline.fetched), outline.fetched
+    assert not re.search(r"@import|url\((?!#)|<script|<iframe", html)
+    assert outline.names[0] == ("html", {"lang": "en"})
+    assert "<title>a title</title>" in html
+    assert 'name="viewport"' in html
+
+
+def test_no_id_occurs_twice_and_every_reference_leads_somewhere(html):
+    outline = Outline(html)
+    assert len(outline.ids) == len(set(outline.ids)) > 20
+    assert set(outline.targets) <= set(outline.ids)
+    assert any(target.startswith("again-") for target in outline.targets)
+
+
+def test_figures_have_names_for_those_who_do_not_see_them(html):
+    outline = Outline(html)
+    drawn = [found for tag, found in outline.names if tag in ("svg", "img")]
+    assert [found.get("aria-label") or found.get("alt") for found in drawn] == ["Dots", "Again", "Noise"]
+
+
+def test_large_figures_are_pixels(html):
+    outline = Outline(html)
+    assert [tag for tag, _ in outline.names if tag in ("svg", "img")] == ["svg", "svg", "img"]
+    assert len(html) < 1_000_000
+
+
+def test_everything_is_on_the_page(html):
+    for text in ("claim borne out", "✗", "contradicted", "it fails", "no images", "How far each model is.", "Failed"):
+        assert text in html, text
+    assert html.count("<tr>") == 1 + 1 + sum(1 + len(table.rows) for table in page().tables) + 1 + 21
+
+
+def test_tables_scroll_in_their_own_box(html):
+    assert html.count("<table>") == html.count('class="wide')
+
+
+def test_sections_without_content_are_left_out():
+    html = render(page(tables=[], findings=[], pictures=[], failed=[], meaningless=[]))
+    for name in ("Numbers", "Findings", "Figures", "Problems", "What is missing"):
+        assert name not in html
+    assert Outline(html).open == []
+
+
+def test_every_text_is_escaped(monkeypatch):
+    monkeypatch.setitem(report.TITLES, "dots", ATTACK)
+    monkeypatch.setitem(report.CAPTIONS, "dots", ATTACK)
+    hostile = page(
+        title=ATTACK,
+        facts={"command": ATTACK, ATTACK: ATTACK},
+        models=[(ATTACK, ATTACK)],
+        shared={ATTACK: ATTACK},
+        findings=[Finding(ATTACK, "borne out", ATTACK, ATTACK)],
+        pictures=[picture("dots", dots(invented_rows()))],
+        failed=[a_problem(ATTACK, ATTACK, ATTACK)],
+        versions={ATTACK: ATTACK},
+    )
+    html = render(hostile)
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") >= 15
+    assert Outline(html).open == []
+
+
+def test_every_default_analysis_has_a_title_and_says_how_to_read_it():
+    assert set(DEFAULT_ANALYSES) <= set(report.CAPTIONS)
+    assert set(DEFAULT_ANALYSES) <= set(report.TITLES)
+
+
+def test_caption_of_others_is_their_first_line():
+    assert caption_of("dots") == "How far each model is."
+    assert caption_of("noise") == ""
+
+
+def test_settings_name_regularizers_and_what_differs():
+    configs = [recipe_config(name).as_dict() for name in ("ae", "cae", "rbm", "sparse-ae")]
+    settings = dict(model_settings(configs))
+    assert settings["AE"] == "no regularizer"
+    assert settings["CAE"] == "contractive weight=2.0"
+    assert settings["Sparse AE"].startswith("sparse-kl ")
+    assert "model.kind=rbm" in settings["RBM"]
+    assert "training.learning_rate=0.1" in settings["RBM"]
+    shared = shared_settings(configs)
+    assert shared["training.learning_rate"] == "0.001"
+    assert shared["dataset.kind"] == "mnist5k"
+    assert not any(key.startswith(("label", "seed", "regularizers")) for key in shared)
+
+
+def test_a_regularizer_under_another_name_says_its_kind():
+    config = recipe_config("ae").as_dict() | {"regularizers": {"mine": {"kind": "contractive", "weight": 1.0}}}
+    assert dict(model_settings([config]))["AE"] == "mine kind=contractive weight=1.0"
+
+
+def test_the_template_travels_with_the_package():
+    template = Path(report.__file__).parent / "templates" / "report.html.j2"
+    assert template.is_file()
+    root = Path(report.__file__).parents[1]
+    packages = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert "caelab" in packages["packages"]  # hatch takes every file below it that git does not ignore

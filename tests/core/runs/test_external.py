@@ -1,0 +1,163 @@
+"""Encoders of users: what can be measured, and what is refused with a sentence."""
+
+import pytest
+import torch
+
+from caelab import CaelabError
+from caelab.runs.external import encoder_run
+
+MINE = """
+import torch
+from torch import nn
+
+class Made(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(20, 3)
+    def forward(self, x):
+        return self.layer(x)
+
+class Sized(nn.Module):
+    def __init__(self, inputs, *, units, bias=True):
+        super().__init__()
+
+class Raises(nn.Module):
+    def __init__(self):
+        raise KeyError("weights.pt")
+
+def factory():
+    raise FileNotFoundError("weights.pt")
+
+def number():
+    return 3
+
+def halves(x):
+    return x[:, :10] / 2
+
+def pair(x):
+    return x, x
+
+def classes(x):
+    return x.argmax(dim=1)
+
+def mean(x):
+    return x.mean()
+
+def array(x):
+    return x.numpy()
+
+def square(x):
+    return x @ x
+
+class Whole(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(20, 3), nn.Dropout(0.5))
+        self.decoder = nn.Linear(3, 20)
+    def forward(self, x):
+        return self.decoder(self.encoder(x))
+
+class Variational(Whole):
+    def mean(self, x):
+        return self.encoder(x)[:, :2]
+
+class Saying(Whole):
+    def encode(self, x):
+        return self.encoder(x)
+
+whole = Whole()
+
+class Holder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.Encoder_net, self.dec = nn.Linear(20, 3), nn.Linear(3, 20)
+
+def maker():
+    return whole
+
+class Outer:
+    class Inner(nn.Linear):
+        def __init__(self):
+            super().__init__(20, 4)
+"""
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    import numpy as np
+
+    monkeypatch.chdir(tmp_path)
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).random((40, 20)).astype("float32"))
+    (tmp_path / "mine.py").write_text(MINE)
+
+
+@pytest.mark.usefixtures("file")
+@pytest.mark.parametrize(
+    ("target", "shape"), [("torch:tanh", (28, 20)), ("mine.py:Made", (28, 3)), ("mine.py:halves", (28, 10))]
+)
+def test_builtins_classes_and_functions_encode(target, shape):
+    run = encoder_run(target, "npz:x.npz")
+    assert run.encode(run.dataset.inputs[:28]).shape == shape
+
+
+def test_a_builtin_is_the_function_that_it_is(file):
+    run = encoder_run("torch:tanh", "npz:x.npz")
+    assert torch.equal(run.encode(run.dataset.inputs), run.dataset.inputs.tanh())
+
+
+@pytest.mark.usefixtures("file")
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("mine.py:Sized", "mine.py:Sized is a class that needs inputs, units; give a module that is made already, or"),
+        ("mine.py:Raises", "the encoder mine.py:Raises fails when it is made: KeyError: 'weights.pt'"),
+        ("mine.py:factory", "the encoder mine.py:factory fails when it is made: FileNotFoundError: weights.pt"),
+        ("mine.py:number", "mine.py:number is int, but an encoder maps a batch of inputs to codes"),
+        ("mine.py:pair", "the encoder mine.py:pair returns tuple for inputs (2, 20), but a code is a tensor"),
+        ("mine.py:classes", "the encoder mine.py:classes returns torch.int64 (2,) for inputs (2, 20), but a code is"),
+        ("mine.py:mean", "the encoder mine.py:mean returns torch.float32 () for inputs (2, 20), but a code is"),
+        ("mine.py:array", "the encoder mine.py:array returns ndarray for inputs (2, 20), but a code is a tensor"),
+        (
+            "mine.py:whole",
+            "mine.py:whole is a whole auto-encoder, with encoder and decoder, and has no encode that says",
+        ),
+        (
+            "mine.py:Whole",
+            "mine.py:Whole is a whole auto-encoder, with encoder and decoder, and has no encode that says",
+        ),
+        ("mine.py:Holder", "mine.py:Holder is a whole auto-encoder, with Encoder_net and dec,"),
+        (
+            "mine.py:whole.encdoer",
+            "unknown part of mine.py:whole 'encdoer'; did you mean 'encoder'? ",
+        ),
+        ("mine.py:whole.training", "unknown part of mine.py:whole 'training'"),
+        ("mine.py:hwole.encoder", "unknown encoder of mine.py 'hwole'; did you mean 'whole'"),
+        ("mine.py:square", "the encoder mine.py:square does not take inputs of shape (2, 20)"),
+    ],
+)
+def test_what_is_no_encoder_is_refused_in_one_sentence(target, sentence):
+    with pytest.raises(CaelabError) as told:
+        encoder_run(target, "npz:x.npz")
+    assert str(told.value).startswith(sentence)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.usefixtures("file")
+@pytest.mark.parametrize(
+    ("target", "width"),
+    [
+        ("whole.encoder", 3),
+        ("Whole.encoder", 3),
+        ("maker.encoder", 3),
+        ("whole.encoder.0", 3),
+        ("Variational.mean", 2),
+        ("Saying", 3),
+        ("Holder.Encoder_net", 3),
+        ("Outer.Inner", 4),
+    ],
+)
+def test_a_part_of_a_module_is_measured_in_evaluation_mode(target, width):
+    run = encoder_run(f"mine.py:{target}", "npz:x.npz")
+    codes = [run.encode(run.dataset.inputs) for _ in range(2)]
+    assert codes[0].shape == (40, width)
+    assert torch.equal(*codes)
