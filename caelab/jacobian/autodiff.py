@@ -11,7 +11,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from caelab.jacobian.autodiff import narrow_ones_by_matrix_product
 from caelab.jacobian.blockwise import Blocks, Forgetful, own_leaves, reached
 from caelab.jacobian.context import Part, cut, innermost
 from caelab.jacobian.memory import MEBIBYTE, budget_in_bytes, handful, pieces, refuse_beyond

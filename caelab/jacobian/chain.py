@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from caelab.jacobian import chain_kernels as closed_form
+from caelab.jacobian import chain_kernels
 from caelab.jacobian.activations import RELU
 from caelab.jacobian.chain_kernels import SquaredNormThroughGram, pays, recorded_inputs, squared_norm_of_active
 from caelab.jacobian.context import Part
@@ -64,7 +64,7 @@ class Chain:
         known = recorded_inputs(self.layers, self.inputs, self.outputs) if len(self.layers) > 1 else None
         if known is not None:
             outputs = [*known[1:], self.outputs]
-            return [closed_form.slopes(*each) for each in zip(self.layers, known, outputs, strict=True)]
+            return [chain_kernels.slopes(*each) for each in zip(self.layers, known, outputs, strict=True)]
         found, h = [], self.inputs
         for layer in self.layers[:-1]:
             z = layer.affine(h)
@@ -75,7 +75,7 @@ class Chain:
         code = self.outputs
         if code is None and last.activation.of_output:
             code = last(h)
-        return [*found, closed_form.slopes(last, h, code)]
+        return [*found, chain_kernels.slopes(last, h, code)]
 
     def squared_norm(self, budget: int) -> Tensor:
         """‖J(x)‖_F², shape (batch,); exact, in pieces of the batch that fit into the budget.
@@ -84,7 +84,7 @@ class Chain:
         of being kept.
         """
         if len(self.layers) == 1:
-            return closed_form.squared_norm(self.layers[0], self.inputs, self.outputs)
+            return chain_kernels.squared_norm(self.layers[0], self.inputs, self.outputs)
         if not torch.is_grad_enabled() and all(layer.activation is RELU for layer in self.layers):
             return squared_norm_of_active([layer.weight for layer in self.layers], self.slopes())
         split = cheapest_split(self.widths)

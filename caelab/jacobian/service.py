@@ -20,9 +20,8 @@ from caelab.jacobian.estimates import projected_squared_norm
 from caelab.jacobian.layers import find_layers
 from caelab.jacobian.memory import budget_in_bytes
 from caelab.jacobian.transformed import Transformed, is_inside
+from caelab.jacobian.validation import findings, passes, refusals, trial
 from caelab.jacobian.validation.compiled import uncompiled
-from caelab.jacobian.validation.findings import findings as validation
-from caelab.jacobian.validation.findings import passes, refusals, trial
 from caelab.jacobian.validation.states import State, state_of
 from caelab.jacobian.validation.surroundings import answered
 from caelab.registry.arguments import tensor_of
@@ -97,7 +96,7 @@ class Jacobian:
             return Transformed(encode, self.inputs)
         self._state = state_of(self.encode)
         look = partial(find_layers, encode, self.inputs.shape[1:])
-        finding = validation.examined(encode, self.inputs, self._state, look, self._budget)
+        finding = findings.examined(encode, self.inputs, self._state, look, self._budget)
         layers = look() if finding.is_chain else None
         if layers is not None:
             self._refuse_other_outputs(finding)
@@ -111,7 +110,7 @@ class Jacobian:
                 refusals.refuse_no_gradient(self.encode)
         return way
 
-    def _refuse_other_outputs(self, finding: validation.Finding) -> None:
+    def _refuse_other_outputs(self, finding: findings.Finding) -> None:
         """Refuse a code that is not the encoder's at these inputs; seen at its shape, and once at its values."""
         known = self._known_outputs()
         if known is None or (finding.outputs_agreed and len(known) == len(self.inputs)):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from caelab.errors import CaelabError
-from caelab.jacobian import chain_kernels as closed_form
+from caelab.jacobian import chain_kernels
 from caelab.jacobian.chain import Chain
 from caelab.jacobian.davidson import MOST_STEPS, Operator, leading_right_vectors
 from caelab.jacobian.linalg import eigenvalues, gram, leading_eigenpairs
@@ -113,7 +113,7 @@ def _layer_in_double(chain: Chain, budget: int) -> tuple[Tensor, Tensor]:
     entries = chain.widths[0] * chain.widths[1]
     refuse_beyond("the spectrum of one example", 8 * (2 * entries + 3 * min(chain.widths) ** 2), budget)
     (layer,) = chain.in_double().layers
-    slopes = [closed_form.slopes(layer, part.double()).detach() for part in torch.split(chain.inputs, ROWS)]
+    slopes = [chain_kernels.slopes(layer, part.double()).detach() for part in torch.split(chain.inputs, ROWS)]
     return layer.weight, checked_finite(torch.cat(slopes))
 
 

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from caelab.report import findings as claims
 from caelab.report.claims import AbsentError, Contest, Numbers, judged, short, told
 from caelab.report.findings import findings, frontier_norms
-from caelab.report.page import findings as claims
 from tests.core.invented import MODELS, invented_rows
 
 

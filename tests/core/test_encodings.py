@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from caelab.cli import progress
 from caelab.cli.main import main
-from caelab.cli.main import progress as terminal
 from caelab.cli.signs import in_ascii, print_whatever_comes
 from caelab.cli.tables import print_table
 
@@ -107,8 +107,8 @@ def test_tables_and_bars_are_drawn_on_a_terminal_of_any_encoding(encoding, monke
     monkeypatch.setenv("FORCE_COLOR", "1")  # which rich takes for a terminal
     print_whatever_comes()
     print_table("‖J‖", ["λ"], [["½ Σ ± ∂"]])
-    monkeypatch.setattr(terminal, "console", Console(stderr=True))
-    with terminal.Steps("‖J‖", 2) as steps:
+    monkeypatch.setattr(progress, "console", Console(stderr=True))
+    with progress.Steps("‖J‖", 2) as steps:
         steps.step("σ")
     sys.stdout.flush()
     text = raw.getvalue().decode(encoding)

@@ -21,7 +21,7 @@ from caelab.training.objective import reconstruction_map
 from caelab_analyses.samples.figure import LANGEVIN, TRUTH, WALK, sampling_figure
 from caelab_analyses.samples.walks import contractive_walk, langevin
 from caelab_analyses.score_field import noise_level, square
-from caelab_analyses.shared import tiles as images
+from caelab_analyses.shared import tiles
 from caelab_analyses.shared.fields import double_model, score_estimate
 
 GRID = 61  # points per side, for the contours
@@ -62,7 +62,7 @@ def measure(
     """
     if not hasattr(run.model, "decode"):
         raise NotApplicable(f"chains need a model with decode(code), but {run.label!r} only encodes")
-    start = run.dataset.valid_inputs[images.distinct_examples(run.dataset, chains)].double()
+    start = run.dataset.valid_inputs[tiles.distinct_examples(run.dataset, chains)].double()
     found = {WALK: _walk(run, start, walk_sigma, steps, streams["walk noise"])}
     try:
         sigma = noise_level(run)
@@ -102,7 +102,7 @@ def _rows(run: Run, sampler: str, states: Tensor, kept: list[int]) -> pd.DataFra
     for at in kept:
         near = torch.cdist(states[at], among).amin(dim=1).tolist()
         for chain, (state, distance) in enumerate(zip(states[at], near, strict=True)):
-            place = dict(zip("xy", state.tolist(), strict=True)) if len(state) == 2 else images.picture(state, shape)
+            place = dict(zip("xy", state.tolist(), strict=True)) if len(state) == 2 else tiles.picture(state, shape)
             rows.append({"sampler": sampler, "chain": chain, "step": at, "distance": distance, **place})
     return pd.DataFrame(rows)
 

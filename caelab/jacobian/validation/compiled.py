@@ -17,8 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from caelab.jacobian.validation.compiled import values_of
-
 MARK = "_torchdynamo_orig_callable"  # where torch.compile keeps the function that it was given
 
 

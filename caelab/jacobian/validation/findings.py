@@ -17,8 +17,7 @@ from caelab.jacobian.autodiff import bytes_per_row
 from caelab.jacobian.context import Conditioned, Encode, innermost
 from caelab.jacobian.layers import Layer
 from caelab.jacobian.memory import MEBIBYTE, handful
-from caelab.jacobian.validation.findings import agreement as claims
-from caelab.jacobian.validation.findings import coupling, passes, refusals
+from caelab.jacobian.validation import agreement, coupling, passes, refusals
 from caelab.jacobian.validation.passes import Examples
 from caelab.jacobian.validation.states import State, differs_quietly, root_of, state_of
 
@@ -194,7 +193,7 @@ def _found(encode: Encode, inputs: Tensor, layers: Layers, budget: Callable[[], 
     finding = Finding(copies=passes.writes(few), one_unit=code.ndim == 1, largest=len(inputs))
     found = layers()
     if found is not None and isinstance(encode, nn.Module):
-        finding.is_chain = claims.are_layers(encode, found, few.inputs, code)
+        finding.is_chain = agreement.are_layers(encode, found, few.inputs, code)
     if not finding.is_chain or _says_something(encode):  # torch's own layers mix nothing
         _refuse_dependence(few, code, finding)
         _refuse_dependence_in(Examples(encode, inputs.detach(), few.recorded), few, finding, budget)
@@ -202,7 +201,7 @@ def _found(encode: Encode, inputs: Tensor, layers: Layers, budget: Callable[[], 
 
 
 def _says_something(encode: Any) -> bool:
-    return any(claims.says_something(module) for module in structure.leaves(encode))
+    return any(agreement.says_something(module) for module in structure.leaves(encode))
 
 
 def _first_pass(encode: Encode, inputs: Tensor) -> tuple[Examples, Tensor]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from caelab.errors import CaelabError
 from caelab.streams import Streams
-from caelab.testing.mistakes import known as museum
+from caelab.testing.mistakes import known
 from caelab.testing.mistakes.known import Exhibit, squares
 from caelab.testing.penalty.functions import FunctionPenalty, only_weight
 from caelab.testing.penalty.observing import Observation, expected_values, same_gradients, same_values, together
@@ -84,45 +84,45 @@ def _flat(model: Any) -> Tensor:
 
 
 def _squared_sum(W: Tensor, code: Tensor, cut: str = "") -> Tensor:
-    return museum.squared_sum_of_weights(W.detach() if cut == "W" else W, code.detach() if cut == "code" else code)
+    return known.squared_sum_of_weights(W.detach() if cut == "W" else W, code.detach() if cut == "code" else code)
 
 
 def _sigmoid_of_the_layer(model: Any, inputs: Tensor) -> Tensor:
     weight = only_weight(model.encode)
-    return museum.sigmoid_formula(weight, torch.sigmoid(inputs @ weight.T + biases(model)[0]))
+    return known.sigmoid_formula(weight, torch.sigmoid(inputs @ weight.T + biases(model)[0]))
 
 
 def _right(encode: Any, inputs: Tensor) -> Tensor:
     return squares(encode, inputs).mean()
 
 
-_SUMMED = Quantity(museum.gradient_of_the_summed_code, (museum.SUMMED_CODE,))
+_SUMMED = Quantity(known.gradient_of_the_summed_code, (known.SUMMED_CODE,))
 
 QUANTITIES: dict[str, tuple[Quantity, ...]] = {
     ENCODER: (
         Quantity(_right),
-        Quantity(museum.sigmoid_formula, (museum.SIGMOID_FORMULA,)),
-        Quantity(_sigmoid_of_the_layer, (museum.SIGMOID_FORMULA,)),
+        Quantity(known.sigmoid_formula, (known.SIGMOID_FORMULA,)),
+        Quantity(_sigmoid_of_the_layer, (known.SIGMOID_FORMULA,)),
         _SUMMED,
-        Quantity(museum.squared_sum_of_weights, (museum.SQUARED_SUM,)),
-        Quantity(museum.detached_weights, (museum.DETACHED_WEIGHTS,)),
-        Quantity(museum.detached_code, (museum.DETACHED_CODE,)),
-        Quantity(museum.frozen_initial_weights, (museum.FROZEN_WEIGHTS,)),
-        Quantity(lambda W, code: _squared_sum(W, code, "W"), (museum.SQUARED_SUM, museum.DETACHED_WEIGHTS)),
-        Quantity(lambda W, code: _squared_sum(W, code, "code"), (museum.SQUARED_SUM, museum.DETACHED_CODE)),
-        Quantity(lambda W0, code: _squared_sum(W0, code), (museum.SQUARED_SUM, museum.FROZEN_WEIGHTS)),
+        Quantity(known.squared_sum_of_weights, (known.SQUARED_SUM,)),
+        Quantity(known.detached_weights, (known.DETACHED_WEIGHTS,)),
+        Quantity(known.detached_code, (known.DETACHED_CODE,)),
+        Quantity(known.frozen_initial_weights, (known.FROZEN_WEIGHTS,)),
+        Quantity(lambda W, code: _squared_sum(W, code, "W"), (known.SQUARED_SUM, known.DETACHED_WEIGHTS)),
+        Quantity(lambda W, code: _squared_sum(W, code, "code"), (known.SQUARED_SUM, known.DETACHED_CODE)),
+        Quantity(lambda W0, code: _squared_sum(W0, code), (known.SQUARED_SUM, known.FROZEN_WEIGHTS)),
     ),
     RECONSTRUCTION: (Quantity(_right), _SUMMED),
     DECODER: (Quantity(lambda decode, code: squares(decode, code).mean()),),
     WEIGHTS: (
         Quantity(_all_weights(lambda p: p.square().sum())),
         Quantity(lambda W: W.square().sum()),
-        Quantity(_all_weights(lambda p: p.square().mean()), (museum.MEAN_OF_WEIGHTS,)),
-        Quantity(lambda model: _flat(model).square().mean(), (museum.MEAN_OF_WEIGHTS,)),
-        Quantity(museum.mean_of_squared_weights, (museum.MEAN_OF_WEIGHTS,)),
-        Quantity(_all_weights(lambda p: p.sum().square()), (museum.SQUARED_SUM_OF_ALL,)),
-        Quantity(lambda model: _flat(model).sum().square(), (museum.SQUARED_SUM_OF_ALL,)),
-        Quantity(museum.squared_sum_of_all_weights, (museum.SQUARED_SUM_OF_ALL,)),
+        Quantity(_all_weights(lambda p: p.square().mean()), (known.MEAN_OF_WEIGHTS,)),
+        Quantity(lambda model: _flat(model).square().mean(), (known.MEAN_OF_WEIGHTS,)),
+        Quantity(known.mean_of_squared_weights, (known.MEAN_OF_WEIGHTS,)),
+        Quantity(_all_weights(lambda p: p.sum().square()), (known.SQUARED_SUM_OF_ALL,)),
+        Quantity(lambda model: _flat(model).sum().square(), (known.SQUARED_SUM_OF_ALL,)),
+        Quantity(known.squared_sum_of_all_weights, (known.SQUARED_SUM_OF_ALL,)),
     ),
     HESSIAN: (Quantity(None),),
     L1: (Quantity(lambda code: code.abs().sum(dim=1).mean()),),
@@ -143,10 +143,10 @@ def suspects(claim: Claim) -> list[Suspect]:
     """Every way to be wrong about a claim, those of fewest mistakes first."""
     found = [
         Suspect((*quantity.exhibits, *(e for e, _ in factors), *ends), quantity, _product([f for _, f in factors]),
-                museum.INTEGER_DIVISION in ends, museum.DETACHED_PENALTY in ends)
+                known.INTEGER_DIVISION in ends, known.DETACHED_PENALTY in ends)
         for quantity in _quantities(claim)
         for factors in _factors(claim)
-        for ends in ((), *((end,) for end in _known(claim, museum.INTEGER_DIVISION, museum.DETACHED_PENALTY)))
+        for ends in ((), *((end,) for end in _known(claim, known.INTEGER_DIVISION, known.DETACHED_PENALTY)))
     ]  # fmt: skip
     return sorted((suspect for suspect in found if suspect.exhibits), key=lambda suspect: len(suspect.exhibits))
 
@@ -158,7 +158,7 @@ def _known(claim: Claim, *exhibits: Exhibit) -> list[Exhibit]:
 def _quantities(claim: Claim) -> Iterator[Quantity]:
     for quantity in QUANTITIES.get(claim.name, ()):
         yield quantity
-        for point in _known(claim, museum.CORRUPTED_POINT):
+        for point in _known(claim, known.CORRUPTED_POINT):
             yield Quantity(quantity.function, (*quantity.exhibits, point), at_corrupted=True)
 
 
@@ -170,10 +170,10 @@ def _factors(claim: Claim) -> Iterator[list[tuple[Exhibit, Factor]]]:
     kinds: list[list[tuple[Exhibit, Factor] | None]] = [
         [
             None,
-            *((e, mean) for e in _known(claim, museum.MEAN_OF_ENTRIES, museum.MEAN_OF_DIFFERENCES) for mean in means),
+            *((e, mean) for e in _known(claim, known.MEAN_OF_ENTRIES, known.MEAN_OF_DIFFERENCES) for mean in means),
         ],
-        [None, *((e, lambda _: EXAMPLES) for e in _known(claim, museum.SUM_OVER_EXAMPLES))],
-        [None, *((e, lambda _: 0.5) for e in _known(claim, museum.ONE_HALF))],
+        [None, *((e, lambda _: EXAMPLES) for e in _known(claim, known.SUM_OVER_EXAMPLES))],
+        [None, *((e, lambda _: 0.5) for e in _known(claim, known.ONE_HALF))],
     ]
     for chosen in product(*kinds):
         yield [factor for factor in chosen if factor]
@@ -217,7 +217,7 @@ class Lineup:
     def culprit(self) -> tuple[Exhibit, ...]:
         """The mistakes of the first suspect that the penalty equals; none if it equals none."""
         if self.is_mixed_by_batch_norm():
-            return (museum.BATCH_NORM,)
+            return (known.BATCH_NORM,)
         if self.equals(self.right):
             return ()
         return next((suspect.exhibits for suspect in suspects(self.claim) if self.equals(suspect)), ())
@@ -255,7 +255,7 @@ class Lineup:
 
     def _sums(self, suspect: Suspect) -> bool:
         """A sum over examples is another number of examples times the mean, not merely six times of it."""
-        if museum.SUM_OVER_EXAMPLES not in suspect.exhibits or suspect.rounded:
+        if known.SUM_OVER_EXAMPLES not in suspect.exhibits or suspect.rounded:
             return True
         trial = Trial(self.subject, self.subject.home)
         once, twice = trial.number(), trial.number(batch().repeat(2, 1))
@@ -263,7 +263,7 @@ class Lineup:
 
     def is_mixed_by_batch_norm(self) -> bool:
         """Whether the penalty is right but for what batch normalisation does to it in training mode."""
-        if not _known(self.claim, museum.BATCH_NORM) or not self.mixed or len(self.plain) < ENOUGH:
+        if not _known(self.claim, known.BATCH_NORM) or not self.mixed or len(self.plain) < ENOUGH:
             return False
         pairs = [(seen, self.found(self.right.quantity, seen.setting)) for seen in (*self.plain, *self.mixed)]
         return all(found and agree(seen, found.changed(self.right, self.subject.weight)) for seen, found in pairs)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from rich.console import Console
 
+from caelab.cli import progress
 from caelab.cli.main import main
-from caelab.cli.main import progress as terminal
 from caelab.cli.progress import Steps, table_of
 from caelab.errors import reason
 
@@ -31,7 +31,7 @@ def screen(monkeypatch):
     """A terminal, and what was written on it."""
     paper = io.StringIO()
     console = Console(file=paper, force_terminal=True, width=200, highlight=False, color_system=None)
-    monkeypatch.setattr(terminal, "console", console)
+    monkeypatch.setattr(progress, "console", console)
     return console, paper
 
 
@@ -45,7 +45,7 @@ def test_progress_shows_a_name_as_it_stands(name, screen):
 @pytest.mark.parametrize("name", NAMES)
 def test_lines_of_progress_show_it_too(name, monkeypatch):
     paper = io.StringIO()
-    monkeypatch.setattr(terminal, "console", Console(file=paper, force_terminal=False, width=200, highlight=False))
+    monkeypatch.setattr(progress, "console", Console(file=paper, force_terminal=False, width=200, highlight=False))
     with Steps(name, 2) as steps:
         steps.step(name)
     assert paper.getvalue() == f"[1/2] {name}\n"

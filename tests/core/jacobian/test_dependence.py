@@ -10,9 +10,8 @@ from torch.testing import assert_close
 
 from caelab import CaelabError
 from caelab.jacobian.service import jacobian
+from caelab.jacobian.validation import coupling, findings
 from caelab.jacobian.validation.double_precision import in_double
-from caelab.jacobian.validation.findings import coupling
-from caelab.jacobian.validation.findings import findings as validation
 from caelab.jacobian.validation.states import state_of
 from tests.core.jacobian import references
 
@@ -198,7 +197,7 @@ RIGHT = {
 @pytest.mark.parametrize("make", RIGHT.values(), ids=RIGHT)
 def test_what_does_not_mix_is_welcome(make, kind, size):
     encode, inputs = make().to(kind), draws(size, 6).to(kind)
-    finding = validation.examined(encode, inputs, state_of(encode), lambda: None, lambda: 2**30)
+    finding = findings.examined(encode, inputs, state_of(encode), lambda: None, lambda: 2**30)
     assert finding.largest == size
 
 

@@ -6,7 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import caelab
-from caelab.jacobian import chain as chains
+from caelab.jacobian import chain
 from caelab.jacobian.layers import Affine, chain_of, find_layers
 from caelab.jacobian.service import jacobian
 from tests.core.jacobian import references
@@ -99,10 +99,10 @@ def test_dense_and_products(case):
 
 def test_every_split_of_a_chain_gives_the_same_norm(case):
     layers = find_layers(case.encode, case.inputs.shape[1:])
-    slopes = chains.Chain(layers, case.inputs).slopes()
+    slopes = chain.Chain(layers, case.inputs).slopes()
     expected = case.dense.square().sum(dim=(1, 2))
     for split in range(0 if len(layers) > 1 else 1, len(layers) + 1 if len(layers) > 1 else 1):
-        assert_close(chains.squared_norm_split_at(split, layers, slopes).detach(), expected, **EXACT)
+        assert_close(chain.squared_norm_split_at(split, layers, slopes).detach(), expected, **EXACT)
 
 
 @pytest.mark.parametrize(

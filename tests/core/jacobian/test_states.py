@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 from caelab import CaelabError
 from caelab.jacobian.service import jacobian
-from caelab.jacobian.validation.findings import findings as validation
+from caelab.jacobian.validation import findings
 from caelab.jacobian.validation.states import differs_quietly, state_of
 from caelab.training.objective import reconstruction_map
 
@@ -193,7 +193,7 @@ def test_later_batches_cost_no_passes_of_their_own(make, change):
 
 
 def test_a_map_of_training_is_remembered(monkeypatch):
-    monkeypatch.setattr(validation, "_memories", WeakKeyDictionary())  # this function's uses count over all models
+    monkeypatch.setattr(findings, "_memories", WeakKeyDictionary())  # this function's uses count over all models
     model = SimpleNamespace(encode=Counted(), decode=lambda code: code @ code.new_ones(4, 6))
     reconstruct = reconstruction_map(model)
     _ = jacobian(reconstruct, X).way

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from caelab import CaelabError
 from caelab.jacobian.service import jacobian
-from caelab.jacobian.validation.findings import trial
+from caelab.jacobian.validation import trial
 from caelab_analyses.shared.contraction_ratios import contraction_ratios
 from tests.core.jacobian.unusual import BOTH, VALUES, Checkpointed, With, convolution, images, numbers, vectors
 

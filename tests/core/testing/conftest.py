@@ -2,7 +2,7 @@
 
 import pytest
 
-from caelab.testing.penalty import interactions as company
+from caelab.testing.penalty import interactions
 
 PARTNERS = ("contractive", "gaussian", "masking")
 
@@ -12,6 +12,6 @@ def _few_partners(monkeypatch, request):
     """Mixing with every built-in regularizer takes half of the time, and has tests of its own."""
     if request.module.__name__.endswith("test_built_in"):
         return
-    all_partners = company.partners
+    all_partners = interactions.partners
     few = lambda subject: [pair for pair in all_partners(subject) if pair[0].name in PARTNERS]  # noqa: E731
-    monkeypatch.setattr(company, "partners", few)
+    monkeypatch.setattr(interactions, "partners", few)
