@@ -1,11 +1,11 @@
 """Sphinx settings."""
 
-from importlib import metadata
+from caelab import __version__
 
 project = "caelab"
 author = "The caelab developers"
 project_copyright = "2026, the caelab developers"
-version = release = metadata.version("caelab")
+version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3

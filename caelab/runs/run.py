@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from caelab import __version__
 from caelab.data import Dataset, load_dataset
 from caelab.data.given import as_dataset, split_hash
 from caelab.data.memory import free_memory, sized
@@ -237,7 +238,8 @@ def versions() -> dict[str, str]:
     """The versions that the numbers of a run depend on."""
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in ("caelab", "torch", "numpy")},
+        "caelab": __version__,
+        **{name: version(name) for name in ("torch", "numpy")},
     }
 
 
