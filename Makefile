@@ -3,15 +3,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PYTEST := OMP_NUM_THREADS=1 PYTHONWARNDEFAULTENCODING=1 $(BIN)/python -m pytest
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: compare test check lint types imports unit docs bench clean
+.PHONY: compare test quick durations lint types imports unit docs bench dist clean
 
 compare: $(VENV)/run  ## install, train seven kinds of model on real digits, and report
 	$(BIN)/caelab compare --out compare
 
 test: $(VENV)/test  ## the whole check
 	$(MAKE) lint types imports unit docs
+
+quick: lint  ## lint, and every test that is not slow, once: under a minute on two cores
+	$(PYTEST) -n auto --dist worksteal --quick
+
+durations: $(VENV)/test  ## measure which tests are slow, on an idle machine
+	$(PYTEST) -n0 --measure
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .
@@ -24,7 +31,7 @@ imports: $(VENV)/test
 	$(BIN)/lint-imports
 
 unit: $(VENV)/test
-	OMP_NUM_THREADS=1 PYTHONWARNDEFAULTENCODING=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	$(PYTEST) -n auto --dist worksteal
 
 docs: $(VENV)/docs
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build
@@ -32,12 +39,17 @@ docs: $(VENV)/docs
 bench: $(VENV)/run
 	$(BIN)/python -m tests.benchmarks
 
+dist: $(VENV)/dist  ## the source distribution and the wheel, built from a clean copy and checked
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
 # Each mark says what has been installed; a changed pyproject or constraints file installs again.
 $(VENV)/python:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/run: $(VENV)/python pyproject.toml constraints.txt
+$(VENV)/run: $(VENV)/python pyproject.toml constraints.txt caelab/__init__.py
 	$(PIP) -c constraints.txt -e .
 	touch $@
 
@@ -45,9 +57,13 @@ $(VENV)/test: $(VENV)/run
 	$(PIP) -c constraints.txt -e .[test]
 	touch $@
 
+$(VENV)/dist: $(VENV)/python
+	$(PIP) build twine
+	touch $@
+
 $(VENV)/docs: $(VENV)/test
 	$(PIP) -c constraints.txt -e .[docs]
 	touch $@
 
 clean:
-	rm -rf $(VENV) docs/_build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) dist docs/_build .pytest_cache .mypy_cache .ruff_cache

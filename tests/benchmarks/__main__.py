@@ -66,7 +66,7 @@ def write(sections: Sequence[tuple[str, Sequence[Row]]], out: Path, bench: Bench
     options = ["--quick"] * bench.quick + ["--device cuda"] * (bench.device == "cuda")
     command = " ".join(["python -m tests.benchmarks", *options])
     with written_aside(out / name) as partial:
-        partial.write_text(page(sections, command, bench.device) + "\n", encoding="utf-8")
+        partial.write_text(page(sections, command, bench.device), encoding="utf-8")
     if bench.device == "cpu":
         save_figure(growth.draw(growth.table(bench.quick)), out / "images" / "growth")
         (out / "images" / "growth.pdf").unlink()

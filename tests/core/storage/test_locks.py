@@ -28,12 +28,19 @@ from pathlib import Path
 from caelab.storage.locks import one_writer
 with one_writer(Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 """
 
 
 def start(script, target):
-    return subprocess.Popen([sys.executable, "-c", script, target], stdout=subprocess.PIPE, text=True)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", script, target], text=True, **pipes)
+
+
+def until_waiting(caplog):
+    """Until somebody has said that a lock is held by another process."""
+    while "waiting for another process" not in caplog.text:
+        time.sleep(0.01)
 
 
 def test_processes_and_threads_that_count_up_one_number_lose_none(tmp_path):
@@ -63,7 +70,13 @@ def test_without_the_lock_that_test_would_lose_some(tmp_path):
     unlocked = COUNT_UP.replace("with one_writer(target):", "if True:")
     slow = unlocked.replace("target.write_text(", "before = target.read_text(); time.sleep(0.001); target.write_text(")
     slow = slow.replace("int(target.read_text())", "int(before or 0)").replace("import sys", "import sys, time")
-    for process in [start(slow, target) for _ in range(3)]:
+    slow = slow.replace("for _ in", 'print("ready", flush=True); sys.stdin.readline()\nfor _ in')
+    processes = [start(slow, target) for _ in range(3)]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3  # so that they run at one time
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
         process.communicate()
     assert int(target.read_text()) < 300
 
@@ -73,7 +86,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path, caplog):
     process = start(HOLD, target)
     assert process.stdout.readline() == "held\n"
     assert is_being_written(target)
-    threading.Timer(0.3, process.send_signal, [signal.SIGKILL]).start()
+    threading.Thread(target=lambda: (until_waiting(caplog), process.send_signal(signal.SIGKILL))).start()
     with one_writer(target):
         assert f"waiting for another process, which is writing {target}" in caplog.text
         assert process.wait() == -signal.SIGKILL
@@ -140,8 +153,7 @@ def test_who_waited_for_a_lock_makes_its_folder_again(tmp_path, caplog):
     waiting = threading.Thread(target=wait)
     with one_writer(target):
         waiting.start()
-        while "waiting for another process" not in caplog.text:
-            time.sleep(0.01)
+        until_waiting(caplog)
         assert not entered.is_set()
-    waiting.join(timeout=60)
+    waiting.join()
     assert target.is_dir()

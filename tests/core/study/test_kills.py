@@ -96,7 +96,6 @@ def disturb(folder, chance, longest):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(LONG * 10)
 def test_what_was_killed_and_asked_for_again_is_what_was_never_killed(tmp_path):
     chance = random.Random(os.environ.get("CAELAB_SEED", "0"))
     finished(tmp_path / "first")  # starts the server

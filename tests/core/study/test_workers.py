@@ -16,7 +16,7 @@ from caelab.process.limits import refuse_little_memory
 from caelab.study.executors import SerialExecutor, processes
 from caelab.study.workers import WorkerDied, WorkerPool
 
-LONG = 120  # seconds that a test waits for what takes a moment
+LONG = 900  # seconds that a test waits for what takes a moment, so that it does not hang
 
 
 def pool(workers):
@@ -114,11 +114,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in t
 if __name__ == "__main__":
     executor = WorkerPool(3, os.getpid)
     pids = {executor.submit(os.getpid).result() for _ in range(20)}
-    calls = [executor.submit(time.sleep, 1000), executor.submit(sum, range(10**15)), executor.submit(time.sleep, 1000)]
+    calls = [executor.submit(time.sleep, 9000), executor.submit(sum, range(10**15)), executor.submit(time.sleep, 9000)]
     while len(executor.workers) < 3:
         time.sleep(0.05)
     print(*(worker.process.pid for worker in executor.workers), flush=True)
-    time.sleep(1000)
+    time.sleep(9000)
 """
 
 

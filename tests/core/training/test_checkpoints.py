@@ -6,7 +6,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -47,14 +46,16 @@ def test_an_interrupted_run_resumes_to_bit_equal_weights(settings, small, tmp_pa
 
 
 SCRIPT = """
-import sys, time
+import sys
 from caelab import train, hookimpl
 from caelab.runs.config import load_config
-class Slow:
+class Waits:
     @hookimpl
     def after_epoch(self, epoch):
-        print(epoch, flush=True); time.sleep(0.3)
-train(load_config(sys.argv[1]), out=sys.argv[2], observers={"slow": Slow()})
+        print(epoch, flush=True)
+        if epoch == 3:
+            sys.stdin.read()  # waits for the end that comes from outside
+train(load_config(sys.argv[1]), out=sys.argv[2], observers={"waits": Waits()})
 """
 
 
@@ -63,14 +64,17 @@ def test_a_killed_process_resumes_to_bit_equal_weights(small, tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text(config.to_yaml())
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(file), str(tmp_path / "runs")], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", SCRIPT, str(file), str(tmp_path / "runs")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     while process.stdout.readline().strip() != "3":
         assert process.poll() is None
-    time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    process.stdin.close()
     process.stdout.close()
     folder = run_folder(tmp_path / "runs", config, dataset_of(config))
     assert not folder.exists()

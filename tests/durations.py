@@ -1,0 +1,60 @@
+"""How long each test takes, alone: written to a list, from which ``make quick`` knows what is slow."""
+
+from collections import defaultdict
+from time import perf_counter
+
+import pytest
+
+LIMIT = 0.25  # seconds: the tests below it take less than a minute together, on two cores
+HEADING = """\
+# Seconds of one case of each test function that takes longer than {limit} s, its fixtures included, on an idle machine;
+# and files that hold no other. `make quick` leaves them out. Written by `make durations`.
+"""
+
+
+class Durations:
+    """Times the first case of every test function; what several tests share counts in equal parts for each."""
+
+    def __init__(self, path):
+        self.path, self.alone, self.shared, self.users = path, {}, {}, defaultdict(list)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef, request):
+        begun = perf_counter()
+        found = yield
+        if fixturedef.scope != "function":
+            self.shared[fixturedef] = perf_counter() - begun
+        return found
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item):
+        before, begun = sum(self.shared.values()), perf_counter()
+        found = yield
+        self.alone[item.nodeid] = perf_counter() - begun - (sum(self.shared.values()) - before)
+        for definitions in item._fixtureinfo.name2fixturedefs.values():
+            self.users[definitions[-1]].append(item.nodeid)
+        return found
+
+    def seconds(self):
+        """By test function."""
+        found = dict(self.alone)
+        for fixture, spent in self.shared.items():
+            for nodeid in self.users[fixture]:
+                found[nodeid] += spent / len(self.users[fixture])
+        return {nodeid.partition("[")[0]: spent for nodeid, spent in found.items()}
+
+    def pytest_sessionfinish(self):
+        slow = {name: spent for name, spent in self.seconds().items() if spent > LIMIT}
+        self.path.write_text(HEADING.format(limit=LIMIT) + "".join(lines(self.seconds(), slow)), encoding="utf-8")
+
+
+def lines(every, slow):
+    """One line for each slow test function, or for the file that has none but such."""
+    files = defaultdict(list)
+    for name in every:
+        files[name.partition("::")[0]].append(name)
+    for file, names in sorted(files.items()):
+        if all(name in slow for name in names):
+            yield f"{sum(slow[name] for name in names):7.2f} {file}\n"
+        else:
+            yield from (f"{slow[name]:7.2f} {name}\n" for name in sorted(names) if name in slow)
