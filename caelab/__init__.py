@@ -6,24 +6,33 @@ The names a user needs stand here; each is imported when first used, so that the
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from caelab.errors import CaelabError
+from caelab.errors import CaelabError, NotApplicable
 from caelab.hookspecs import hookimpl
+from caelab.moved import keep_earlier_names
 
 if TYPE_CHECKING:
-    from caelab.data import Dataset, load_dataset
+    from caelab.analysis.columns import Column
+    from caelab.data import Dataset, Samples, load_dataset
     from caelab.jacobian.service import Jacobian, jacobian
     from caelab.registry.importing import allow_code
-    from caelab.runs.recipes import recipe_config
+    from caelab.runs.recipes import Look, Recipe, recipe_config
     from caelab.runs.run import Run, load_run
+    from caelab.streams import Streams
     from caelab.study.study import Study
     from caelab.training import train
 
 __version__ = "0.1.0"
 __all__ = [
     "CaelabError",
+    "Column",
     "Dataset",
     "Jacobian",
+    "Look",
+    "NotApplicable",
+    "Recipe",
     "Run",
+    "Samples",
+    "Streams",
     "Study",
     "allow_code",
     "hookimpl",
@@ -34,12 +43,17 @@ __all__ = [
     "train",
 ]
 
-_ROOMS = ("data", "testing")
+_ROOMS = ("data", "figures", "testing")
 
 _HOMES = {
+    "Column": "caelab.analysis.columns",
     "Dataset": "caelab.data",
     "Jacobian": "caelab.jacobian.service",
+    "Look": "caelab.runs.recipes",
+    "Recipe": "caelab.runs.recipes",
     "Run": "caelab.runs.run",
+    "Samples": "caelab.data",
+    "Streams": "caelab.streams",
     "Study": "caelab.study.study",
     "allow_code": "caelab.registry.importing",
     "jacobian": "caelab.jacobian.service",
@@ -48,6 +62,8 @@ _HOMES = {
     "recipe_config": "caelab.runs.recipes",
     "train": "caelab.training",
 }
+
+keep_earlier_names()
 
 
 def __dir__() -> list[str]:

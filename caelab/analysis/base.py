@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import inspect
 import json
 import logging
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from caelab.analysis.contract import load_analysis, source_of
 from caelab.analysis.isolation import own_generators, run_left_as_found
 from caelab.analysis.plotting import plain_look
 from caelab.errors import CaelabError, DamagedFile, StorageError, reason
 from caelab.process.exits import ends, held_open, how
 from caelab.process.settings import CHEAP, OF_TABLES, OTHERS, left_as_found
-from caelab.registry.catalogue import catalogue
 from caelab.registry.signatures import checked_options
 from caelab.runs.record import tables_count
 from caelab.runs.run import Run
@@ -38,22 +36,6 @@ ABOUT_A_RUN = ("model", "seed")
 GIVEN_BY_CORE = ("run", "streams")
 IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY, errno.EISDIR)  # a file for a folder, or a folder for a file
 SETTINGS = [*CHEAP, *OTHERS, *OF_TABLES]  # the generators are an analysis's own
-
-
-@runtime_checkable
-class Analysis(Protocol):
-    """What a plugin registers as an analysis; a module with these two functions is one.
-
-    It may add ``summarise(table) -> {column: number}``, what the summary shows of one run.
-    """
-
-    def measure(self, run: Run, streams: Streams) -> pd.DataFrame:
-        """Numbers of one run, tidy: one row per observation. Further parameters are the analysis's options."""
-        ...
-
-    def draw(self, table: pd.DataFrame) -> Figure:
-        """A figure from nothing but the table, whose columns ``model`` and ``seed`` tell the runs apart."""
-        ...
 
 
 def analyse(run: Run, name: str, **options: Any) -> pd.DataFrame:
@@ -126,17 +108,6 @@ def _refuse_or_warn(error: StorageError) -> None:
     log.warning("what is measured is not stored with the run: %s", error)
 
 
-def load_analysis(name: str) -> Any:
-    """The analysis of that name; its two functions are there."""
-    analysis = catalogue().get("analysis", name)
-    missing = [part for part in ("measure", "draw") if not callable(getattr(analysis, part, None))]
-    if missing:
-        raise CaelabError(
-            f"the analysis {name!r} lacks {' and '.join(missing)}; it needs measure(run, streams) and draw(table)"
-        )
-    return analysis
-
-
 def tables_there(runs: Sequence[Run], name: str, options: Mapping[str, Any]) -> list[Path]:
     """The tables of an analysis that lie with these runs already, and will be read instead of measured."""
     analysis = load_analysis(name)
@@ -150,19 +121,8 @@ def _table_path(folder: Path, name: str, options: Mapping[str, Any], analysis: A
 
 
 def _table_name(name: str, options: Mapping[str, Any], analysis: Any) -> str:
-    digest = hashlib.sha256(json.dumps([options, _source(analysis)], sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps([options, source_of(analysis)], sort_keys=True, default=str).encode())
     return f"{name}-{digest.hexdigest()[:8]}"
-
-
-def _source(analysis: Any) -> list[str]:
-    """The text of the analysis's module and of its neighbours in the package, so that a change measures anew."""
-    module = inspect.getmodule(analysis.measure) or analysis
-    package = sys.modules.get(getattr(module, "__package__", None) or "")
-    if package is None or module.__name__ == "__main__":
-        return [inspect.getsource(module)]
-    return [
-        path.read_text(encoding="utf-8") for folder in package.__path__ for path in sorted(Path(folder).glob("*.py"))
-    ]
 
 
 def _measured(run: Run, name: str, analysis: Any, options: Mapping[str, Any]) -> pd.DataFrame:
@@ -289,11 +249,27 @@ def summarise(name: str, table: pd.DataFrame) -> dict[str, float]:
     with by_itself(name), named_failure(name, "failed in summarise"):
         found = analysis.summarise(table.copy())
     try:
-        return {str(column): float(value) for column, value in found.items()}
+        numbers = {str(column): float(value) for column, value in found.items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise CaelabError(
             f"summarise of the analysis {name!r} returns {shortened(found)}, but {{column: number}} is expected"
         ) from error
+    _refuse_unsummarised(name, analysis, numbers)
+    return numbers
+
+
+def _refuse_unsummarised(name: str, analysis: Any, numbers: Mapping[str, float]) -> None:
+    """A column that nothing sums up to is a mistake, mostly of spelling.
+
+    Raises:
+        CaelabError: names it, and what is there.
+    """
+    for column in getattr(analysis, "columns", ()):
+        if not column.optional and not any(column.covers(number) for number in numbers):
+            raise CaelabError(
+                f"the analysis {name!r} has the column {column.name!r}, but summarise returns no number of that name, "
+                f"only {', '.join(map(repr, numbers)) or 'nothing'}; give both one name, or the column optional=True"
+            )
 
 
 def shortened(value: Any, length: int = 60) -> str:

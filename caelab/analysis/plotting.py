@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import replace
 from io import BytesIO, StringIO
 from itertools import cycle
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib as mpl
@@ -18,8 +20,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from scipy.special import stdtrit
 
+from caelab.errors import CaelabError, reason
+from caelab.registry.catalogue import catalogue
+from caelab.runs.recipes import Look, load_recipe
 from caelab.storage.files import write_bytes
 
 COLUMN_WIDTH = 3.25  # inches, of the two-column papers of this field
@@ -58,48 +64,12 @@ STYLE: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Look:
-    """How a model is drawn in every figure; marker and line style tell it apart without colour."""
-
-    color: str
-    marker: str
-    linestyle: Any
-
-    @property
-    def line(self) -> dict[str, Any]:
-        """Keywords of ``Axes.plot`` for a line with markers."""
-        return {"color": self.color, "marker": self.marker, "linestyle": self.linestyle}
-
-
 DASHES: Sequence[Any] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1)), (0, (1, 0.7)))
 
-# Okabe and Ito (2008), and where more are needed, Tol's "muted" colours.
-RECIPE_LOOKS = {
-    "ae": Look("#000000", "o", "-"),
-    "ae-wd": Look("#7f7f7f", "s", "--"),
-    "dae-g": Look("#0072b2", "^", "-."),
-    "dae-b": Look("#56b4e9", "v", (0, (5, 1, 1, 1, 1, 1))),
-    "sparse-ae": Look("#009e73", "D", (0, (8, 2))),
-    "cae": Look("#d55e00", "*", "-"),
-    "rbm": Look("#cc79a7", "P", (0, (3, 1, 1, 1))),
-    "rcae": Look("#e69f00", "X", "--"),
-    "cae-h": Look("#882255", "p", "-."),
-}
+# Tol's "muted" colours, for models without a look of their own.
 OTHER_COLORS = ("#332288", "#999933", "#44aa99", "#aa4499", "#ddcc77", "#117733", "#88ccee")
 OTHER_MARKERS = ("<", ">", "h", "d", "H", "8", "s", "o", "^", "D", "v")
 
-NAMES = {
-    "ae": "AE",
-    "ae-wd": "AE+wd",
-    "dae-g": "DAE-g",
-    "dae-b": "DAE-b",
-    "sparse-ae": "Sparse AE",
-    "cae": "CAE",
-    "rbm": "RBM",
-    "rcae": "RCAE",
-    "cae-h": "CAE+H",
-}
 SYMBOLS = {"weight": "λ", "sigma": "σ", "target": "ρ", "learning_rate": "rate"}
 
 
@@ -124,31 +94,81 @@ def paper_style() -> Iterator[None]:
 def look(models: Iterable[str]) -> dict[str, Look]:
     """Each model's look, in the order of the models.
 
-    Recipes have fixed looks. The models of a grid (``cae contractive.weight=0.3``) keep their recipe's colour, the
-    paler the earlier they stand, with markers and lines of their own. All others get what is left, in their order.
+    A model has the look of its recipe. The models of a grid (``cae contractive.weight=0.3``) keep their recipe's
+    colour, the paler the earlier they stand, with markers and lines of their own. All others get what is left, in their
+    order.
 
     >>> look(["cae"]) == {"cae": look(["ae", "cae", "mine"])["cae"]}
     True
     """
     labels = list(dict.fromkeys(models))
-    grids = Counter(_family(label) for label in labels if label not in RECIPE_LOOKS)
+    own = {family: found for family in map(family_of, labels) if (found := known_look(family))}
+    grids = Counter(family_of(label) for label in labels if label not in own)
     others = zip(cycle(OTHER_COLORS), cycle(OTHER_MARKERS), cycle(DASHES), strict=False)
     seen: Counter[str] = Counter()
     looks = {}
     for label in labels:
-        family = _family(label)
-        if label in RECIPE_LOOKS:
-            looks[label] = RECIPE_LOOKS[label]
-        elif family in RECIPE_LOOKS:
-            looks[label] = _shade(RECIPE_LOOKS[family], seen[family], grids[family], beside=family in labels)
+        family = family_of(label)
+        if label in own:
+            looks[label] = own[label]
+        elif family in own:
+            looks[label] = _shade(own[family], seen[family], grids[family], beside=family in labels)
             seen[family] += 1
         else:
             looks[label] = Look(*next(others))
     return looks
 
 
-def _family(label: str) -> str:
+def family_of(label: str) -> str:
+    """The recipe of a model: the first word of its label, of which a grid adds others."""
     return label.partition(" ")[0]
+
+
+Appearance = tuple[str, Look | None]
+NONE_STORED: Mapping[str, Appearance] = MappingProxyType({})
+_STORED: ContextVar[Mapping[str, Appearance]] = ContextVar("stored appearances", default=NONE_STORED)
+
+
+@contextmanager
+def stored_appearances(found: Mapping[str, Appearance]) -> Iterator[None]:
+    """Within the block, models whose recipes are not there any more are named and drawn as they were before."""
+    token = _STORED.set(found)
+    try:
+        yield
+    finally:
+        _STORED.reset(token)
+
+
+def appearance(family: str) -> Appearance:
+    """The display name and the look of a recipe: its own, or what a comparison has stored, or the name and no look."""
+    if ("recipe", family) in catalogue().offers:
+        with suppress(CaelabError):  # a recipe that cannot be used is told of where it is asked for
+            recipe = load_recipe(family)
+            return recipe.name or family, recipe.look
+    return _STORED.get().get(family, (family, None))
+
+
+def known_look(family: str) -> Look | None:
+    """The look that a recipe gives itself.
+
+    Raises:
+        CaelabError: matplotlib has no such colour, marker or line.
+    """
+    found = appearance(family)[1]
+    if found is not None:
+        _refuse_undrawable(family, found)
+    return found
+
+
+def _refuse_undrawable(family: str, given: Look) -> None:
+    try:
+        to_rgb(given.color)
+        Line2D([], [], marker=given.marker, linestyle=given.linestyle)
+    except (ValueError, TypeError) as error:
+        raise CaelabError(
+            f"the recipe {family!r} has a look that matplotlib cannot draw ({reason(error)}); give its color, marker "
+            "and linestyle as in Look('#d55e00', '*', '--')"
+        ) from error
 
 
 def _shade(base: Look, position: int, count: int, *, beside: bool) -> Look:
@@ -170,7 +190,7 @@ def display_name(label: str) -> str:
     ('AE+wd', 'CAE λ=0.3', 'mine')
     """
     family, space, settings = label.partition(" ")
-    name = NAMES.get(family, family)
+    name = appearance(family)[0]
     if not space:
         return name
     short = re.sub(r"[\w-]+(?:\.[\w-]+)*\.(\w+)=", lambda found: f"{SYMBOLS.get(found[1], found[1])}=", settings)

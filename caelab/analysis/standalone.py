@@ -9,28 +9,20 @@ from typing import Any
 
 import pandas as pd
 
-from caelab.analysis.base import (
-    GIVEN_BY_CORE,
-    analyse,
-    drawn,
-    gather,
-    load_analysis,
-    named_failure,
-    summarise,
-    tables_there,
-)
+from caelab.analysis.base import GIVEN_BY_CORE, analyse, drawn, gather, named_failure, summarise, tables_there
+from caelab.analysis.contract import load_analysis
 from caelab.analysis.plotting import save_figure
 from caelab.errors import CaelabError, DamagedFile
 from caelab.registry.importing import allow_code_in
 from caelab.registry.signatures import checked_options
-from caelab.report.store import claim
-from caelab.runs.config import parse_setting
 from caelab.runs.run import Run
+from caelab.runs.settings import parse_setting
 from caelab.storage.checksums import FILES
 from caelab.storage.files import parquet_bytes, write_bytes
+from caelab.storage.folders import open_folder
 from caelab.storage.transactions import Sums, change, read_record, sums_of, write_record
 
-MARK = "analysis.json"
+MANIFEST = "analysis.json"
 
 
 def analyse_runs(runs: Sequence[Run], names: Sequence[str], settings: Sequence[str], out: Path) -> Iterator[str]:
@@ -45,7 +37,7 @@ def analyse_runs(runs: Sequence[Run], names: Sequence[str], settings: Sequence[s
     options = analysis_options(names, settings)
     for name in names:
         checked_options(load_analysis(name).measure, options[name], name, GIVEN_BY_CORE)
-    claim(out, MARK)
+    open_folder(out, MANIFEST)
     for name in names:
         with _stored_tables_named(tables_there(runs, name, options[name])):
             tables = [analyse(run, name, **options[name]) for run in runs]
@@ -83,21 +75,21 @@ def write(table: pd.DataFrame, name: str, options: Mapping[str, Any], runs: Sequ
     with named_failure(name, "returns a table that cannot be stored as Parquet"):
         content = parquet_bytes(table)
     figure = drawn(name, table)
-    with change(out, MARK, files_of([name])) as place:
+    with change(out, MANIFEST, files_of([name])) as place:
         facts, kept = _so_far(out, name)
         write_bytes(place / f"{name}.parquet", content)
         with named_failure(name, "could not be drawn"):
             save_figure(figure, place / name)
         whose = [str(run.path or run.record.get("encoder", run.label)) for run in runs]
-        write_record(place, MARK, {**facts, name: {"options": options, "runs": whose}}, kept)
+        write_record(place, MANIFEST, {**facts, name: {"options": options, "runs": whose}}, kept)
 
 
 def _so_far(out: Path, but: str) -> tuple[dict[str, Any], Sums]:
     """What a folder says of itself, and the checksums of its files but those of one analysis."""
     try:
-        facts = read_record(out, MARK)
+        facts = read_record(out, MANIFEST)
     except (FileNotFoundError, DamagedFile) as error:
-        raise CaelabError(f"{out / MARK} is damaged ({error}); give a new folder with --out") from error
+        raise CaelabError(f"{out / MANIFEST} is damaged ({error}); give a new folder with --out") from error
     names = [name for name in facts if name not in (FILES, but)]
     sums = sums_of(out, facts, files_of(names))
     return {name: facts[name] for name in names}, sums

@@ -15,7 +15,7 @@ from caelab.hookspecs import TrainingHooks
 from caelab.registry.catalogue import HOOKS, Offer, catalogue
 from caelab.registry.signatures import option_fields
 from caelab.runs.config import GIVEN_BY_CORE
-from caelab.runs.recipes import Recipe
+from caelab.runs.recipes import Recipe, load_recipe
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def _numbered(answers: Mapping[str, Sequence[tuple[str, str, str]]]) -> list[lis
 
 def _row(offer: Offer) -> list[str]:
     try:
-        thing = offer.load()
+        thing = load_recipe(offer.name) if offer.kind == "recipe" else offer.load()
         return [offer.kind, offer.name, options_text(offer.kind, thing), offer.provider, about(thing)]
     except CaelabError as error:
         return [offer.kind, offer.name, "", offer.provider, f"broken: {error}"]

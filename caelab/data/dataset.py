@@ -20,8 +20,8 @@ from caelab.process.exits import held_open
 from caelab.process.settings import CHEAP, GENERATORS, OTHERS, Found, left_as_found
 from caelab.registry.arguments import by_label, tensor_of, text_of
 from caelab.registry.catalogue import catalogue
+from caelab.registry.paths import as_name, refuse_path
 from caelab.registry.signatures import checked_options
-from caelab.runs.config import as_name, refuse_path
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,49 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from caelab.analysis.base import load_analysis
+from caelab.analysis.contract import caption_of, title_of
 from caelab.analysis.plotting import display_name, paper_style, svg_of
 
 LARGEST_SVG = 300_000  # bytes; beyond it pixels are smaller, and a page with many filters still opens at once
 PIXELS_PER_INCH = 200
 SYMBOLS = {"borne out": "✓", "contradicted": "✗", "cannot tell": "?"}
 CLASSES = {"borne out": "yes", "contradicted": "no", "cannot tell": "open"}
-
-TITLES = {
-    "jacobian_norm": "The Jacobian's norm",
-    "jacobian_spectrum": "The Jacobian's spectrum",
-    "contraction_curve": "The contraction curve",
-    "tangents": "Tangents",
-    "filters": "Filters",
-    "reconstructions": "Reconstructions",
-    "frontier": "Norm against reconstruction",
-    "manifold_alignment": "Alignment with the data's own tangents",
-    "classification": "Classification",
-}
-CAPTIONS = {
-    "jacobian_norm": "Each small dot is one seed, the marker their mean, the bar its 95 % interval. A norm further "
-    "left is more contraction; read it together with the reconstruction error, which contraction costs.",
-    "jacobian_spectrum": "Singular values of the encoder's Jacobian in decreasing order, averaged over validation "
-    "examples. A curve that drops early leaves few directions of variation: all "
-    "others are contracted.",
-    "contraction_curve": "How far apart two codes are for inputs at distance r, divided by r. At r → 0 it is the "
-    "Jacobian. Shape: against the curve's own start; one that rises first contracts more near the data than between "
-    "them. Level: against the ratio between examples; below 1 that direction is contracted more than the way to "
-    "other data.",
-    "tangents": "An example, and the directions in which its code changes most (leading right singular vectors). "
-    "Directions that look like small deformations of the example follow the data's manifold; noise does not. The walk "
-    "moves the example along one of them.",
-    "filters": "What each unit of the first layer looks for: red adds to its activation, blue subtracts. Local strokes "
-    "and edges are features; a filter of noise has learnt nothing.",
-    "reconstructions": "Inputs and what each model makes of them. Strong regularization shows as blur.",
-    "frontier": "Each point is a model: left reconstructs better, lower contracts more. Compare models at equal "
-    "reconstruction, along a vertical line; the points of one regularizer at several weights are joined.",
-    "manifold_alignment": "How much of the directions in which the data truly vary (small shifts, rotations, scalings, "
-    "or the known tangent space) lies within the Jacobian's leading directions. Higher shares and smaller angles "
-    "mean that the code kept the right directions.",
-    "classification": "Test error of classifiers on the code; each small dot is one seed, the bar the 95 % interval "
-    "of the mean. Differences within one standard error of the test set are chance.",
-}
 
 
 @dataclass(frozen=True)
@@ -118,23 +82,6 @@ def embedded(figure: Figure, name: str, title: str) -> Markup:
     """A figure as an element of a page: vectors, or pixels where these are smaller."""
     svg = svg_of(figure)
     return embedded_svg(svg, name, title) if len(svg.encode()) <= LARGEST_SVG else embedded_png(figure, title)
-
-
-def title_of(name: str) -> str:
-    """The heading of an analysis's figure.
-
-    >>> title_of("filters"), title_of("my_analysis")
-    ('Filters', 'My analysis')
-    """
-    return TITLES.get(name) or name.replace("_", " ").replace("-", " ").capitalize()
-
-
-def caption_of(name: str) -> str:
-    """How to read an analysis's figure; for those of others, what their docstring says first."""
-    if name in CAPTIONS:
-        return CAPTIONS[name]
-    lines = (load_analysis(name).__doc__ or "").strip().splitlines()
-    return lines[0] if lines else ""
 
 
 def embedded_svg(svg: str, name: str, title: str) -> Markup:

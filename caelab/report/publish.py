@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from caelab.analysis.plotting import display_name
+from caelab.analysis.columns import Column
+from caelab.analysis.contract import columns_of, load_analysis
+from caelab.analysis.plotting import display_name, stored_appearances
+from caelab.errors import CaelabError
 from caelab.report.claims import Numbers
 from caelab.report.findings import Finding, findings
 from caelab.report.page import Page, model_settings, picture, render, shared_settings
 from caelab.report.store import (
-    MARK,
+    MANIFEST,
     OURS,
     Comparison,
     draw_figures,
@@ -27,7 +31,7 @@ from caelab.report.store import (
     stored,
     write_data,
 )
-from caelab.report.tables import TERMINAL, Cell, Table, all_tables, every_run, latex_table, summary_table, table_of
+from caelab.report.tables import Cell, Table, all_tables, every_run, latex_table, short_table, summary_table
 from caelab.storage.files import write_bytes, write_text
 from caelab.storage.transactions import change, write_record
 from caelab.study.study import Problem
@@ -52,26 +56,41 @@ def publish_comparison(folder: Path, comparison: Comparison | None = None) -> It
     """
     if comparison is None:
         refuse_missing(folder)
-    with change(folder, MARK, OURS) as place:
+    with ExitStack() as stack:
+        place = stack.enter_context(change(folder, MANIFEST, OURS))
         if comparison is None:
             comparison, sums = stored(folder)
         else:
             sums = {}
             write_data(comparison, place)
+        stack.enter_context(stored_appearances(comparison.appearances))
         figures, undrawn = draw_figures(comparison, place)
-        tables, found = all_tables(comparison.rows), findings(numbers_of(comparison))
+        columns = columns_of_stored(comparison)
+        tables, found = all_tables(comparison.rows, columns), findings(numbers_of(comparison))
         problems = [*comparison.problems, *undrawn]
         write_tables(comparison.rows, tables, place)
         write_report(page_of(comparison, tables, found, figures, problems, folder), place / "report.html")
-        write_record(place, MARK, record_facts(comparison), kept(sums, undrawn, PUBLISHED))
+        write_record(place, MANIFEST, record_facts(comparison), kept(sums, undrawn, PUBLISHED))
     yield from warnings(problems)
-    yield from in_short(comparison.rows)
+    with stored_appearances(comparison.appearances):
+        yield from in_short(comparison.rows, columns)
     if found:
         yield f"findings: {tally(found)}"
     yield f"tables:   {folder / 'summary.csv'}, {folder / 'runs.csv'}, {folder / 'tables'}"
     yield f"figures:  {folder / 'figures'} ({len(figures)}, as PDF and PNG)"
     yield f"report:   {folder / 'report.html'}"
     refuse_undrawn(comparison, figures)
+
+
+def columns_of_stored(comparison: Comparison) -> list[Column]:
+    """What the analyses of a comparison say of their numbers; one that is no longer there says nothing."""
+    return columns_of([name for name in comparison.tables if _is_usable(name)])
+
+
+def _is_usable(analysis: str) -> bool:
+    with suppress(CaelabError):
+        return bool(load_analysis(analysis))
+    return False
 
 
 def numbers_of(comparison: Comparison) -> Numbers:
@@ -151,14 +170,14 @@ def tuning_table(comparison: Comparison) -> Iterator[Table]:
     if comparison.tuning is None or comparison.tuning.empty:
         return
     caption = (
-        "Chosen on validation examples: the error of the fine-tuned classifier (%), mean over the seeds. "
+        f"Chosen on validation examples by the number {comparison.tuning.columns[2]!r}, mean over the seeds. "
         "What was given is not chosen."
     )
     rows = [
         tuple(map(Cell, (display_name(model), setting, f"{error:.4g}" if isfinite(error) else "–", choice)))
         for model, setting, error, choice in comparison.tuning.fillna({"choice": ""}).to_numpy()
     ]
-    yield Table("tuning", caption, ("model", "setting", "validation error", ""), tuple(rows))
+    yield Table("tuning", caption, ("model", "setting", comparison.tuning.columns[2], ""), tuple(rows))
 
 
 def title_of(comparison: Comparison) -> str:
@@ -205,9 +224,9 @@ def training_seconds(rows: pd.DataFrame, folder: Path) -> list[float]:
     return found
 
 
-def in_short(rows: pd.DataFrame) -> Iterator[str]:
+def in_short(rows: pd.DataFrame, columns: Sequence[Column]) -> Iterator[str]:
     """The table's main columns, aligned for a terminal."""
-    table = table_of(rows, "short", "", TERMINAL)
+    table = short_table(rows, columns)
     if table is None:
         return
     lines = [table.headings, *([cell.text for cell in row] for row in table.rows)]

@@ -16,8 +16,8 @@ All of them but the runs belong together: ``comparison.json`` names each with it
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,31 +26,20 @@ import pandas as pd
 from pydantic import AfterValidator, BaseModel, ValidationError
 
 from caelab.analysis.base import ABOUT_A_RUN, drawn, named_failure
+from caelab.analysis.plotting import Appearance, appearance, family_of, stored_appearances
 from caelab.errors import CaelabError, DamagedFile, StorageError
 from caelab.registry.catalogue import checked_name
 from caelab.runs.config import RunConfig
+from caelab.runs.recipes import Look
 from caelab.runs.run import versions
 from caelab.storage.checksums import FILES, checksum
-from caelab.storage.files import PARTIAL, parquet_bytes, told_as_storage, write_bytes, write_text
-from caelab.storage.locks import one_writer
+from caelab.storage.files import parquet_bytes, told_as_storage, write_bytes
 from caelab.storage.transactions import Sums, change, is_ours, read_record, sums_of, unchanging, write_record
 from caelab.study.study import Problem, StudyResult, run_rows
 
 log = logging.getLogger(__name__)
 
-DEFAULT_RECIPES = ("ae", "ae-wd", "dae-g", "dae-b", "sparse-ae", "cae", "rbm")
-DEFAULT_ANALYSES = (
-    "jacobian_norm",
-    "jacobian_spectrum",
-    "contraction_curve",
-    "tangents",
-    "filters",
-    "reconstructions",
-    "frontier",
-    "manifold_alignment",
-    "classification",
-)
-MARK = "comparison.json"
+MANIFEST = "comparison.json"
 TUNING = "tuning.csv"
 ROWS = "data/runs.parquet"
 DATA = ("data/*.parquet", TUNING)
@@ -69,6 +58,7 @@ class Comparison:
         rows: one row per model and seed.
         tables: by analysis, over all runs.
         tuning: what was chosen on validation examples, and among what; None where nothing was.
+        appearances: how recipes name and draw their models, so that figures stay as they are without the plugins.
     """
 
     command: str
@@ -79,9 +69,24 @@ class Comparison:
     rows: pd.DataFrame
     tables: Mapping[str, pd.DataFrame]
     tuning: pd.DataFrame | None = None
+    appearances: Mapping[str, Appearance] = field(default_factory=dict)
 
 
 PlainName = Annotated[str, AfterValidator(checked_name)]
+
+
+class StoredAppearance(BaseModel):
+    """How a recipe's models are named and drawn, as plain values."""
+
+    name: str
+    look: tuple[str, str, Any] | None = None
+
+    def plain(self) -> Appearance:
+        """The display name and the look; a line style of dashes is a tuple, which JSON does not know."""
+        if self.look is None:
+            return self.name, None
+        color, marker, line = self.look
+        return self.name, Look(color, marker, (line[0], tuple(line[1])) if isinstance(line, list) else line)
 
 
 class Record(BaseModel):
@@ -93,6 +98,7 @@ class Record(BaseModel):
     problems: list[Problem]
     versions: dict[str, str]
     analyses: list[PlainName]
+    appearances: dict[str, StoredAppearance] = {}
 
 
 def collect(
@@ -105,27 +111,9 @@ def collect(
     """What a finished study amounts to."""
     plain = [config.as_dict() for config in configs]
     rows, tables = run_rows(result), result.tables()
-    return Comparison(command, plain, list(seeds), result.problems, versions(), rows, tables, tuning)
-
-
-def claim(folder: Path, mark: str = MARK) -> None:
-    """Make the folder of a comparison (or of a study with another mark), or go on in one that is ours.
-
-    Raises:
-        CaelabError: it is a file, or a folder with something else in it.
-        StorageError: it cannot be made.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise CaelabError(f"the output {folder} is a file; give a folder that is new, empty, or an earlier one")
-    with told_as_storage(folder):
-        foreign = folder.is_dir() and any(not entry.name.startswith(PARTIAL) for entry in folder.iterdir())
-        if foreign and not (folder / mark).is_file():
-            raise CaelabError(
-                f"the output folder {folder} holds files that caelab did not make; give a new folder with --out"
-            )
-    with one_writer(folder / mark):
-        if not (folder / mark).is_file():
-            write_text(folder / mark, "{}\n")
+    families = dict.fromkeys(family_of(config.label) for config in configs)
+    looks = {family: appearance(family) for family in families}
+    return Comparison(command, plain, list(seeds), result.problems, versions(), rows, tables, tuning, looks)
 
 
 def save(comparison: Comparison, folder: Path) -> None:
@@ -134,9 +122,9 @@ def save(comparison: Comparison, folder: Path) -> None:
     Raises:
         StorageError: a file cannot be written; the earlier comparison is still there, whole.
     """
-    with change(folder, MARK, OURS) as place:
+    with change(folder, MANIFEST, OURS) as place:
         write_data(comparison, place)
-        write_record(place, MARK, record_facts(comparison), {})
+        write_record(place, MANIFEST, record_facts(comparison), {})
 
 
 def write_data(comparison: Comparison, place: Path) -> None:
@@ -158,6 +146,10 @@ def record_facts(comparison: Comparison) -> dict[str, Any]:
         "problems": [asdict(problem) for problem in comparison.problems],
         "versions": comparison.versions,
         "analyses": list(comparison.tables),
+        "appearances": {
+            family: {"name": name, "look": None if look is None else [look.color, look.marker, look.linestyle]}
+            for family, (name, look) in comparison.appearances.items()
+        },
     }
 
 
@@ -167,7 +159,7 @@ def load_comparison(folder: Path) -> Comparison:
     Raises:
         CaelabError: the folder holds none, one that was not finished, or one that was changed after it was written.
     """
-    with unchanging(folder, MARK, OURS):
+    with unchanging(folder, MANIFEST, OURS):
         return stored(folder)[0]
 
 
@@ -179,28 +171,29 @@ def stored(folder: Path) -> tuple[Comparison, Sums]:
     """
     facts = _record(folder)
     found = {name: facts[name] for name in ("command", "configs", "seeds", "problems", "versions")}
+    looks = {family: StoredAppearance.model_validate(each).plain() for family, each in facts["appearances"].items()}
     sums = sums_of(folder, facts, OURS)
     tables = {name: _table(folder, f"data/{name}.parquet", sums, ABOUT_A_RUN) for name in facts["analyses"]}
     rows = _table(folder, ROWS, sums, ABOUT_A_RUN)
     tuned = TUNING in sums or (FILES not in facts and (folder / TUNING).exists())
     tuning = _table(folder, TUNING, sums, ("model", "setting")) if tuned else None
-    return Comparison(**found, rows=rows, tables=tables, tuning=tuning), sums
+    return Comparison(**found, rows=rows, tables=tables, tuning=tuning, appearances=looks), sums
 
 
 def _record(folder: Path) -> dict[str, Any]:
     try:
-        facts = read_record(folder, MARK)
+        facts = read_record(folder, MANIFEST)
         if not facts:
             raise _unfinished(folder, "it was not finished")
         return {**facts, **dict(Record.model_validate(facts))}
     except FileNotFoundError as error:
-        raise _unfinished(folder, f"{MARK} is missing") from error
+        raise _unfinished(folder, f"{MANIFEST} is missing") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise _unfinished(folder, f"{MARK} is damaged ({where}: {first['msg']})") from error
+        raise _unfinished(folder, f"{MANIFEST} is damaged ({where}: {first['msg']})") from error
     except DamagedFile as error:
-        raise _unfinished(folder, f"{MARK} is damaged ({error})") from error
+        raise _unfinished(folder, f"{MANIFEST} is damaged ({error})") from error
 
 
 def _table(folder: Path, name: str, sums: Sums, columns: Sequence[str]) -> pd.DataFrame:
@@ -249,7 +242,8 @@ def draw_figures(comparison: Comparison, place: Path) -> tuple[dict[str, Any], l
     figures, problems = {}, []
     for name, table in comparison.tables.items():
         try:
-            figure = drawn(name, table)
+            with stored_appearances(comparison.appearances):
+                figure = drawn(name, table)
             with named_failure(name, "could not be drawn"):
                 save_figure(figure, place / "figures" / name)
         except StorageError:  # no fault of the analysis: the others could not be written either
@@ -273,10 +267,10 @@ def redraw_figures(folder: Path) -> tuple[dict[str, Any], list[Problem]]:
         StorageError: a figure cannot be written; the earlier ones are all still there.
     """
     refuse_missing(folder)
-    with change(folder, MARK, OURS) as place:
+    with change(folder, MANIFEST, OURS) as place:
         comparison, sums = stored(folder)
         figures, problems = draw_figures(comparison, place)
-        write_record(place, MARK, record_facts(comparison), kept(sums, problems, but=()))
+        write_record(place, MANIFEST, record_facts(comparison), kept(sums, problems, but=()))
     return figures, problems
 
 
@@ -299,8 +293,8 @@ def refuse_missing(folder: Path) -> None:
     Raises:
         CaelabError: there is none.
     """
-    if not (folder / MARK).exists():
-        raise _unfinished(folder, f"{MARK} is missing")
+    if not (folder / MANIFEST).exists():
+        raise _unfinished(folder, f"{MANIFEST} is missing")
 
 
 def refuse_undrawn(comparison: Comparison, figures: Mapping[str, Any]) -> None:
@@ -313,8 +307,3 @@ def refuse_undrawn(comparison: Comparison, figures: Mapping[str, Any]) -> None:
         raise CaelabError(
             f"none of the figures could be drawn ({', '.join(comparison.tables)}); the lines above say why"
         )
-
-
-def models_of(comparison: Comparison) -> Iterable[str]:
-    """The labels of the models, in their order."""
-    return (config["label"] for config in comparison.configs)

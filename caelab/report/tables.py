@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor, isfinite, log10
 
 import numpy as np
 import pandas as pd
 
+from caelab.analysis.columns import Column, column_of
 from caelab.analysis.plotting import display_name, mean_and_half_width
 from caelab.analysis.statistics import by_seed, holm, paired_difference
 
@@ -37,51 +38,13 @@ LATEX = str.maketrans(
 )
 
 
-@dataclass(frozen=True)
-class Column:
-    """How a column of the runs is shown.
-
-    Attributes:
-        name: the column.
-        heading: with its unit, in one line or two.
-        factor: what the numbers are multiplied with, 100 for a share shown as a percentage.
-        mark: whether the smallest is the best, and marked.
-    """
-
-    name: str
-    heading: str
-    factor: float = 1
-    mark: bool = True
-
-
-MAIN = (
-    Column("fine-tuned error", "test error,\nfine-tuned (%)"),
-    Column("mean norm", "mean\n‖J‖"),
-    Column("mean squared norm", "mean\n‖J‖²"),
-    Column("mean squared entry", "mean squared\nentry of J"),
-    Column("saturated share", "saturated\n(%)", 100, mark=False),
-    Column("reconstruction error", "reconstruction\nerror"),
-)
-CONTRACTION = (
-    Column("effective rank", "effective\nrank of J", mark=False),
-    Column("singular values above threshold", "large singular\nvalues", mark=False),
-    Column("bump height", "bump\nheight", mark=False),
-    Column("bump radius", "bump\nradius", mark=False),
-    Column("nearest-to-random ratio", "toward neighbour\n/ random", mark=False),
-    Column("tangent share", "tangents\ncaptured (%)", 100, mark=False),
-)
-FURTHER = (
-    Column("linear-probe error", "test error,\nlinear probe (%)"),
-    Column("fine-tuned validation error", "validation error,\nfine-tuned (%)"),
-)
-TERMINAL = (
-    Column("fine-tuned error", "test error %", mark=False),
-    Column("mean norm", "mean ‖J‖", mark=False),
-    Column("saturated share", "saturated %", 100, mark=False),
-    Column("reconstruction error", "reconstruction", mark=False),
-)
-BEST = "Bold: the smallest mean, and all that a paired t test over the seeds (Holm, 5 %) does not tell from it."
 NUMBERS = "Mean over seeds ± half-width of the 95 % t interval."
+NAMED = {  # what a column's ``table`` may say: the file's name, and what stands above the table
+    "main": ("table1", "Models compared on held-out examples."),
+    "contraction": ("table2", "What contraction did."),
+    "further": ("table3", "Further numbers."),
+}
+EXTREMES = {"smaller": "the smallest mean", "larger": "the largest mean"}
 
 
 @dataclass(frozen=True)
@@ -129,26 +92,54 @@ def spread(values: pd.Series) -> tuple[float, float]:
     return mean_and_half_width(present) if len(present) else (float("nan"), float("nan"))
 
 
-def table_1(rows: pd.DataFrame) -> Table | None:
-    """What the paper's Table 1 shows, and more; None where no column of it was measured."""
-    return table_of(rows, "table1", f"Models compared on held-out examples. {NUMBERS} {BEST}", MAIN)
+def all_tables(rows: pd.DataFrame, columns: Sequence[Column]) -> list[Table]:
+    """Every table that has columns: those that caelab names first, then those that columns name themselves.
+
+    Args:
+        rows: one row per model and seed.
+        columns: what the analyses say of their numbers; a number that none of them describes is shown as it is.
+    """
+    shown = shown_columns(rows, columns)
+    titles = dict.fromkeys([*NAMED, *(column.table for _, column in shown)])
+    found = (_titled(rows, title, [each for each in shown if each[1].table == title]) for title in titles)
+    return [table for table in found if table is not None]
 
 
-def table_2(rows: pd.DataFrame) -> Table | None:
-    """Spectrum, contraction curve and tangents in numbers; None where no column of it was measured."""
-    return table_of(rows, "table2", f"What contraction did. {NUMBERS}", CONTRACTION)
+def shown_columns(rows: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[str, Column]]:
+    """Every number of the runs with its column, in the order in which they are shown."""
+    places = {id(column): place for place, column in enumerate(columns)}
+    found = [(number, column_of(number, columns) or Column(name=number)) for number in measured(rows)]
+    return sorted(found, key=lambda each: (each[1].order, places.get(id(each[1]), len(places))))
 
 
-def table_3(rows: pd.DataFrame) -> Table | None:
-    """Further errors, and whatever other analyses summarise; None where there is nothing more."""
-    known = {column.name for column in (*MAIN, *CONTRACTION, *FURTHER)}
-    others = [Column(name, name, mark=False) for name in measured(rows) if name not in known]
-    return table_of(rows, "table3", f"Further numbers. {NUMBERS} {BEST}", [*FURTHER, *others])
+def _titled(rows: pd.DataFrame, title: str, columns: Sequence[tuple[str, Column]]) -> Table | None:
+    name, caption = NAMED.get(title, (f"table-{slug(title)}", f"{title.rstrip('.')}."))
+    return table_of(rows, name, " ".join(filter(None, [caption, NUMBERS, best_means(columns)])), columns)
 
 
-def all_tables(rows: pd.DataFrame) -> list[Table]:
-    """Every table that has columns."""
-    return [table for make in (table_1, table_2, table_3) if (table := make(rows)) is not None]
+def best_means(columns: Sequence[tuple[str, Column]]) -> str:
+    """What bold numbers are, for a table's caption; an empty text where none can be bold."""
+    ways = {column.better for _, column in columns if column.better}
+    if not ways:
+        return ""
+    extreme = EXTREMES[ways.pop()] if len(ways) == 1 else "the best mean"
+    return f"Bold: {extreme}, and all that a paired t test over the seeds (Holm, 5 %) does not tell from it."
+
+
+def slug(title: str) -> str:
+    """A title as a part of a file's name.
+
+    >>> slug("Codes, compared (%)")
+    'codes-compared'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "own"
+
+
+def short_table(rows: pd.DataFrame, columns: Sequence[Column]) -> Table | None:
+    """The columns that have a short heading, for a terminal; None where there is none."""
+    shown = [(number, column) for number, column in shown_columns(rows, columns) if column.short]
+    main = sorted(shown, key=lambda each: [*NAMED, each[1].table].index(each[1].table))
+    return table_of(rows, "short", "", [(n, replace(column, heading=column.short, better="")) for n, column in main])
 
 
 def every_run(rows: pd.DataFrame) -> Table:
@@ -159,27 +150,27 @@ def every_run(rows: pd.DataFrame) -> Table:
     return Table("runs", "One row per model and seed.", ("model", *columns), tuple(cells))
 
 
-def table_of(rows: pd.DataFrame, name: str, caption: str, columns: Sequence[Column]) -> Table | None:
-    """The table with those of the columns that were measured; None where none was."""
-    present = [column for column in columns if column.name in measured(rows) and rows[column.name].notna().any()]
+def table_of(rows: pd.DataFrame, name: str, caption: str, columns: Sequence[tuple[str, Column]]) -> Table | None:
+    """The table of those numbers that were measured; None where none was."""
+    present = [(number, column) for number, column in columns if rows[number].notna().any()]
     if not present:
         return None
-    shown = [list(_shown(rows, column)) for column in present]
+    shown = [list(_shown(rows, number, column)) for number, column in present]
     models = [Cell(display_name(model)) for model in rows["model"].drop_duplicates()]
     headings, cells = zip(*((each[0], each[1:]) for each in shown), strict=True)
     return Table(name, caption, ("model", *headings), tuple(zip(models, *cells, strict=True)))
 
 
-def _shown(rows: pd.DataFrame, column: Column) -> Iterator[object]:
+def _shown(rows: pd.DataFrame, number: str, column: Column) -> Iterator[object]:
     """The heading, then one cell per model."""
     summary = summary_table(rows)
-    means, halves = summary[column.name] * column.factor, summary[f"{column.name} ±"] * column.factor
+    means, halves = summary[number] * column.factor, summary[f"{number} ±"] * column.factor
     power = power_of_ten(means)
     places = decimals(means / 10.0**power, halves / 10.0**power)
-    best = best_models(rows, column.name) if column.mark else set()
-    yield column.heading + (f" (×10{str(power).translate(SUPERSCRIPTS)})" if power else "")
+    best = best_models(rows, number, column.better) if column.better else set()
+    yield column.heading_of(number) + (f" (×10{str(power).translate(SUPERSCRIPTS)})" if power else "")
     for model, mean, half in zip(summary["model"], means / 10.0**power, halves / 10.0**power, strict=True):
-        yield Cell(number(mean, half, places), model in best)
+        yield Cell(number_text(mean, half, places), model in best)
 
 
 def power_of_ten(values: pd.Series) -> int:
@@ -202,10 +193,10 @@ def decimals(means: pd.Series, halves: pd.Series) -> int:
     return max(min(wanted, default=0), 0)
 
 
-def number(mean: float, half: float, places: int) -> str:
+def number_text(mean: float, half: float, places: int) -> str:
     """A mean with its half-width, or alone where one seed has no interval.
 
-    >>> number(3.9, 0.123, 2), number(3.9, float("nan"), 1), number(float("nan"), 0.1, 1)
+    >>> number_text(3.9, 0.123, 2), number_text(3.9, float("nan"), 1), number_text(float("nan"), 0.1, 1)
     ('3.90 ± 0.12', '3.9', '–')
     """
     if not isfinite(mean):
@@ -214,14 +205,15 @@ def number(mean: float, half: float, places: int) -> str:
     return f"{text} ± {half:.{places}f}" if isfinite(half) else text
 
 
-def best_models(rows: pd.DataFrame, column: str) -> set[str]:
-    """The model with the smallest mean, and all that do not differ from it significantly.
+def best_models(rows: pd.DataFrame, column: str, better: str = "smaller") -> set[str]:
+    """The model with the best mean, the smallest or the largest, and all that do not differ from it significantly.
 
-    Paired t tests over the seeds against the smallest, adjusted by Holm, at 5 %. One seed allows no test: then only
-    the smallest.
+    Paired t tests over the seeds against the best, adjusted by Holm, at 5 %. One seed allows no test: then only the
+    best.
     """
     numbers = by_seed(rows, column).dropna(axis="columns", how="all")
-    best = str(numbers.mean().idxmin())
+    means = numbers.mean()
+    best = str(means.idxmax() if better == "larger" else means.idxmin())
     others = [str(model) for model in numbers.columns if model != best]
     p_values = [paired_difference(numbers[model], numbers[best]).p_value for model in others]
     return {best, *(m for m, p in zip(others, holm(p_values), strict=True) if p >= SIGNIFICANCE)}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,22 +13,16 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from caelab.errors import CaelabError, shown, unknown_name
+from caelab.errors import CaelabError
 from caelab.options import MANY, Count, Positive
-from caelab.registry.arguments import path_of, rows_of, text_of, texts_of
 from caelab.registry.catalogue import Catalogue, catalogue
 from caelab.registry.fingerprints import files_in, sources_of
-from caelab.registry.importing import allow_code_in
+from caelab.registry.paths import refuse_path
 from caelab.registry.signatures import checked_options, option_fields, readable, refuse_booleans
 from caelab.runs.safe_yaml import LARGEST, read_yaml
 
 GIVEN = "given"  # the kind of a block that stands for an object of the user's, which no config can make again
 GIVEN_BY_CORE = {"model": ("inputs", "image_shape")}
-KINDS_OF_FILES = {".npz": "npz", ".npy": "npy", ".csv": "csv"}
-SUFFIXES_OF_DATA = (  # of files that hold data; caelab reads none of these by itself
-    ".7z .arff .arrow .bmp .bz2 .dat .data .feather .gif .gz .h5 .hdf5 .jpeg .jpg .json .jsonl .mat .parquet .pickle "
-    ".pkl .png .pt .pth .safetensors .svmlight .tar .tgz .tif .tiff .tsv .txt .webp .xls .xlsx .xz .zip "
-)
 LONGEST_LABEL = 180  # bytes; a file system allows 255 for the name of a run's folder
 
 
@@ -215,46 +208,6 @@ def of_any_model(block: Block, factory: Any = None) -> dict[str, Any]:
     return {name: value for name, value in block.options.items() if name in OfAnyModel.model_fields and name not in own}
 
 
-def as_name(path: Any) -> str:
-    """The name of the data set at a path that was given as one: that of a kind of files and the path.
-
-    >>> as_name(Path("mine.npz"))
-    'npz:mine.npz'
-
-    Raises:
-        CaelabError: its kind cannot be told from its name.
-    """
-    place = path_of(path, "a path")
-    kind = KINDS_OF_FILES.get(place.suffix.lower())
-    if not kind or place.is_dir():
-        refuse_path(str(place))
-        names = " or ".join(KINDS_OF_FILES)
-        raise CaelabError(f"expected a file of data, but the name of {str(place)!r} does not end in {names}")
-    return f"{kind}:{place}"
-
-
-def refuse_path(name: str) -> None:
-    """A path in place of a data set's name lacks the kind in front of it, or is of a kind that is not read.
-
-    Raises:
-        CaelabError: it is one.
-    """
-    path = Path(name)
-    suffix = path.suffix.lower()
-    kinds = ["images", "idx"] if path.is_dir() else [KINDS_OF_FILES[suffix]] if suffix in KINDS_OF_FILES else []
-    if kinds:
-        raise CaelabError(
-            f"expected the name of a data set, but {name!r} is a path; say what it holds, as "
-            f"{' or '.join(f'{kind}:{name}' for kind in kinds)}"
-        )
-    if path.exists() or "/" in name or (suffix and f"{suffix} " in SUFFIXES_OF_DATA):
-        what = "a path" if path.exists() else "a path, at which there is nothing"
-        raise CaelabError(
-            f"expected the name of a data set, but {name!r} is {what}; caelab reads npz:FILE, npy:FILE, csv:FILE, "
-            "idx:FOLDER and images:FOLDER: convert it, as in numpy.savez('mine.npz', x=inputs, y=labels)"
-        )
-
-
 def _named(block: Block) -> tuple[str, dict[str, Any]]:
     """``idx:FOLDER`` stands for the kind ``idx`` with the option ``path: FOLDER``."""
     name, colon, rest = block.kind.partition(":")
@@ -289,158 +242,3 @@ def load_config(path: str | Path) -> RunConfig:
     if not isinstance(raw, dict):
         raise CaelabError(f"{path} holds {type(raw).__name__}, but a run's config is a mapping of keys to values")
     return make_config(raw)
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """One mapping laid over another, level by level; a new ``kind`` starts its block afresh.
-
-    >>> merged({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
-    {'a': {'x': 1, 'y': 3}}
-    """
-    out = dict(base)
-    for key, value in over.items():
-        old = out.get(key)
-        if isinstance(value, Mapping) and isinstance(old, Mapping) and _same_kind(old, value):
-            out[key] = merged(old, value)
-        else:
-            out[key] = value
-    return out
-
-
-def _same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    return bool(new.get("kind", old.get("kind")) == old.get("kind"))
-
-
-def parse_setting(text: str) -> tuple[str, Any]:
-    """``contractive.weight=0.3`` as a key path and a value (YAML; ``1e-3`` is a number too).
-
-    Raises:
-        CaelabError: there is no ``=``, or the value is not YAML.
-    """
-    text = text_of(text, "a setting")
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise CaelabError(
-            f"{text!r} holds bytes that are no text in this terminal's encoding ({sys.getfilesystemencoding()}); set a "
-            "locale in UTF-8, as LC_ALL=C.UTF-8, and type it in UTF-8"
-        )
-    path, equals, value = text.partition("=")
-    if not equals or not path.strip():
-        raise CaelabError(f"expected KEY=VALUE, as in contractive.weight=0.3, but {text!r} came")
-    return path.strip(), parse_value(value)
-
-
-def parse_value(text: str) -> Any:
-    """A YAML value; PyYAML reads ``1e-3`` as a text, which is a number here.
-
-    >>> parse_value("1e-3"), parse_value("[100, 30]"), parse_value("relu")
-    (0.001, [100, 30], 'relu')
-    """
-    try:
-        value = read_yaml(text)
-    except CaelabError as error:
-        raise CaelabError(f"{shown(text)} is not a value in YAML: {error}") from error
-    return _number_or_text(value)
-
-
-def _number_or_text(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_number_or_text(each) for each in value]
-    if isinstance(value, str):
-        with suppress(ValueError):
-            return float(value)
-    return value
-
-
-def chooses_kind(key: str, value: Any) -> bool:
-    """Whether a setting chooses what a block is: it comes before those that set options of it.
-
-    >>> chooses_kind("model.kind", "rbm"), chooses_kind("model", {"kind": "rbm"}), chooses_kind("model.hidden", 8)
-    (True, True, False)
-    """
-    return key.endswith(".kind") or (isinstance(value, Mapping) and "kind" in value)
-
-
-def unknown_setting(first: str, rest: Sequence[str], present: Collection[str], offers: Catalogue) -> CaelabError:
-    """The error for a key path that starts at nothing known; the nearest setting that does exist is offered."""
-    regularizers = {*present, *(name for name in offers.names("regularizer") if _has_option(offers, name, rest))}
-    known = {".".join([name, *rest]) for name in regularizers} | {*RunConfig.model_fields} - {"regularizers"}
-    return unknown_name("setting", ".".join([first, *rest]), known)
-
-
-def _has_option(offers: Catalogue, name: str, rest: Sequence[str]) -> bool:
-    with suppress(CaelabError):  # a broken plugin offers no setting
-        return not rest or rest[0] in option_fields(offers.get("regularizer", name))
-    return False
-
-
-def regularizers_of(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The regularizers of a raw config by label, none where it has none.
-
-    >>> regularizers_of({"regularizers": {"contractive": {"weight": 1.0}}})
-    {'contractive': {'weight': 1.0}}
-
-    Raises:
-        CaelabError: they are no mapping.
-    """
-    blocks = raw.get("regularizers")
-    if blocks is not None and not isinstance(blocks, Mapping):
-        raise CaelabError(
-            f"regularizers: expected a mapping of names to options, as {{contractive: {{weight: 1.0}}}}, but "
-            f"{blocks!r} came"
-        )
-    return dict(blocks or {})
-
-
-def with_setting(raw: Mapping[str, Any], path: str, value: Any, offers: Catalogue | None = None) -> dict[str, Any]:
-    """The raw config with one key set; a path may start at a regularizer, present or new.
-
-    >>> with_setting({}, "contractive", {"weight": 1.0}) == with_setting({}, "contractive.weight", 1.0)
-    True
-
-    Raises:
-        CaelabError: the path starts at nothing known, or names a regularizer without an option of it.
-    """
-    first, *rest = path.split(".")
-    if first not in RunConfig.model_fields:
-        regularizers = regularizers_of(raw)
-        offers = offers or catalogue()
-        if first not in {*regularizers, *offers.names("regularizer")}:
-            raise unknown_setting(first, rest, regularizers, offers)
-        if not rest and not isinstance(value, Mapping):
-            raise CaelabError(
-                f"expected an option, as {first}.OPTION=VALUE, or all of them, as '{first}={{}}' where none is needed, "
-                f"but {first}={value} came"
-            )
-        rest, first = [first, *rest], "regularizers"
-    nested: Any = value
-    for key in reversed(rest):
-        nested = {key: nested}
-    return merged(raw, {first: nested})
-
-
-def configured(
-    raw: Mapping[str, Any],
-    over: Mapping[str, Any],
-    settings: Sequence[str] = (),
-    without: Sequence[str] = (),
-    offers: Catalogue | None = None,
-) -> RunConfig:
-    """The checked config after keys were laid over it, ``KEY=VALUE`` settings made, and regularizers left out.
-
-    Settings that choose a ``kind`` come first, wherever they stand; otherwise the last word counts. Code that they name
-    is allowed, since the user typed them; code that only ``raw`` names is not.
-
-    Raises:
-        CaelabError: a key, a setting or a value that does not fit, or a regularizer to leave out that is not there.
-    """
-    raw = merged(raw, over)
-    pairs = [parse_setting(setting) for setting in rows_of(settings, "settings")]
-    allow_code_in([over, *(value for _, value in pairs)])
-    for key, value in sorted(pairs, key=lambda pair: not chooses_kind(*pair)):
-        raw = with_setting(raw, key, value, offers=offers)
-    regularizers = regularizers_of(raw)
-    for name in texts_of(without, "the regularizers to leave out"):
-        if name not in regularizers:
-            raise unknown_name("regularizer of this run", name, regularizers)
-        del regularizers[name]
-    return make_config({**raw, "regularizers": regularizers}, offers)

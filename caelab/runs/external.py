@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from caelab.errors import CaelabError, unknown_name
 from caelab.registry.importing import allow_code, load_named
-from caelab.runs.config import make_config, merged
+from caelab.runs.config import make_config
 from caelab.runs.recipes import BASE
 from caelab.runs.run import Run, dataset_of, versions
+from caelab.runs.settings import merged
 
 
 class EncoderOnly(nn.Module):

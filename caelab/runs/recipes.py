@@ -1,17 +1,20 @@
-"""Named runs. Each states its scientific choices; a recipe is laid over the base and may be overridden key by key."""
+"""Named runs: a recipe is laid over the base and may be overridden key by key; plugins offer them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 from caelab.errors import CaelabError, shown
-from caelab.hookspecs import hookimpl
 from caelab.registry.catalogue import Catalogue, catalogue
 from caelab.registry.importing import allow_code_in
-from caelab.runs.config import RunConfig, configured, merged
+from caelab.runs.config import RunConfig
+from caelab.runs.settings import configured, merged
+
+log = logging.getLogger(__name__)
 
 BASE: dict[str, Any] = {
     "seed": 0,
@@ -29,72 +32,101 @@ BASE: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """A named run: what it is, what it lays over the base, and the other weights worth trying."""
+class Look:
+    """How a model is drawn in every figure; marker and line style tell it apart without colour.
 
-    about: str
+    Attributes:
+        color: any colour of matplotlib, as ``"#d55e00"``.
+        marker: any marker of matplotlib, as ``"*"``.
+        linestyle: any line style of matplotlib, as ``"--"`` or ``(0, (8, 2))``.
+    """
+
+    color: str
+    marker: str
+    linestyle: Any = "-"
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Keywords of ``Axes.plot`` for a line with markers."""
+        return {"color": self.color, "marker": self.marker, "linestyle": self.linestyle}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named run.
+
+    Attributes:
+        about: what it is, in one line.
+        config: what it lays over the base.
+        tune: the other weights worth trying, by key.
+        name: how readers know it, as ``"DAE-g"``; the name that it is registered by where this is empty.
+        look: how figures draw it; without one it gets a look that no other model of the figure has.
+        default: whether a comparison trains it unless it is told which recipes to train.
+    """
+
+    about: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     tune: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    name: str = ""
+    look: Look | None = None
+    default: bool = False
 
 
-def _regularized(about: str, tune: Mapping[str, Sequence[float]], **regularizers: Mapping[str, Any]) -> Recipe:
-    return Recipe(about, {"regularizers": regularizers}, tune)
+def load_recipe(name: str, offers: Catalogue | None = None) -> Recipe:
+    """The recipe of that name; a plain mapping stands for a recipe that lays it over the base.
+
+    Raises:
+        CaelabError: there is none of that name, or what the plugin registered is neither, or says something of itself
+            that is not of the kind that is expected.
+    """
+    offers = catalogue() if offers is None else offers
+    thing = offers.get("recipe", name)
+    recipe = Recipe(config=thing) if isinstance(thing, Mapping) else thing
+    whose = _whose(name, offers)
+    if not isinstance(recipe, Recipe):
+        raise CaelabError(
+            f"{whose} is {shown(thing)}, but a mapping of keys to values, or a caelab.Recipe, is expected"
+        )
+    for key, kind, expected in EXPECTED:
+        value = getattr(recipe, key)
+        if not isinstance(value, kind):
+            raise CaelabError(f"{whose} has {key}={shown(value)}, but {expected} is expected")
+    return recipe
 
 
-RECIPES = {
-    "ae": Recipe("auto-encoder without a regularizer"),
-    "ae-wd": _regularized(
-        "auto-encoder with weight decay",
-        {"weight-decay.weight": [0.001, 0.003, 0.01, 0.03]},
-        **{"weight-decay": {"weight": 0.01}},
-    ),
-    "dae-g": _regularized(
-        "denoising auto-encoder, Gaussian corruption",
-        {"gaussian.sigma": [0.1, 0.3, 0.6, 1.0]},
-        gaussian={"sigma": 0.6},
-    ),
-    "dae-b": _regularized(
-        "denoising auto-encoder, binary masking corruption",
-        {"masking.p": [0.1, 0.25, 0.5, 0.7]},
-        masking={"p": 0.5},
-    ),
-    "sparse-ae": _regularized(
-        "sparse auto-encoder, KL divergence of the mean activation from a target",
-        {"sparse-kl.weight": [0.3, 1.0, 3.0, 10.0]},
-        **{"sparse-kl": {"weight": 3.0, "target": 0.1}},
-    ),
-    "cae": _regularized(
-        "contractive auto-encoder (Rifai et al. 2011)",
-        {"contractive.weight": [0.3, 1.0, 2.0, 5.0]},
-        contractive={"weight": 2.0},
-    ),
-    "rcae": _regularized(
-        "reconstruction-contractive auto-encoder (Alain and Bengio 2014)",
-        {"reconstruction-contractive.weight": [0.01, 0.1, 0.36, 1.0]},
-        **{"reconstruction-contractive": {"weight": 0.36}},
-    ),
-    "cae-h": _regularized(
-        "higher-order contractive auto-encoder, CAE+H (Rifai et al. 2011, ECML)",
-        {"higher-order-contractive.weight": [5, 20, 50, 200]},
-        contractive={"weight": 2.0},
-        **{"higher-order-contractive": {"weight": 50.0, "sigma": 0.1, "samples": 4}},
-    ),
-    "rbm": Recipe(
-        "restricted Boltzmann machine, binary units, contrastive divergence",
-        {
-            "model": {"kind": "rbm", "hidden": 300, "steps": 1},
-            "training": {"optimizer": "sgd", "learning_rate": 0.1, "batch_size": 20},
-        },
-        {"training.learning_rate": [0.02, 0.05, 0.1, 0.2]},
-    ),
-}
+EXPECTED: tuple[tuple[str, Any, str], ...] = (
+    ("about", str, "a text"),
+    ("config", Mapping, "a mapping of keys to values"),
+    ("tune", Mapping, "a mapping of keys to lists of values"),
+    ("name", str, "a text"),
+    ("look", Look | None, "a caelab.Look(color, marker, linestyle)"),
+    ("default", bool, "True or False"),
+)
 
 
-@hookimpl
-def register_recipes(register: Callable[[str, Any], None]) -> None:
-    """Offer the built-in recipes."""
-    for name, recipe in RECIPES.items():
-        register(name, recipe)
+def _whose(name: str, offers: Catalogue) -> str:
+    offer = offers.offers.get(("recipe", name))
+    return f"the recipe {name!r}" + (f" of plugin {offer.provider!r}" if offer else "")
+
+
+def default_recipes() -> list[str]:
+    """The recipes that a comparison trains unless it is told which, in the order in which they are offered.
+
+    One that cannot be used is told of and left out.
+    """
+    found = []
+    for kind, name in catalogue().offers:
+        if kind == "recipe":
+            try:
+                found += [name] if load_recipe(name).default else []
+            except CaelabError as error:
+                log.warning("left out: %s", error)
+    return found
+
+
+def base_config(settings: Sequence[str] = (), **top: Any) -> RunConfig:
+    """The checked config of the base that recipes are laid over: an auto-encoder without a regularizer."""
+    return configured(deepcopy(BASE), {"label": "base", **top}, settings, (), catalogue())
 
 
 def recipe_config(
@@ -116,7 +148,7 @@ def recipe_config(
     offers = catalogue() if offers is None else offers
     if not isinstance(offers, Catalogue):
         raise CaelabError(f"expected offers as a Catalogue, but {shown(offers)} came")
-    recipe: Recipe = offers.get("recipe", name)
+    recipe = load_recipe(name, offers)
     allow_code_in(recipe.config)  # a recipe comes from a plugin that the user installed or named
     raw = merged(deepcopy(BASE), recipe.config)
     return configured(raw, {"label": name, **top}, settings, without, offers)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import inspect
 import json
 import logging
-import os
 import platform
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -381,26 +379,6 @@ def check_name(path: Path, facts: Mapping[str, Any], config: RunConfig, given: b
     if unknown or bears_its_name(path, facts) is None:
         log.warning(
             "%s has no checksum, and its folder's name does not say what it is: nothing tells if it is whole", path
-        )
-
-
-def refuse_foreign(out: Path) -> None:
-    """Refuse a folder of runs that cannot be made, or that holds files but no run.
-
-    Raises:
-        CaelabError: it holds something else.
-        OSError: it, or what it is to lie in, is a file or may not be written.
-    """
-    place = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    if not place.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
-    if not os.access(place, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
-    entries = [*out.iterdir()] if out.is_dir() else []
-    if entries and not any(is_run(entry) for entry in entries):
-        raise CaelabError(
-            f"the output folder {out} holds files that caelab did not make, as {min(entries).name}; "
-            "give a folder of runs, or a new one, with --out"
         )
 
 

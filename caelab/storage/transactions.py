@@ -31,12 +31,12 @@ Sums = Mapping[str, str]  # SHA-256 of files by their places in the folder
 
 
 @contextmanager
-def change(folder: Path, mark: str, ours: Sequence[str]) -> Iterator[Path]:
+def change(folder: Path, manifest: str, ours: Sequence[str]) -> Iterator[Path]:
     """Change files of a folder together, while no other process does.
 
     Args:
         folder: what they are part of.
-        mark: the name of its record, which ``write_record`` must have written at the end of the block.
+        manifest: the name of its record, which ``write_record`` must have written at the end of the block.
         ours: patterns of all that may belong to it, as ``data/*.parquet``; what the new record does not name goes.
 
     Yields:
@@ -45,8 +45,8 @@ def change(folder: Path, mark: str, ours: Sequence[str]) -> Iterator[Path]:
     Raises:
         StorageError: a file cannot be written; all files are as they were, or will be the new ones.
     """
-    with one_writer(folder / mark):
-        end_interrupted(folder, mark, ours)
+    with one_writer(folder / manifest):
+        end_interrupted(folder, manifest, ours)
         place = folder / NEXT
         try:
             with told_as_storage(folder):
@@ -57,31 +57,31 @@ def change(folder: Path, mark: str, ours: Sequence[str]) -> Iterator[Path]:
                 os.replace(place, folder / READY)
         finally:
             shutil.rmtree(place, ignore_errors=True)
-        end_interrupted(folder, mark, ours)
+        end_interrupted(folder, manifest, ours)
 
 
 @contextmanager
-def unchanging(folder: Path, mark: str, ours: Sequence[str]) -> Iterator[None]:
+def unchanging(folder: Path, manifest: str, ours: Sequence[str]) -> Iterator[None]:
     """Read files of a folder while no process changes them; where nothing can be written, nobody does."""
     with ExitStack() as stack:
         if folder.is_dir():
             try:
-                stack.enter_context(one_writer(folder / mark))
+                stack.enter_context(one_writer(folder / manifest))
             except StorageError as error:
                 if error.errno not in READ_ONLY:
                     raise
             else:
-                end_interrupted(folder, mark, ours)
+                end_interrupted(folder, manifest, ours)
         yield
 
 
-def write_record(place: Path, mark: str, facts: Mapping[str, Any], kept: Sums) -> None:
+def write_record(place: Path, manifest: str, facts: Mapping[str, Any], kept: Sums) -> None:
     """Write the record of what belongs together: the files in ``place``, and those of before that are kept."""
     new = {name: checksum_of(path) for name, path in _files_in(place).items()}
-    write_text(place / mark, sealed({**facts, FILES: {**kept, **new}}))
+    write_text(place / manifest, sealed({**facts, FILES: {**kept, **new}}))
 
 
-def read_record(folder: Path, mark: str) -> dict[str, Any]:
+def read_record(folder: Path, manifest: str) -> dict[str, Any]:
     """The record of a folder.
 
     Raises:
@@ -89,10 +89,10 @@ def read_record(folder: Path, mark: str) -> dict[str, Any]:
         DamagedFile: it is no record, or was changed after it was written.
         StorageError: it cannot be read.
     """
-    check_file(folder / mark, None)
+    check_file(folder / manifest, None)
     try:
-        with told_as_storage(folder / mark, "read"):
-            return unsealed((folder / mark).read_text(encoding="utf-8"))
+        with told_as_storage(folder / manifest, "read"):
+            return unsealed((folder / manifest).read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise DamagedFile("it is not text") from error
 
@@ -117,7 +117,7 @@ def is_ours(name: str, ours: Sequence[str]) -> bool:
     return any(len(each) == len(parts) and all(map(fnmatchcase, parts, each)) for each in split)
 
 
-def end_interrupted(folder: Path, mark: str, ours: Sequence[str]) -> None:
+def end_interrupted(folder: Path, manifest: str, ours: Sequence[str]) -> None:
     """Move complete new files to their places, if there are any; only who holds the lock may call this.
 
     Raises:
@@ -127,26 +127,26 @@ def end_interrupted(folder: Path, mark: str, ours: Sequence[str]) -> None:
     if not ready.is_dir():
         return
     try:
-        coming = dict(read_record(ready, mark)[FILES])
+        coming = dict(read_record(ready, manifest)[FILES])
     except FileNotFoundError:
         coming = None  # it was moved last: only empty folders are left
     except (DamagedFile, KeyError) as error:
         log.warning("new files of %s are damaged and left out: %s", folder, error)
         coming = None
     if coming is not None:
-        _move(ready, folder, mark, [name for name in _belonging(folder, mark, ours) if name not in coming])
+        _move(ready, folder, manifest, [name for name in _belonging(folder, manifest, ours) if name not in coming])
     shutil.rmtree(ready, ignore_errors=True)
 
 
-def _move(ready: Path, folder: Path, mark: str, stale: Sequence[str]) -> None:
+def _move(ready: Path, folder: Path, manifest: str, stale: Sequence[str]) -> None:
     """Every file to its place, the record last."""
     for name, path in _files_in(ready).items():
-        if name != mark:
+        if name != manifest:
             _move_file(path, folder / name)
     for name in stale:
         with told_as_storage(folder / name):
             (folder / name).unlink(missing_ok=True)
-    _move_file(ready / mark, folder / mark)
+    _move_file(ready / manifest, folder / manifest)
 
 
 def _move_file(path: Path, target: Path) -> None:
@@ -157,10 +157,10 @@ def _move_file(path: Path, target: Path) -> None:
         os.replace(path, target)
 
 
-def _belonging(folder: Path, mark: str, ours: Sequence[str]) -> list[str]:
+def _belonging(folder: Path, manifest: str, ours: Sequence[str]) -> list[str]:
     """The files that belong to a folder now: those its record names, or where it names none, those that fit."""
     try:
-        facts = read_record(folder, mark)
+        facts = read_record(folder, manifest)
     except (FileNotFoundError, DamagedFile):
         facts = {}
     return [*sums_of(folder, facts, ours)] if FILES in facts else _matching(folder, ours)

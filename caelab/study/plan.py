@@ -11,19 +11,9 @@ from caelab.errors import CaelabError
 from caelab.registry.catalogue import catalogue
 from caelab.registry.importing import allow_code_in
 from caelab.registry.signatures import option_fields
-from caelab.runs.config import (
-    GIVEN_BY_CORE,
-    OfAnyModel,
-    RunConfig,
-    chooses_kind,
-    load_config,
-    make_config,
-    names_a_file,
-    parse_setting,
-    parse_value,
-    with_setting,
-)
+from caelab.runs.config import GIVEN_BY_CORE, OfAnyModel, RunConfig, load_config, make_config, names_a_file
 from caelab.runs.recipes import recipe_config
+from caelab.runs.settings import chooses_kind, parse_setting, parse_value, with_setting
 
 Grid = Mapping[str, Sequence[Any]]
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from caelab.analysis.base import analyse, gather, load_analysis, summarise
+from caelab.analysis.base import analyse, gather, summarise
+from caelab.analysis.contract import columns_of, load_analysis
 from caelab.analysis.isolation import SpoiledData
 from caelab.errors import CaelabError, NotApplicable, StorageError
 from caelab.models.reconstruction import check_objective
@@ -252,6 +253,7 @@ class Study:
         if not self.configs:
             raise CaelabError("a study has at least one model, but none came; name recipes, as in ['ae', 'cae']")
         self.check_labels()
+        columns_of(self.analyses)
         for name, options in self.analyses.items():
             checked_options(load_analysis(name).measure, options, name, ("run", "streams"))
         for config in self.configs:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from caelab.analysis.columns import Column
+from caelab.analysis.contract import load_analysis
 from caelab.errors import CaelabError
 from caelab.registry.catalogue import catalogue
-from caelab.runs.config import RunConfig, make_config, parse_setting, with_setting
-from caelab.runs.recipes import Recipe
+from caelab.runs.config import RunConfig, make_config
+from caelab.runs.recipes import load_recipe
 from caelab.runs.run import dataset_of
+from caelab.runs.settings import parse_setting, with_setting
 from caelab.study.plan import Grid, Planned, is_file
 from caelab.study.study import Study, StudyResult, run_rows
 
-MEASURE = "fine-tuned validation error"
 GIVEN, CHOSEN, EQUAL = "given", "chosen", "as good as the chosen"
 
 
@@ -39,6 +43,50 @@ class Choice:
     given: str = ""
 
 
+@dataclass(frozen=True)
+class Measure:
+    """The number that candidates are compared by, and the analysis that sums up to it."""
+
+    analysis: str
+    column: Column
+
+    @property
+    def sign(self) -> int:
+        """1 where the smallest number is the best, -1 where the largest is."""
+        return -1 if self.column.better == "larger" else 1
+
+
+def measure_of(names: Iterable[str], by: str | None = None) -> Measure:
+    """What ``--tune`` selects by: the number that one of these analyses marks, or else one of all that are offered.
+
+    Args:
+        names: the analyses of the comparison.
+        by: the name of the number, where several are marked.
+
+    Raises:
+        CaelabError: no number is marked, or several are and none of them is named.
+    """
+    everywhere = [name for kind, name in catalogue().offers if kind == "analysis"]
+    found = _marked(names, by) or _marked(everywhere, by)
+    if not found:
+        known = ", ".join(repr(each.column.name) for each in _marked(everywhere, None)) or "none"
+        what = f"the number {by!r}" if by else "a number"
+        raise CaelabError(f"expected {what} that an analysis marks with tune=True, to choose by; marked are: {known}")
+    if len(found) > 1:
+        both = " and ".join(f"{each.column.name!r} of the analysis {each.analysis!r}" for each in found)
+        raise CaelabError(f"several numbers can be chosen by, {both}; name one with --tune-by")
+    return found[0]
+
+
+def _marked(names: Iterable[str], by: str | None) -> list[Measure]:
+    found = []
+    for name in dict.fromkeys(names):
+        with suppress(CaelabError):  # an analysis that cannot be used is told of where it is asked for
+            columns = getattr(load_analysis(name), "columns", ())
+            found += [Measure(name, column) for column in columns if column.tune and by in (None, column.name)]
+    return found
+
+
 class Trials(Study):
     """The candidates of all models; those of one model share its label, so that the chosen runs are found again."""
 
@@ -46,18 +94,20 @@ class Trials(Study):
         """Candidates are told apart by their settings, not by their labels."""
 
 
-def checked_choices(models: Sequence[Planned], settings: Sequence[str], grid: Grid) -> list[Choice]:
+def checked_choices(models: Sequence[Planned], settings: Sequence[str], grid: Grid, measure: Measure) -> list[Choice]:
     """What there is to choose, refused before anything is trained where there are no labels to choose by.
 
     Raises:
         CaelabError: the data of a model that would be tuned have no labels.
     """
     found = choices(models, settings, grid)
+    needs_labels = bool(getattr(load_analysis(measure.analysis), "needs_labels", False))
     for choice in found:
-        if choice.candidates and dataset_of(choice.config).labels is None:
+        if choice.candidates and needs_labels and dataset_of(choice.config).labels is None:
             raise CaelabError(
-                f"{choice.config.label!r} cannot be tuned: {choice.config.dataset.kind} has no labels, and what is "
-                "chosen by is the error of a classifier; leave --tune out"
+                f"{choice.config.label!r} cannot be tuned: {choice.config.dataset.kind} has no labels, and the "
+                f"analysis {measure.analysis!r}, whose number {measure.column.name!r} is chosen by, needs them; "
+                "leave --tune out"
             )
     return found
 
@@ -74,7 +124,7 @@ def choices(models: Sequence[Planned], settings: Sequence[str] = (), grid: Grid 
 def _choice(model: Planned, given: Collection[str]) -> Choice:
     if is_file(model.name):
         return Choice(model.config, given=model.name)
-    recipe: Recipe = catalogue().get("recipe", model.name)
+    recipe = load_recipe(model.name)
     found = [
         Candidate(f"{key}={value}", make_config(with_setting(model.config.as_dict(), key, value)))
         for key, values in recipe.tune.items()
@@ -102,17 +152,21 @@ def _leaves(key: str, value: Any) -> Iterator[str]:
         yield from _leaves(f"{key}.{part}", inner)
 
 
-def tuning_study(found: Sequence[Choice], seeds: Sequence[int], out: Path, plugin_files: Sequence[Path]) -> Study:
-    """The runs of all candidates, measured by what is chosen by; without labels there is nothing to choose by.
+def tuning_study(
+    found: Sequence[Choice], seeds: Sequence[int], out: Path, plugin_files: Sequence[Path], measure: Measure
+) -> Study:
+    """The runs of all candidates, measured by the analysis whose number is chosen by, averaged over the seeds.
 
-    The measure is the paper's: the validation error of the fine-tuned classifier, averaged over the seeds
-    (Rifai et al. 2011, section 5). The test examples are not looked at.
+    Rifai et al. (2011, section 5) choose by the validation error of the fine-tuned classifier. The test examples are
+    not looked at.
     """
     configs = [each.config for choice in found for each in choice.candidates]
-    return Trials(configs, seeds, {"classification": {}}, out, plugin_files)
+    return Trials(configs, seeds, {measure.analysis: {}}, out, plugin_files)
 
 
-def decided(found: Sequence[Choice], seeds: int, result: StudyResult) -> tuple[list[RunConfig], pd.DataFrame]:
+def decided(
+    found: Sequence[Choice], seeds: int, result: StudyResult, measure: Measure
+) -> tuple[list[RunConfig], pd.DataFrame]:
     """The config of each model with the candidate that validates best, and the table of all of them.
 
     Of candidates with one validation error the recipe's own is taken, and else the first: nothing speaks for another.
@@ -123,19 +177,21 @@ def decided(found: Sequence[Choice], seeds: int, result: StudyResult) -> tuple[l
     if result.problems:
         first = result.problems[0]
         raise CaelabError(f"{first.model!r} cannot be tuned: {first.message}; leave --tune out")
-    errors = run_rows(result)[MEASURE].to_numpy().reshape(-1, seeds).mean(axis=1).tolist() if result.outcomes else []
+    numbers = run_rows(result)[measure.column.name].to_numpy() if result.outcomes else np.zeros(0)
+    errors = numbers.reshape(-1, seeds).mean(axis=1).tolist()
     configs, rows = [], []
     for choice in found:
         own = [errors.pop(0) for _ in choice.candidates]
-        best = _best(choice, own) if own else None
+        best = _best(choice, own, measure.sign) if own else None
         configs.append(choice.config if best is None else choice.candidates[best].config)
-        rows += list(_rows(choice, own, best))
-    return configs, pd.DataFrame(rows, columns=["model", "setting", "validation error", "choice"])
+        rows += list(_rows(choice, own, best, measure.column.name))
+    return configs, pd.DataFrame(rows, columns=["model", "setting", measure.column.name, "choice"])
 
 
-def _best(choice: Choice, errors: Sequence[float]) -> int:
-    """The place of the candidate with the smallest error; of equal ones the recipe's own, or else the first."""
-    least = [place for place, error in enumerate(errors) if _equal(error, min(errors))]
+def _best(choice: Choice, errors: Sequence[float], sign: int) -> int:
+    """The place of the best candidate; of equal ones the recipe's own, or else the first."""
+    best = sign * min(sign * error for error in errors)
+    least = [place for place, error in enumerate(errors) if _equal(error, best)]
     own = [place for place in least if choice.candidates[place].config == choice.config]
     return [*own, *least][0]
 
@@ -144,27 +200,28 @@ def _equal(first: float, second: float) -> bool:
     return math.isclose(first, second, rel_tol=1e-9)  # means over seeds differ by rounding
 
 
-def _rows(choice: Choice, errors: Sequence[float], best: int | None) -> Iterator[dict[str, Any]]:
+def _rows(choice: Choice, errors: Sequence[float], best: int | None, by: str) -> Iterator[dict[str, Any]]:
     about = {"model": choice.config.label}
     if choice.given:
         yield {**about, "setting": choice.given, "choice": GIVEN}
     for place, (candidate, error) in enumerate(zip(choice.candidates, errors, strict=True)):
         tied = EQUAL if best is not None and _equal(error, errors[best]) else ""
         chosen = CHOSEN if place == best else tied
-        yield {**about, "setting": candidate.setting, "validation error": error, "choice": chosen}
+        yield {**about, "setting": candidate.setting, by: error, "choice": chosen}
 
 
 def told(table: pd.DataFrame) -> Iterator[str]:
     """One line for each model: what was chosen among what, or that it stays as it was given."""
     if table.empty:
         yield "no model of this comparison has a grid to choose from"
+    by = table.columns[2]
     for model, rows in table.groupby("model", sort=False):
         tried = rows[rows["choice"] != GIVEN]
         for setting in rows.loc[rows["choice"] == GIVEN, "setting"]:
             yield f"{model}: {setting} stays as given"
         if len(tried):
             (best,) = tried.loc[tried["choice"] == CHOSEN, "setting"]
-            errors = zip(tried["setting"], tried["validation error"], strict=True)
+            errors = zip(tried["setting"], tried[by], strict=True)
             equal = ", ".join(tried.loc[tried["choice"] == EQUAL, "setting"])
             tie = f" (as good as {equal}: of equals the recipe's own is taken, and else the first)" if equal else ""
-            yield f"{model}: {best} chosen by validation error{tie}: " + ", ".join(f"{s} {e:.4g} %" for s, e in errors)
+            yield f"{model}: {best} chosen by {by}{tie}: " + ", ".join(f"{s} {e:.4g}" for s, e in errors)

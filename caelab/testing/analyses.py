@@ -8,7 +8,8 @@ from functools import cache
 from io import StringIO
 from typing import Any
 
-from caelab.analysis.base import GIVEN_BY_CORE, load_analysis
+from caelab.analysis.base import GIVEN_BY_CORE
+from caelab.analysis.contract import load_analysis
 from caelab.analysis.isolation import run_left_as_found
 from caelab.errors import CaelabError, NotApplicable
 from caelab.runs.recipes import recipe_config

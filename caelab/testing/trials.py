@@ -1,4 +1,4 @@
-"""Options to try a plugin with: those of a recipe, of this table, or plausible ones for the types."""
+"""Options to try a plugin with: those of a recipe, of the class, or plausible ones for the types."""
 
 from __future__ import annotations
 
@@ -12,15 +12,7 @@ from caelab.errors import CaelabError
 from caelab.registry.catalogue import catalogue
 from caelab.registry.importing import allow_code_in
 from caelab.registry.signatures import checked_options, option_fields
-from caelab.runs.recipes import Recipe
-
-OPTIONS: dict[str, dict[str, Any]] = {
-    "corruption-chain": {"steps": [{"kind": "masking", "p": 0.2}, {"kind": "gaussian", "sigma": 0.1}]},
-    "higher-order-contractive": {"weight": 1.0, "sigma": 0.1, "samples": 32},
-    "tangent-propagation": {"weight": 1.0, "tangents": "caelab_regularizers.tangent_propagation:shifts"},
-    "twin": {"weight": 1.0, "of": {"kind": "masking", "p": 0.3}},
-}
-"""Where the types do not say enough, or another choice makes a sharper test."""
+from caelab.runs.recipes import load_recipe
 
 CANDIDATES: tuple[Any, ...] = (1.0, 2, 1, True, [2], [0.5])
 """Values for a type without constraints of its own, the first that fits."""
@@ -29,7 +21,7 @@ CANDIDATES: tuple[Any, ...] = (1.0, 2, 1, True, [2], [0.5])
 def trial_options(
     name: str, factory: Callable[..., Any], given: Mapping[str, Any] | None = None, skip: Collection[str] = ()
 ) -> dict[str, Any]:
-    """A working set of options: the given ones, those of the class, of the table, of a recipe, of the types.
+    """A working set of options: the given ones, those of a recipe, of the class, of the types.
 
     A class that no recipe uses and whose types do not say enough gives a set in its attribute ``trial_options``.
 
@@ -41,7 +33,7 @@ def trial_options(
         CaelabError: an option's type says nothing, or the given ones do not fit.
     """
     given, fields = dict(given or {}), option_fields(factory, skip)
-    known = {**recipe_options(name), **OPTIONS.get(name, {}), **getattr(factory, "trial_options", {})}
+    known = {**recipe_options(name), **getattr(factory, "trial_options", {})}
     options = {key: value for key, value in known.items() if key in fields} | given
     if "weight" in fields and "weight" not in given:
         options["weight"] = 1.0
@@ -54,8 +46,11 @@ def trial_options(
 
 def recipe_options(name: str) -> dict[str, Any]:
     """The options that the first recipe with this regularizer gives it."""
-    for recipe in (catalogue().get("recipe", known) for known in catalogue().names("recipe")):
-        regularizers = recipe.config.get("regularizers", {}) if isinstance(recipe, Recipe) else {}
+    for known in catalogue().names("recipe"):
+        try:
+            regularizers = load_recipe(known).config.get("regularizers", {})
+        except CaelabError:  # a broken recipe is told of where it is asked for
+            continue
         for label, block in regularizers.items():
             if block.get("kind", label) == name:
                 return {key: value for key, value in block.items() if key != "kind"}

@@ -20,7 +20,8 @@ from caelab.models.identity import copied, materialised, structure_of, weights_o
 from caelab.models.shared import refuse_lost_by_copying
 from caelab.registry.arguments import by_label
 from caelab.registry.object_fingerprints import Unnameable, fingerprint
-from caelab.runs.config import GIVEN, Block, DataBlock, RunConfig, as_name, load_config, make_config, of_any_model
+from caelab.registry.paths import as_name
+from caelab.runs.config import GIVEN, Block, DataBlock, RunConfig, load_config, make_config, of_any_model
 from caelab.runs.recipes import recipe_config
 from caelab.runs.run import checked_model, dataset_of
 from caelab.training.watching import merely_watches

@@ -1,9 +1,13 @@
-"""The built-in regularizers, offered through the same hooks as anyone's; each is imported when first used."""
+"""The built-in regularizers and recipes, offered through the same hooks as anyone's.
+
+A regularizer is imported when it is first used.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 from caelab import hookimpl
+from caelab_regularizers.recipes import RECIPES
 
 REGULARIZERS = {
     "code-orthogonality": "caelab_regularizers.code_orthogonality:CodeOrthogonality",
@@ -32,3 +36,10 @@ def register_regularizers(register: Callable[[str, Any], None]) -> None:
     """Offer the built-in regularizers."""
     for name, target in REGULARIZERS.items():
         register(name, target)
+
+
+@hookimpl
+def register_recipes(register: Callable[[str, Any], None]) -> None:
+    """Offer the built-in recipes."""
+    for name, recipe in RECIPES.items():
+        register(name, recipe)

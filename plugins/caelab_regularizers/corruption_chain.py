@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import signature
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import AfterValidator
@@ -68,6 +68,10 @@ class CorruptionChain:
     Attributes:
         steps: ``{kind: NAME, option: value, ...}`` each, the first one first.
     """
+
+    trial_options: ClassVar[Mapping[str, Any]] = {
+        "steps": [{"kind": "masking", "p": 0.2}, {"kind": "gaussian", "sigma": 0.1}]
+    }
 
     steps: Steps
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -125,6 +125,7 @@ class HigherOrderContractive:
     """
 
     claims = "stochastic Hessian norm"
+    trial_options: ClassVar[Mapping[str, Any]] = {"weight": 1.0, "sigma": 0.1, "samples": 32}
 
     weight: Weight
     sigma: Positive

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -85,6 +85,8 @@ class TangentPropagation:
         tangents: ``module:function`` or ``FILE.py:function``; the function maps a batch (batch, *input) to the tangents
             of its examples (batch, count, *input). ``caelab_regularizers.tangent_propagation:shifts`` is one.
     """
+
+    trial_options: ClassVar[Mapping[str, Any]] = {"weight": 1.0, "tangents": f"{__name__}:shifts"}
 
     weight: Weight
     tangents: str

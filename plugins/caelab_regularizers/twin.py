@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import AfterValidator
@@ -139,6 +139,8 @@ class Twin:
         weight: λ; 1 for the twin itself.
         of: the corruption, ``{kind: NAME, option: value, ...}``, as in ``{kind: masking, p: 0.3}``.
     """
+
+    trial_options: ClassVar[Mapping[str, Any]] = {"weight": 1.0, "of": {"kind": "masking", "p": 0.3}}
 
     weight: Weight
     of: Corruption

@@ -5,7 +5,8 @@ import torch
 from matplotlib.figure import Figure
 
 import caelab
-from caelab.analysis.base import analyse, gather, load_analysis, summarise
+from caelab.analysis.base import analyse, gather, summarise
+from caelab.analysis.contract import load_analysis
 from caelab.errors import NotApplicable
 from caelab.runs.recipes import recipe_config
 from caelab.runs.run import Run, dataset_of

@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 from torch.testing import assert_close
 
 import caelab
-from caelab.analysis.base import analyse, load_analysis, summarise
+from caelab.analysis.base import analyse, summarise
+from caelab.analysis.contract import load_analysis
 from caelab.errors import CaelabError, NotApplicable
 from caelab.models.autoencoder import autoencoder
 from caelab.report.store import DEFAULT_ANALYSES

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pandas as pd
 import pytest
 
-from caelab.analysis.base import load_analysis
+from caelab.analysis.contract import load_analysis
 
 QUICK = "--dataset digits --set training.epochs=1"
 PROMISED = 300  # seconds: five minutes, as a user is told; on a quiet machine it is half a minute

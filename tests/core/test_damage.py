@@ -13,8 +13,9 @@ from caelab import CaelabError, Study, load_run, recipe_config
 from caelab.analysis.base import analyse
 from caelab.registry.catalogue import Offer, catalogue
 from caelab.report.publish import publish_comparison
-from caelab.report.store import claim, collect, load_comparison
+from caelab.report.store import MANIFEST, collect, load_comparison
 from caelab.storage.checksums import FILES, unsealed
+from caelab.storage.folders import open_folder
 
 
 def measure(run, streams):
@@ -73,7 +74,7 @@ def finished(tmp_path_factory):
             dataset={"kind": f"npz:{data}", "splits": [20, 10, 10]},
         )
         out = tmp_path_factory.mktemp("finished") / "out"
-        claim(out)
+        open_folder(out, MANIFEST)
         study = Study([config], [0], {"one": {}}, out / "runs")
         tuning = pd.DataFrame({"model": ["ae"], "setting": ["x=1"], "validation error": [2.5], "choice": ["chosen"]})
         list(publish_comparison(out, collect("caelab compare", [config], [0], study.run(executor="serial"), tuning)))

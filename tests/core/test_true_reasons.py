@@ -12,8 +12,8 @@ import pytest
 from caelab import CaelabError, load_run, recipe_config, train
 from caelab.analysis.base import analyse
 from caelab.cli.main import main
-from caelab.runs.config import parse_setting
 from caelab.runs.safe_yaml import MOST, read_yaml
+from caelab.runs.settings import parse_setting
 from caelab.storage.checksums import checksum
 
 SMALL = ["training.epochs=2", "model.hidden=[3]"]

@@ -8,9 +8,10 @@ import yaml
 from caelab import CaelabError
 from caelab.options import MANY
 from caelab.registry.catalogue import catalogue
-from caelab.runs.config import configured, make_config
+from caelab.runs.config import make_config
 from caelab.runs.recipes import recipe_config
 from caelab.runs.run import build_model, dataset_of
+from caelab.runs.settings import configured
 from caelab.training import checked_device
 
 VALUES = [

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from caelab.analysis.columns import Column
 from caelab.analysis.plotting import save_figure
 from caelab.data import Tangents
 from caelab.errors import NotApplicable
@@ -52,6 +53,15 @@ COLUMNS = ["dataset", "scale", "recipe", "strength", "seed", "dimensions", "angl
 
 Strengths = tuple[Positive, ...]
 Point = tuple[str, float]
+
+title = "When the leading directions become the tangents"
+caption = (
+    "Above, the largest angle between the Jacobian's leading directions and the data's tangents, against the "
+    "penalty's strength; below, the gap of the spectrum. Both fall into place where the penalty is strong enough."
+)
+columns = (
+    Column(name="smallest angle of * (deg)", heading="smallest angle\nof * (°)", better="smaller", optional=True),
+)
 
 
 def measure(

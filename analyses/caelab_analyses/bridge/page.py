@@ -16,7 +16,7 @@ from caelab.storage.checksums import FILES, check_file
 from caelab.storage.files import write_text
 from caelab.storage.transactions import Sums, change, is_ours, read_record, sums_of, write_record
 from caelab_analyses.bridge.parts import PARTS, Step
-from caelab_analyses.bridge.study import DATA, MARK, OURS
+from caelab_analyses.bridge.study import DATA, MANIFEST, OURS
 
 
 def publish(folder: Path) -> Iterator[str]:
@@ -28,14 +28,14 @@ def publish(folder: Path) -> Iterator[str]:
     Raises:
         CaelabError: the folder holds no finished study.
     """
-    if not (folder / MARK).exists():
-        raise unfinished(folder, f"{MARK} is missing")
-    with change(folder, MARK, OURS) as place:
+    if not (folder / MANIFEST).exists():
+        raise unfinished(folder, f"{MANIFEST} is missing")
+    with change(folder, MANIFEST, OURS) as place:
         facts, tables, sums = load(folder)
         shown = [(part, [shown_step(step, facts, tables, place) for step in part.steps]) for part in PARTS]
         write_text(place / "report.html", render(facts, shown))
         kept = {name: sum_ for name, sum_ in sums.items() if is_ours(name, DATA)}
-        write_record(place, MARK, {name: fact for name, fact in facts.items() if name != FILES}, kept)
+        write_record(place, MANIFEST, {name: fact for name, fact in facts.items() if name != FILES}, kept)
     for problem in facts["problems"]:
         yield f"warning: {problem}"
     for _, steps in shown:
@@ -50,9 +50,9 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, pd.DataFrame], Sums]:
     Raises:
         CaelabError: the folder holds no finished study, or one that was changed after it was written.
     """
-    name = MARK
+    name = MANIFEST
     try:
-        facts = read_record(folder, MARK)
+        facts = read_record(folder, MANIFEST)
         sums, tables = sums_of(folder, facts, OURS), {}
         for table in facts["tables"]:
             name = f"data/{table}.parquet"

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from caelab.analysis.base import load_analysis
+from caelab.analysis.contract import load_analysis
 from caelab.analysis.plotting import display_name
 from caelab_analyses import alignment_transition, twin_training
 from caelab_analyses.intrinsic_dimension import LIKELIHOOD, OF_MODEL, TRUTH, TWO_NEAREST

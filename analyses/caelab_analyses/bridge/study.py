@@ -10,17 +10,17 @@ from typing import Any
 
 from caelab.errors import CaelabError
 from caelab.registry.catalogue import catalogue
-from caelab.report.store import claim
 from caelab.runs.config import RunConfig
 from caelab.runs.recipes import recipe_config
 from caelab.runs.run import dataset_of, versions
 from caelab.storage.files import parquet_bytes, write_bytes
+from caelab.storage.folders import open_folder
 from caelab.storage.transactions import change, write_record
 from caelab.study.study import Study, StudyResult, cancel
 from caelab_analyses.alignment_transition import SETTINGS, SPLITS
 from caelab_analyses.twin_training import twin_config
 
-MARK = "bridge.json"
+MANIFEST = "bridge.json"
 DATA = ("data/*.parquet",)
 OURS = (*DATA, "figures/*.pdf", "figures/*.png", "report.html")  # what changes together
 SQUARED = ("training.reconstruction=squared-error", "model.output=identity")
@@ -108,7 +108,7 @@ class BridgeStudy:
         self._check_range()
         for study in self.studies().values():
             study.check()
-        claim(self.out, MARK)
+        open_folder(self.out, MANIFEST)
 
     def _check_range(self) -> None:
         inputs = dataset_of(self.image_configs()[0]).inputs
@@ -145,10 +145,10 @@ class BridgeStudy:
             for study, result in results.items()
             for analysis, table in result.tables().items()
         }
-        with change(self.out, MARK, OURS) as place:
+        with change(self.out, MANIFEST, OURS) as place:
             for name, table in tables.items():
                 write_bytes(place / "data" / f"{name}.parquet", parquet_bytes(table))
-            write_record(place, MARK, self._facts(results, list(tables)), {})
+            write_record(place, MANIFEST, self._facts(results, list(tables)), {})
 
     def _facts(self, results: Mapping[str, StudyResult], names: list[str]) -> dict[str, Any]:
         """What ``bridge.json`` says besides the files that belong to it."""

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
+from caelab.analysis.columns import Column
 from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, paper_style
 from caelab.errors import NotApplicable
 from caelab.options import Count, Positive, Probability
@@ -21,6 +22,32 @@ from caelab.streams import Streams
 from caelab_analyses.classification.classifiers import Descent, Labelled, Predict, fine_tuned, linear_probe
 
 PROBE, TUNED = "linear probe", "fine-tuned"
+
+title = "Classification"
+caption = (
+    "Test error of classifiers on the code; each small dot is one seed, the bar the 95 % interval of the mean. "
+    "Differences within one standard error of the test set are chance."
+)
+default = True
+needs_labels = True
+columns = (
+    Column(
+        name="fine-tuned error",
+        heading="test error,\nfine-tuned (%)",
+        better="smaller",
+        table="main",
+        short="test error %",
+        order=-1,
+    ),
+    Column(name="linear-probe error", heading="test error,\nlinear probe (%)", better="smaller", order=-1),
+    Column(
+        name="fine-tuned validation error",
+        heading="validation error,\nfine-tuned (%)",
+        better="smaller",
+        tune=True,
+        order=-1,
+    ),
+)
 
 
 def measure(

@@ -18,6 +18,7 @@ from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 from torch import Tensor
 
+from caelab.analysis.columns import Column
 from caelab.errors import CaelabError
 from caelab.jacobian.service import jacobian
 from caelab.options import Count
@@ -35,6 +36,19 @@ BUMP = 1.005  # times the value at 0: below it the curve is flat to within the n
 NEAR = 1.0  # radius at which the direction of the nearest example is compared with random ones
 
 Encode = Callable[[Tensor], Tensor]
+
+title = "The contraction curve"
+caption = (
+    "How far apart two codes are for inputs at distance r, divided by r. At r → 0 it is the Jacobian. Shape: "
+    "against the curve's own start; one that rises first contracts more near the data than between them. Level: "
+    "against the ratio between examples; below 1 that direction is contracted more than the way to other data."
+)
+default = True
+columns = (
+    Column(name="bump height", heading="bump\nheight", table="contraction"),
+    Column(name="bump radius", heading="bump\nradius", table="contraction"),
+    Column(name="nearest-to-random ratio", heading="toward neighbour\n/ random", table="contraction"),
+)
 
 
 def _checked(radii: Sequence[float]) -> Sequence[float]:

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
-from caelab.analysis.plotting import PAGE_WIDTH, Look, display_name, look, mean_and_half_width, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, display_name, look, mean_and_half_width, paper_style
+from caelab.runs.recipes import Look
 from caelab_analyses.shared.legends import legend_below
 
 SHAPE, LEVEL = "relative to zero", "relative to data"

@@ -23,6 +23,7 @@ from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
 from torch import Tensor
 
+from caelab.analysis.columns import Column
 from caelab.errors import CaelabError, NotApplicable
 from caelab.models.reconstruction import check_objective, reconstruction_error
 from caelab.options import Count
@@ -35,6 +36,13 @@ CLIPPED = "gaussian, clipped"
 HOLDS = 0.2  # relative error of the second order up to which a twin is said to hold
 SEEN = 3.0  # standard errors within which a number is known
 REPEATS = 8  # times that a prediction of one's own corruption is made: its moments may be estimated
+
+title = "Denoising and its deterministic twin"
+caption = (
+    "Above, what each corruption adds to the loss (marks) and what its mean and covariance predict (lines), "
+    "against its strength. Below, the error of the second order, as a share of the spread about the mean."
+)
+columns = (Column(name="* twin holds to", heading="twin of * holds\nup to strength", better="larger", optional=True),)
 
 
 def _increasing(strengths: Sequence[float]) -> Sequence[float]:

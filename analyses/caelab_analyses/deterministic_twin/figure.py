@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from caelab.analysis.plotting import PAGE_WIDTH, Look, display_name, look, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, display_name, look, paper_style
+from caelab.runs.recipes import Look
 from caelab_analyses.shared.legends import legend_below
 
 MEASURED = ["increment", "increment error", "prediction", "second-order error", "relative noise"]

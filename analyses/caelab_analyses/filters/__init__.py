@@ -20,6 +20,13 @@ from caelab_analyses.shared.tiles import Tile
 
 COLUMNS = 16
 
+title = "Filters"
+caption = (
+    "What each unit of the first layer looks for: red adds to its activation, blue subtracts. Local strokes and "
+    "edges are features; a filter of noise has learnt nothing."
+)
+default = True
+
 
 def measure(
     run: Run,

@@ -23,6 +23,13 @@ from caelab_analyses.shared.legends import legend_below
 
 TICKS = (1, 1.5, 2, 3, 4, 5, 6, 8)  # of a decade, labelled
 
+title = "Norm against reconstruction"
+caption = (
+    "Each point is a model: left reconstructs better, lower contracts more. Compare models at equal "
+    "reconstruction, along a vertical line; the points of one regularizer at several weights are joined."
+)
+default = True
+
 
 def measure(run: Run, streams: Streams, *, examples: Count = 500) -> pd.DataFrame:
     """Where a run stands: mean ‖J_f(x)‖_F and mean reconstruction error over validation examples.

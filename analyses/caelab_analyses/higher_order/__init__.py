@@ -12,6 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from caelab.analysis.columns import Column
 from caelab.errors import NotApplicable
 from caelab.jacobian.layers import Layer, find_layers
 from caelab.jacobian.service import jacobian
@@ -24,6 +25,17 @@ from caelab_analyses.shared.float64 import double_encoder
 
 STEP = 1e-4  # of the input's length: the finite difference that stands for the limit where there is no closed form
 DEFAULT_RADII = (0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 11, 15)
+
+title = "Curvature"
+caption = (
+    "How fast the Jacobian turns as one moves away from an example, along its leading tangents and across them. "
+    "An encoder that turns along the tangents and not across them contracts on a tube around the data."
+)
+columns = (
+    Column(name="curvature along tangents", heading="curvature\nalong tangents"),
+    Column(name="curvature across tangents", heading="curvature\nacross tangents", better="smaller"),
+    Column(name="curvature along-to-across", heading="curvature along\n/ across", better="larger"),
+)
 
 
 def measure(

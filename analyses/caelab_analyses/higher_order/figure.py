@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from caelab.analysis.plotting import PAGE_WIDTH, Look, display_name, look, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, display_name, look, paper_style
+from caelab.runs.recipes import Look
 from caelab_analyses.contraction_curve.figure import over_seeds, radius_axis
 
 ALONG, ACROSS = "along tangents", "across tangents"

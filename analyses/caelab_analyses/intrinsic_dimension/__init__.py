@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
+from caelab.analysis.columns import Column
 from caelab.analysis.plotting import PAGE_WIDTH, display_name, look, paper_style
 from caelab.data import Tangents
 from caelab.errors import CaelabError
@@ -41,6 +42,13 @@ REFERENCES: dict[str, dict[str, Any]] = {
 }
 SHARE = 0.95
 NOTHING = 1e-10  # of the largest value: what is smaller is rounding, and as good as zero
+
+title = "How many directions a model keeps"
+caption = (
+    "Each panel reads a number of directions from the spectrum of the Jacobian in its own way; a dot is one seed. "
+    "The lines are what the data say by themselves, and the truth where it is known."
+)
+columns = (Column(name="dimension by *", heading="dimension\nby *", optional=True),)
 
 
 def measure(run: Run, streams: Streams, *, examples: Count = 100, neighbours: Count = 20) -> pd.DataFrame:

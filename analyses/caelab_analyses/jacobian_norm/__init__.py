@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
+from caelab.analysis.columns import Column
 from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, paper_style
 from caelab.jacobian.service import jacobian
 from caelab.models.layers import ACTIVATIONS, saturated_share
@@ -34,6 +35,26 @@ COLUMNS = {
     "reconstruction_error": ("reconstruction error", "reconstruction error\n(sum over inputs)"),
 }
 SMALL = "squared_entry"  # of the order of 1e-4
+
+title = "The Jacobian's norm"
+caption = (
+    "Each small dot is one seed, the marker their mean, the bar its 95 % interval. A norm further left is more "
+    "contraction; read it together with the reconstruction error, which contraction costs."
+)
+default = True
+columns = (
+    Column(name="mean norm", heading="mean\n‖J‖", better="smaller", table="main", short="mean ‖J‖"),
+    Column(name="mean squared norm", heading="mean\n‖J‖²", better="smaller", table="main"),
+    Column(name="mean squared entry", heading="mean squared\nentry of J", better="smaller", table="main"),
+    Column(name="saturated share", heading="saturated\n(%)", factor=100, table="main", short="saturated %"),
+    Column(
+        name="reconstruction error",
+        heading="reconstruction\nerror",
+        better="smaller",
+        table="main",
+        short="reconstruction",
+    ),
+)
 
 
 def measure(run: Run, streams: Streams, *, examples: Count = 500) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from caelab.analysis.columns import Column
 from caelab.analysis.plotting import PAGE_WIDTH, display_name, look, paper_style
 from caelab.jacobian.service import jacobian
 from caelab.options import Count, Positive
@@ -26,6 +27,17 @@ from caelab_analyses.shared.legends import legend_below
 LOW, HIGH = 0.1, 0.9  # quantiles over examples, the ends of the band
 FLOOR = 1e-6  # of the largest value in the figure: below it nothing is drawn
 MARKERS = 8  # on each line
+
+title = "The Jacobian's spectrum"
+caption = (
+    "Singular values of the encoder's Jacobian in decreasing order, averaged over validation examples. A curve "
+    "that drops early leaves few directions of variation: all others are contracted."
+)
+default = True
+columns = (
+    Column(name="effective rank", heading="effective\nrank of J", table="contraction"),
+    Column(name="singular values above threshold", heading="large singular\nvalues", table="contraction"),
+)
 
 
 def measure(run: Run, streams: Streams, *, examples: Count = 100, threshold: Positive = 0.01) -> pd.DataFrame:

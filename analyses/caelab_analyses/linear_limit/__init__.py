@@ -20,6 +20,7 @@ from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 from torch import Tensor
 
+from caelab.analysis.columns import Column
 from caelab.errors import NotApplicable
 from caelab.jacobian.layers import Layer, find_layers
 from caelab.options import Count
@@ -30,6 +31,26 @@ from caelab_analyses.linear_limit.optimum import linear_numbers
 from caelab_analyses.shared.float64 import double_encoder
 
 FIT_BELOW = 0.1  # relative difference up to which its order in the scale is fitted
+
+title = "The linear limit"
+caption = (
+    "How far each run is from the linear encoder that it becomes when its weights are scaled down: ‖J‖² over its "
+    "limit, which is 1 where the contractive penalty is weight decay."
+)
+columns = (
+    Column(name="slope over slope at 0", heading="slope over\nslope at 0"),
+    Column(name="‖J‖² over its linear limit", heading="‖J‖² over its\nlinear limit"),
+    Column(name="gradient explained by weight decay", heading="gradient explained by\nweight decay (%)", factor=100),
+    Column(
+        name="angle to the principal subspace (deg)",
+        heading="angle to the principal\nsubspace (°)",
+        better="smaller",
+        optional=True,
+    ),
+    Column(
+        name="distance from the closed form", heading="distance from\nthe closed form", better="smaller", optional=True
+    ),
+)
 
 
 def _checked(scales: Sequence[float]) -> Sequence[float]:

@@ -12,6 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from caelab.analysis.columns import Column
 from caelab.data import Tangents
 from caelab.errors import CaelabError, NotApplicable
 from caelab.options import Count
@@ -21,6 +22,19 @@ from caelab_analyses.manifold_alignment.figure import ANGLE, CHANCE, DATA, GAP, 
 from caelab_analyses.manifold_alignment.image_tangents import TRANSFORMATIONS, image_tangents
 from caelab_analyses.shared.float64 import leading_tangents
 from caelab_analyses.shared.subspaces import captured_share, local_pca, principal_angles
+
+title = "Alignment with the data's own tangents"
+caption = (
+    "How much of the directions in which the data truly vary (small shifts, rotations, scalings, or the known "
+    "tangent space) lies within the Jacobian's leading directions. Higher shares and smaller angles mean that the "
+    "code kept the right directions."
+)
+default = True
+columns = (
+    Column(name="tangent share", heading="tangents\ncaptured (%)", factor=100, table="contraction", optional=True),
+    Column(name="largest tangent angle (deg)", heading="largest angle to\nthe tangents (°)", optional=True),
+    Column(name="spectrum gap", heading="gap of the\nspectrum at k", optional=True),
+)
 
 
 def measure(

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from caelab.analysis.plotting import PAGE_WIDTH, Look, display_name, look, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, display_name, look, paper_style
+from caelab.runs.recipes import Look
 from caelab_analyses.shared.legends import legend_below
 
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)

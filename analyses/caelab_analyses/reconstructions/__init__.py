@@ -21,6 +21,10 @@ from caelab_analyses.shared.tiles import Tile
 
 ROLES = ("input", "corrupted", "reconstructed")
 
+title = "Reconstructions"
+caption = "Inputs and what each model makes of them. Strong regularization shows as blur."
+default = True
+
 
 def measure(run: Run, streams: Streams, *, examples: Count = 10) -> pd.DataFrame:
     """Validation examples and their reconstructions, corrupted before if the run was trained on corrupted inputs.

@@ -12,6 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from caelab.analysis.columns import Column
 from caelab.data.truth import Score
 from caelab.errors import CaelabError, NotApplicable
 from caelab.options import Count, Positive
@@ -26,6 +27,14 @@ from caelab_analyses.shared.fields import double_model, score_estimate
 
 GRID = 61  # points per side, for the contours
 DRIFT = 0.5  # Langevin's default step moves halfway to the reconstruction: η / (2 σ²)
+
+title = "Samples"
+caption = (
+    "Chains that follow the model from a training example, by Langevin steps and by the walk of contractive auto- "
+    "encoders. Chains that stay where the data are, and visit all of them, say that the model knows where that "
+    "is."
+)
+columns = (Column(name="* distance", heading="*: distance from\nthe nearest example", better="smaller", optional=True),)
 
 
 def measure(

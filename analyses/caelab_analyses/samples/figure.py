@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from caelab.analysis.plotting import COLUMN_WIDTH, PAGE_WIDTH, Look, display_name, look, paper_style
+from caelab.analysis.plotting import COLUMN_WIDTH, PAGE_WIDTH, display_name, look, paper_style
+from caelab.runs.recipes import Look
 from caelab_analyses.score_field.figure import contours
 from caelab_analyses.shared import tiles as images
 from caelab_analyses.shared.tiles import Tile

@@ -15,6 +15,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from caelab.analysis.columns import Column
 from caelab.data.truth import Score
 from caelab.errors import NotApplicable
 from caelab.options import Count, Positive
@@ -26,6 +27,24 @@ from caelab_analyses.shared import fields
 
 MARGIN = 0.15  # of the data's extent, around the grid
 BEYOND = 0.5  # of a segment's length, at either end
+
+title = "The score that a reconstruction points along"
+caption = (
+    "Arrows show (r(x) − x) / σ², what the model has learned of the score of the data's density, beside the true "
+    "score where that is known. Arrows that agree in direction and length mean that the model knows where the "
+    "data are."
+)
+columns = (
+    Column(name="score cosine", heading="cosine with\nthe score", better="larger", optional=True),
+    Column(name="score relative error", heading="relative error\nof the score", better="smaller", optional=True),
+    Column(name="blurred score cosine", heading="cosine with the\nscore under noise", better="larger", optional=True),
+    Column(
+        name="blurred score relative error",
+        heading="relative error of the\nscore under noise",
+        better="smaller",
+        optional=True,
+    ),
+)
 
 
 def measure(

@@ -25,6 +25,14 @@ from caelab_analyses.shared.tiles import Tile
 
 SPACE = 0.35  # of a tile, between example, tangents and walk
 
+title = "Tangents"
+caption = (
+    "An example, and the directions in which its code changes most (leading right singular vectors). Directions "
+    "that look like small deformations of the example follow the data's manifold; noise does not. The walk moves "
+    "the example along one of them."
+)
+default = True
+
 
 def measure(
     run: Run,

@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from caelab import hookimpl
+from caelab.analysis.columns import Column
 from caelab.data import Dataset
 from caelab.errors import CaelabError, NotApplicable
 from caelab.options import Count, Positive
@@ -55,6 +56,16 @@ SETTINGS: dict[str, tuple[list[str], dict[str, Any]]] = {
 Sigmas = Annotated[tuple[Positive, ...], Field(min_length=1)]
 Radii = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
 RADII = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+title = "Trained twins"
+caption = (
+    "How far apart the functions are that denoising, its deterministic twin and the contractive penalty have "
+    "learned from one start: a distance near 0 and a cosine near 1 mean the same function."
+)
+columns = (
+    Column(name="* distance to the DAE", heading="* to the DAE:\ndistance of r(x) − x", better="smaller"),
+    Column(name="* cosine to the DAE", heading="* to the DAE:\ncosine of r(x) − x", better="larger"),
+)
 
 
 def measure(

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from caelab.analysis.plotting import PAGE_WIDTH, Look, look, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, look, paper_style
+from caelab.runs.recipes import Look
 from caelab_analyses.shared.legends import legend_below
 from caelab_analyses.twin_training.comparison import CAE, DAE, MATCHED, RCAE
 

@@ -49,7 +49,7 @@ def check(
 def reports_on(target: str, settings: Sequence[str], claims: str | None, activations: Sequence[str]) -> list[Any]:
     """The reports on everything that a name or a file stands for."""
     from caelab.registry.importing import allow_code_in
-    from caelab.runs.config import parse_setting
+    from caelab.runs.settings import parse_setting
 
     options = dict(map(parse_setting, settings))
     allow_code_in(options)

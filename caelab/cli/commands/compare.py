@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from caelab.runs.config import RunConfig
     from caelab.study.study import Study, StudyResult
-    from caelab.study.tuning import Choice
+    from caelab.study.tuning import Choice, Measure
 
 
 @click.command()
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 )
 @click.option("--grid", "grids", multiple=True, metavar="KEY=V,V,...", help="One model per value.")
 @click.option("--tune", is_flag=True, help="Choose on validation the weight of each recipe that you give none.")
+@click.option("--tune-by", metavar="NUMBER", help="Tune by this number, where analyses mark several.")
 @click.option("--analyses", default=None, metavar="NAME,NAME,...", help="Only these analyses.")
 @click.option("--device", default=None, help="cpu or cuda.")
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Runs at once. [default: the cores]")
@@ -54,6 +55,7 @@ def compare(
     settings: tuple[str, ...],
     grids: tuple[str, ...],
     tune: bool,
+    tune_by: str | None,
     analyses: str | None,
     device: str | None,
     workers: int | None,
@@ -68,27 +70,31 @@ def compare(
     caelab compare ae cae --grid contractive.weight=0.1,0.3,1,3 --out frontier
     """
     files = use_plugins(plugins)
-    from caelab.report.store import DEFAULT_ANALYSES, DEFAULT_RECIPES, claim, collect
+    from caelab.analysis.contract import default_analyses
+    from caelab.report.store import MANIFEST, collect
+    from caelab.runs.recipes import default_recipes
+    from caelab.storage.folders import open_folder
     from caelab.study.executors import usable_cores
     from caelab.study.plan import parse_grid, plan
     from caelab.study.study import Study
-    from caelab.study.tuning import checked_choices
+    from caelab.study.tuning import checked_choices, measure_of
 
     top: dict[str, Any] = {"dataset": {"kind": dataset}} if dataset is not None else {}
     quick = [f"training.device={device}"] if device is not None else []
     grid = dict(map(parse_grid, grids))
-    models = plan(recipes or DEFAULT_RECIPES, [*settings, *quick], grid, **top)
+    models = plan(recipes or default_recipes(), [*settings, *quick], grid, **top)
     configs = [model.config for model in models]
-    names = dict.fromkeys(name.strip() for name in analyses.split(",")) if analyses else DEFAULT_ANALYSES
+    names = [*dict.fromkeys(name.strip() for name in analyses.split(","))] if analyses else default_analyses()
     how: dict[str, Any] = {"executor": executor, "workers": workers or usable_cores()}
     study = Study(configs, range(seeds), {name: {} for name in names}, out / "runs", files)
     study.check()
     catalogue().get("executor", executor)
-    found = checked_choices(models, settings, grid) if tune else []
-    claim(out)
+    measure = measure_of(names, tune_by) if tune or tune_by else None
+    found = checked_choices(models, settings, grid, measure) if measure else []
+    open_folder(out, MANIFEST)
     tuning = None
-    if tune:
-        configs, tuning = _tuned(found, study, how)
+    if measure:
+        configs, tuning = _tuned(found, study, how, measure)
         study = replace(study, configs=configs)
     result = _with_progress("compare", study, how)
     published(out, collect(_words(), configs, range(seeds), result, tuning))
@@ -96,14 +102,16 @@ def compare(
         raise CaelabError(f"none of the analyses worked ({', '.join(names)}); the lines above say why")
 
 
-def _tuned(found: Sequence[Choice], study: Study, how: Mapping[str, Any]) -> tuple[list[RunConfig], pd.DataFrame]:
+def _tuned(
+    found: Sequence[Choice], study: Study, how: Mapping[str, Any], measure: Measure
+) -> tuple[list[RunConfig], pd.DataFrame]:
     """Try every candidate, say what was chosen among what, and go on with it."""
     from caelab.study.study import StudyResult
     from caelab.study.tuning import decided, told, tuning_study
 
-    trial = tuning_study(found, study.seeds, study.out, study.plugin_files)
+    trial = tuning_study(found, study.seeds, study.out, study.plugin_files, measure)
     result = _with_progress("tune", trial, how) if trial.configs else StudyResult([])
-    configs, table = decided(found, len(study.seeds), result)
+    configs, table = decided(found, len(study.seeds), result, measure)
     for line in told(table):
         click.echo(f"tuned: {line}")
     return configs, table

@@ -62,10 +62,11 @@ def train(
         click.echo(config.to_yaml(), nl=False)
         return
     from caelab.cli.progress import EpochProgress
-    from caelab.runs.run import refuse_foreign
+    from caelab.runs.run import is_run
+    from caelab.storage.folders import refuse_foreign
     from caelab.training import train as train_run
 
-    refuse_foreign(out)
+    refuse_foreign(out, is_run, "a folder of runs, or a new one,")
     with EpochProgress(config) as progress:
         run = train_run(config, out=out, observers={"progress": progress}, trace=click.echo if trace_hooks else None)
     last = run.history[-1] if run.history else {}
@@ -82,8 +83,9 @@ def _asked_config(
     seed: int | None,
     device: str | None,
 ) -> Any:
-    from caelab.runs.config import configured, load_config, names_a_file
+    from caelab.runs.config import load_config, names_a_file
     from caelab.runs.recipes import recipe_config
+    from caelab.runs.settings import configured
 
     if recipe is not None and file is None and names_a_file(recipe):
         file, recipe = Path(recipe), None

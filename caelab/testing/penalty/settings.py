@@ -15,7 +15,7 @@ from caelab.hookspecs import hookimpl
 from caelab.models.autoencoder import Autoencoder, autoencoder
 from caelab.models.layers import ACTIVATIONS, Activation
 from caelab.runs.config import RunConfig
-from caelab.runs.recipes import recipe_config
+from caelab.runs.recipes import base_config
 
 INPUTS, UNITS, EXAMPLES = 9, 4, 6  # inputs as a square, for penalties that take them for images
 
@@ -172,4 +172,4 @@ EPOCHS = 2
 def trial_config(epochs: int = EPOCHS) -> RunConfig:
     """The config that ``before_training`` is shown: of a run at least as long as the epoch that is looked at."""
     small = ["model.hidden=[4]", "training.batch_size=4", "training.reconstruction=squared-error"]
-    return recipe_config("ae", [*small, f"training.epochs={epochs}"], dataset={"kind": "digits"})
+    return base_config([*small, f"training.epochs={epochs}"], dataset={"kind": "digits"})

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from caelab.analysis.contract import caption_of
 from caelab.registry.catalogue import Offer, catalogue
 from caelab.report import page as report
 from caelab.report.findings import Finding
-from caelab.report.page import Page, caption_of, model_settings, picture, render, shared_settings
+from caelab.report.page import Page, model_settings, picture, render, shared_settings
 from caelab.report.store import DEFAULT_ANALYSES
 from caelab.report.tables import all_tables, every_run
 from caelab.runs.recipes import recipe_config

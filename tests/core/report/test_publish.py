@@ -15,9 +15,10 @@ from caelab.report.publish import (
     title_of,
     training_seconds,
 )
-from caelab.report.store import claim, save
+from caelab.report.store import MANIFEST, save
 from caelab.report.tables import summary_table
 from caelab.runs.recipes import recipe_config
+from caelab.storage.folders import open_folder
 from tests.core.invented import MODELS, a_problem, analysis, dots, fails, invented_comparison, invented_rows
 
 
@@ -34,7 +35,7 @@ def own_analyses():
 def seven(tmp_path_factory):
     """The seven models published: folder and lines."""
     folder = tmp_path_factory.mktemp("seven") / "out"
-    claim(folder)
+    open_folder(folder, MANIFEST)
     save(invented_comparison(), folder)
     return folder, list(publish_comparison(folder))
 
@@ -45,7 +46,7 @@ def published(tmp_path):
 
     def publish(comparison):
         folder = tmp_path / "out"
-        claim(folder)
+        open_folder(folder, MANIFEST)
         save(comparison, folder)
         return folder, list(publish_comparison(folder))
 

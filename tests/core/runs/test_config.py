@@ -4,8 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caelab.errors import CaelabError
-from caelab.runs.config import load_config, make_config, merged, parse_setting, parse_value, with_setting
-from caelab.runs.recipes import BASE, RECIPES, recipe_config
+from caelab.runs.config import load_config, make_config
+from caelab.runs.recipes import BASE, recipe_config
+from caelab.runs.settings import merged, parse_setting, parse_value, with_setting
+from caelab_regularizers.recipes import RECIPES
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from caelab.cli.main import main
 from caelab.errors import CaelabError
-from caelab.runs.config import load_config, parse_value
+from caelab.runs.config import load_config
 from caelab.runs.recipes import recipe_config
 from caelab.runs.safe_yaml import DEEPEST, LARGEST, MOST, read_yaml
+from caelab.runs.settings import parse_value
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
 PLAIN = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner))

@@ -10,26 +10,26 @@ from caelab.storage.checksums import FILES, checksum_of
 from caelab.storage.transactions import change, is_ours, read_record, unchanging, write_record
 from tests.core.faults import Disk
 
-MARK = "record.json"
+MANIFEST = "record.json"
 OURS = ("data/*.csv", "figures/*.pdf", "page.html")
 OLD = {"data/a.csv": "old a", "data/b.csv": "old b", "figures/a.pdf": "old figure", "page.html": "old page"}
 NEW = {"data/a.csv": "new a", "data/c.csv": "new c", "page.html": "new page", "figures/c.pdf": "new figure"}
 
 
 def change_to(folder, files, kept=()):
-    with change(folder, MARK, OURS) as place:
-        before = read_record(folder, MARK)[FILES] if kept else {}
+    with change(folder, MANIFEST, OURS) as place:
+        before = read_record(folder, MANIFEST)[FILES] if kept else {}
         for name, text in files.items():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).write_bytes(text.encode())
-        write_record(place, MARK, {"holds": sorted(files)}, {name: before[name] for name in kept})
+        write_record(place, MANIFEST, {"holds": sorted(files)}, {name: before[name] for name in kept})
 
 
 def content(folder):
     """Everything that lies there but the record, read as a reader does."""
-    with unchanging(folder, MARK, OURS):
-        found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file() and p.name != MARK}
-        record = read_record(folder, MARK)
+    with unchanging(folder, MANIFEST, OURS):
+        found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST}
+        record = read_record(folder, MANIFEST)
         assert record[FILES] == {name: checksum_of(path) for name, path in found.items() if ".partial" not in name}
         return {name: path.read_text() for name, path in found.items() if ".partial" not in name}
 
@@ -46,7 +46,7 @@ def test_new_files_replace_the_old_ones_and_the_others_go(old):
     assert content(old) == OLD
     (old / "figures" / "mine.txt").write_text("a note")
     change_to(old, NEW)
-    assert {path.name for path in old.iterdir()} == {"data", "figures", "page.html", MARK}
+    assert {path.name for path in old.iterdir()} == {"data", "figures", "page.html", MANIFEST}
     assert (old / "figures" / "mine.txt").read_text() == "a note"
     (old / "figures" / "mine.txt").unlink()
     assert content(old) == NEW
@@ -82,7 +82,7 @@ def test_an_interruption_at_any_step_leaves_all_old_or_all_new(error, lasting, o
             assert found == NEW
         change_to(folder, NEW)
         assert content(folder) == NEW
-        assert {path.name for path in folder.iterdir()} == {"data", "figures", "page.html", MARK}
+        assert {path.name for path in folder.iterdir()} == {"data", "figures", "page.html", MANIFEST}
         step += 1
     assert step > 20
     assert "told" in outcomes
@@ -90,7 +90,7 @@ def test_an_interruption_at_any_step_leaves_all_old_or_all_new(error, lasting, o
 
 def test_damaged_new_files_are_left_out(old, caplog):
     (old / ".partial-ready").mkdir()
-    (old / ".partial-ready" / MARK).write_text("[]")
+    (old / ".partial-ready" / MANIFEST).write_text("[]")
     assert content(old) == OLD
     assert "are damaged and left out" in caplog.text
 
@@ -110,12 +110,12 @@ def test_a_record_cannot_name_what_lies_elsewhere():
 
 
 def test_reading_makes_no_folder(tmp_path):
-    with unchanging(tmp_path / "nowhere", MARK, OURS):
+    with unchanging(tmp_path / "nowhere", MANIFEST, OURS):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_may_not_be_written_can_be_read(old, monkeypatch):
     monkeypatch.setattr("os.open", lambda *args: (_ for _ in ()).throw(PermissionError(errno.EACCES, "no", "x")))
-    with unchanging(old, MARK, OURS):
+    with unchanging(old, MANIFEST, OURS):
         assert (old / "page.html").read_text() == "old page"

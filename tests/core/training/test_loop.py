@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from caelab import CaelabError, hookimpl, train
-from caelab.runs.recipes import RECIPES
 from caelab.runs.run import build_model, dataset_of
 from caelab.streams import Streams
+from caelab_regularizers.recipes import RECIPES
 
 
 def weights(run):
