@@ -12,10 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from caelab.analysis.columns import Column
+from caelab.analysis.columns import Column, column_of
 from caelab.analysis.contract import columns_of, load_analysis
 from caelab.analysis.plotting import display_name, stored_appearances
 from caelab.errors import CaelabError
+from caelab.registry.catalogue import catalogue
 from caelab.report.claims import Numbers
 from caelab.report.findings import Finding, findings
 from caelab.report.page import Page, model_settings, picture, render, shared_settings
@@ -31,7 +32,7 @@ from caelab.report.store import (
     stored,
     write_data,
 )
-from caelab.report.tables import Cell, Table, all_tables, every_run, latex_table, short_table, summary_table
+from caelab.report.tables import Cell, Table, all_tables, every_run, latex_table, measured, short_table, summary_table
 from caelab.storage.files import write_bytes, write_text
 from caelab.storage.transactions import change, write_record
 from caelab.study.study import Problem
@@ -83,8 +84,15 @@ def publish_comparison(folder: Path, comparison: Comparison | None = None) -> It
 
 
 def columns_of_stored(comparison: Comparison) -> list[Column]:
-    """What the analyses of a comparison say of their numbers; one that is no longer there says nothing."""
-    return columns_of([name for name in comparison.tables if _is_usable(name)])
+    """What the analyses of a comparison say of their numbers, and of a number that they do not describe, any other.
+
+    An analysis that is no longer there says nothing.
+    """
+    columns = columns_of(filter(_is_usable, comparison.tables))
+    if all(column_of(number, columns) for number in measured(comparison.rows)):
+        return columns
+    others = [name for kind, name in catalogue().offers if kind == "analysis" and name not in comparison.tables]
+    return [*columns, *(column for name in filter(_is_usable, others) for column in columns_of([name]))]
 
 
 def _is_usable(analysis: str) -> bool:

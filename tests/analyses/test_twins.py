@@ -7,10 +7,9 @@ from torch.testing import assert_close
 
 import caelab
 from caelab.analysis.base import analyse, summarise
-from caelab.analysis.contract import load_analysis
+from caelab.analysis.contract import default_analyses, load_analysis
 from caelab.errors import CaelabError, NotApplicable
 from caelab.models.autoencoder import autoencoder
-from caelab.report.store import DEFAULT_ANALYSES
 from caelab.runs.run import dataset_of
 from caelab_analyses.twin_training import (
     FallingRate,
@@ -237,7 +236,7 @@ def test_several_data_sets_have_panels_of_their_own(table):
 
 
 def test_it_is_no_part_of_a_default_comparison():
-    assert not {"twin_training", "alignment_transition"} & set(DEFAULT_ANALYSES)
+    assert not {"twin_training", "alignment_transition"} & set(default_analyses())
     assert load_analysis("twin_training").draw is draw
 
 

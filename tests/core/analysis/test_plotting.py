@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from caelab.analysis.plotting import (
-    RECIPE_LOOKS,
     display_name,
     dot_chart,
     look,
@@ -16,17 +15,19 @@ from caelab.analysis.plotting import (
     save_figure,
     svg_of,
 )
+from caelab.registry.catalogue import catalogue
+from caelab.runs.recipes import load_recipe
 
 GRID = [f"cae contractive.weight={weight}" for weight in (0.1, 0.3, 1, 3)]
 
 
 def test_a_recipe_keeps_its_look_whatever_stands_beside_it():
     for beside in ([], ["mine", "ae"], GRID):
-        assert look([*beside, "cae"])["cae"] == RECIPE_LOOKS["cae"]
+        assert look([*beside, "cae"])["cae"] == load_recipe("cae").look
 
 
 @pytest.mark.parametrize(
-    "labels", [GRID, ["cae", *GRID], ["cae", GRID[0]], ["mine", "yours", "theirs"], [*RECIPE_LOOKS]]
+    "labels", [GRID, ["cae", *GRID], ["cae", GRID[0]], ["mine", "yours", "theirs"], catalogue().names("recipe")]
 )
 def test_no_two_models_of_a_figure_look_alike(labels):
     looks = look(labels).values()

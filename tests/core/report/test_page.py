@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from caelab.analysis.contract import caption_of
+from caelab.analysis.contract import caption_of, columns_of, default_analyses, load_analysis
 from caelab.registry.catalogue import Offer, catalogue
 from caelab.report import page as report
 from caelab.report.findings import Finding
 from caelab.report.page import Page, model_settings, picture, render, shared_settings
-from caelab.report.store import DEFAULT_ANALYSES
 from caelab.report.tables import all_tables, every_run
 from caelab.runs.recipes import recipe_config
 from tests.core.invented import a_problem, analysis, dots, invented_rows, noise
@@ -65,7 +64,7 @@ def page(**changes):
         "facts": {"command": "caelab compare"},
         "models": [("AE", "no regularizer")],
         "shared": {"training.epochs": "30"},
-        "tables": all_tables(rows),
+        "tables": all_tables(rows, columns_of(default_analyses())),
         "findings": [Finding(f"claim {v}", v, "evidence", "source") for v in report.SYMBOLS],
         "pictures": [picture(name, draw(rows)) for name, draw in drawings],
         "failed": [a_problem()],
@@ -128,8 +127,8 @@ def test_sections_without_content_are_left_out():
 
 
 def test_every_text_is_escaped(monkeypatch):
-    monkeypatch.setitem(report.TITLES, "dots", ATTACK)
-    monkeypatch.setitem(report.CAPTIONS, "dots", ATTACK)
+    for key in ("title", "caption"):
+        monkeypatch.setattr(load_analysis("dots"), key, ATTACK, raising=False)
     hostile = page(
         title=ATTACK,
         facts={"command": ATTACK, ATTACK: ATTACK},
@@ -146,9 +145,12 @@ def test_every_text_is_escaped(monkeypatch):
     assert Outline(html).open == []
 
 
-def test_every_default_analysis_has_a_title_and_says_how_to_read_it():
-    assert set(DEFAULT_ANALYSES) <= set(report.CAPTIONS)
-    assert set(DEFAULT_ANALYSES) <= set(report.TITLES)
+@pytest.mark.parametrize("name", catalogue().names("analysis"))
+def test_every_built_in_analysis_has_a_title_and_says_how_to_read_its_figure(name):
+    found = load_analysis(name)
+    assert found.title
+    assert found.caption.endswith(".")
+    assert 1 <= found.caption.count(". ") + 1 <= 6
 
 
 def test_caption_of_others_is_their_first_line():
@@ -178,6 +180,6 @@ def test_a_regularizer_under_another_name_says_its_kind():
 def test_the_template_travels_with_the_package():
     template = Path(report.__file__).parent / "templates" / "report.html.j2"
     assert template.is_file()
-    root = Path(report.__file__).parents[1]
+    root = Path(report.__file__).parents[2]
     packages = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert "caelab" in packages["packages"]  # hatch takes every file below it that git does not ignore

@@ -3,20 +3,29 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from caelab import CaelabError
+from caelab.analysis.columns import Column
+from caelab.analysis.contract import columns_of, default_analyses
 from caelab.report.tables import (
     Cell,
-    Column,
     Table,
     all_tables,
     best_models,
     escaped,
     every_run,
     latex_table,
-    number,
+    number_text,
     summary_table,
     table_of,
 )
 from tests.core.invented import MODELS, invented_rows
+
+COLUMNS = columns_of(default_analyses())
+
+
+def described(*columns):
+    """Columns with the numbers that they are of, as a table takes them."""
+    return [(column.name, column) for column in columns]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +72,15 @@ def test_best_are_the_smallest_and_those_not_told_from_it():
 
 
 def test_a_column_shows_one_number_of_decimals_and_its_power_of_ten(rows):
-    table = table_of(rows, "t", "c", [Column("mean squared entry", "entry"), Column("saturated share", "sat (%)", 100)])
+    table = table_of(
+        rows,
+        "t",
+        "c",
+        described(
+            Column(name="mean squared entry", heading="entry"),
+            Column(name="saturated share", heading="sat (%)", factor=100),
+        ),
+    )
     assert table.headings == ("model", "entry (×10⁻⁴)", "sat (%)")
     mean, half = by_hand(rows, "cae", "mean squared entry")
     cae = dict(zip(MODELS, table.rows, strict=True))["cae"]
@@ -75,32 +92,72 @@ def test_a_column_shows_one_number_of_decimals_and_its_power_of_ten(rows):
 
 
 def test_columns_that_were_not_measured_are_left_out(rows):
-    assert table_of(rows[["model", "seed", "run"]], "t", "c", [Column("mean norm", "n")]) is None
-    assert all_tables(rows[["model", "seed"]]) == []
-    found = table_of(rows.assign(x=np.nan), "t", "c", [Column("x", "x"), Column("mean norm", "n")])
+    assert table_of(rows[["model", "seed", "run"]], "t", "c", []) is None
+    assert all_tables(rows[["model", "seed"]], COLUMNS) == []
+    found = table_of(
+        rows.assign(x=np.nan), "t", "c", described(Column(name="x"), Column(name="mean norm", heading="n"))
+    )
     assert found.headings == ("model", "n")
-    assert [table.name for table in all_tables(rows)] == ["table1", "table2", "table3"]
+    assert [table.name for table in all_tables(rows, COLUMNS)] == ["table1", "table2", "table3"]
 
 
 def test_columns_of_other_analyses_are_shown(rows):
-    assert "my_number" in all_tables(rows.assign(my_number=1.0))[-1].headings
+    assert "my_number" in all_tables(rows.assign(my_number=1.0), COLUMNS)[-1].headings
 
 
 def test_best_is_marked_only_where_small_is_good(rows):
-    main = all_tables(rows)[0]
+    main = all_tables(rows, COLUMNS)[0]
     marked = {heading: [row[0].text for row in main.rows if row[i].best] for i, heading in enumerate(main.headings)}
     assert marked["mean\n‖J‖"] == ["CAE"]
     assert marked["saturated\n(%)"] == []
 
 
+def test_the_largest_is_marked_where_large_is_good(rows):
+    columns = [Column(name="mean norm", better="larger"), Column(name="saturated share", better="smaller")]
+    (table,) = all_tables(rows[["model", "seed", "mean norm", "saturated share"]], columns)
+    best = {heading: [row[0].text for row in table.rows if row[i].best] for i, heading in enumerate(table.headings)}
+    assert best == {"model": [], "mean norm": ["RBM"], "saturated share": ["AE+wd"]}
+    assert "Bold: the best mean" in table.caption
+
+
+def test_a_column_may_name_a_table_of_its_own_and_its_place_there(rows):
+    columns = [Column(name="x", table="My codes, compared"), Column(name="y", table="My codes, compared", order=-1)]
+    *_, table = all_tables(rows.assign(x=1.0, y=2.0), [*COLUMNS, *columns])
+    assert (table.name, table.headings) == ("table-my-codes-compared", ("model", "y", "x"))
+    assert table.caption.startswith("My codes, compared. Mean over seeds")
+
+
+def test_a_star_stands_for_the_part_of_a_name_that_differs(rows):
+    columns = [Column(name="dimension by *", heading="dimension\nby *", table="main")]
+    (table,) = all_tables(
+        rows[["model", "seed"]].assign(**{"dimension by gap": 3.0, "dimension by share": 4.0}), columns
+    )
+    assert table.headings == ("model", "dimension\nby gap", "dimension\nby share")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"name": ""}, "expected the name of a column as a text"),
+        ({"name": "x", "heading": 3}, "expected the heading of a column as a text, but 3 came"),
+        ({"name": "x", "better": "higher"}, "but 'higher' came"),
+        ({"name": "x", "factor": float("nan")}, "a finite number as the factor of the column 'x', but nan came"),
+        ({"name": "x", "tune": True}, "does not say what is better"),
+    ],
+)
+def test_a_wrong_column_is_refused(wrong, message):
+    with pytest.raises(CaelabError, match=message):
+        Column(**wrong)
+
+
 def test_one_seed_has_no_half_width():
-    table = all_tables(invented_rows(seeds=1))[0]
+    table = all_tables(invented_rows(seeds=1), COLUMNS)[0]
     assert not any("±" in cell.text or "nan" in cell.text for row in table.rows for cell in row)
 
 
 def test_numbers_read_well():
-    assert number(-0.5, 0.01, 2) == "−0.50 ± 0.01"
-    assert number(np.nan, np.nan, 2) == "–"
+    assert number_text(-0.5, 0.01, 2) == "−0.50 ± 0.01"
+    assert number_text(np.nan, np.nan, 2) == "–"
 
 
 def test_every_run_has_a_row(rows):
@@ -123,7 +180,7 @@ def test_latex_is_booktabs_with_the_best_in_bold():
 
 
 def test_latex_of_everything_is_ascii_with_balanced_mathematics(rows):
-    for table in all_tables(rows.replace({"model": {"ae": "cae contractive.weight=0.3"}})):
+    for table in all_tables(rows.replace({"model": {"ae": "cae contractive.weight=0.3"}}), COLUMNS):
         text = latex_table(table)
         assert text.isascii(), [character for character in text if not character.isascii()]
         assert text.count("{") == text.count("}")
