@@ -49,7 +49,7 @@ $(VENV)/python:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/run: $(VENV)/python pyproject.toml constraints.txt caelab/__init__.py
+$(VENV)/run: $(VENV)/python pyproject.toml constraints.txt caelab/version.py
 	$(PIP) -c constraints.txt -e .
 	touch $@
 

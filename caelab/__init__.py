@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from caelab.errors import CaelabError, NotApplicable
 from caelab.hookspecs import hookimpl
 from caelab.moved import keep_earlier_names
+from caelab.version import __version__
 
 if TYPE_CHECKING:
     from caelab.analysis.columns import Column
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from caelab.study.study import Study
     from caelab.training import train
 
-__version__ = "0.1.0"
 __all__ = [
     "CaelabError",
     "Column",
@@ -34,6 +34,7 @@ __all__ = [
     "Samples",
     "Streams",
     "Study",
+    "__version__",
     "allow_code",
     "hookimpl",
     "jacobian",
@@ -67,7 +68,7 @@ keep_earlier_names()
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__", *_ROOMS])
+    return sorted([*__all__, *_ROOMS])
 
 
 def __getattr__(name: str) -> Any:

@@ -11,11 +11,11 @@ from typing import Any, NoReturn
 
 import click
 
-from caelab import __version__
 from caelab.cli.commands import COMMANDS
 from caelab.cli.signs import print_whatever_comes
 from caelab.errors import CaelabError, reason
 from caelab.process.exits import is_the_users, listening
+from caelab.version import __version__
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

@@ -18,7 +18,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from caelab import __version__
 from caelab.data import Dataset, load_dataset
 from caelab.data.given import as_dataset, split_hash
 from caelab.data.memory import free_memory, sized
@@ -46,6 +45,7 @@ from caelab.storage.checked_files import RECORD, WEIGHTS, damaged, read_files, s
 from caelab.storage.checksums import FILES
 from caelab.storage.files import PARTIAL
 from caelab.streams import seeded
+from caelab.version import __version__
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from typing import Any
 from torch import nn
 
 from caelab.errors import CaelabError
+from caelab.testing.certify import check_museum, check_values
 from caelab.testing.onlooker import hushed, noticed
 from caelab.testing.outcome import Check, Report
-from caelab.testing.penalty.certify import check_museum, check_values
 from caelab.testing.penalty.conduct import check_conduct, check_memory
 from caelab.testing.penalty.corruption import ALONE, check_corruption
 from caelab.testing.penalty.declared import known_activations
