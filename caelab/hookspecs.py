@@ -4,6 +4,9 @@ Two plugin managers, never a global one. The *catalogue* (one per process) asks 
 the ``register_*`` hooks. The *training manager* (one per run) calls the instances made from that run's config,
 through the other hooks, in the order in which they stand here. A hook implementation names only the arguments it
 wants. Arguments are shared between plugins: never change them in place.
+
+Below the hooks stand the *members*: what the core looks for on the things that plugins offer. Nobody inherits from these
+classes; an attribute or method of the name is enough.
 """
 
 from typing import Any
@@ -31,11 +34,11 @@ class CatalogueHooks:
 
     @hookspec
     def register_analyses(self, register: Any) -> None:
-        """Offer analyses: ``register(name, thing)``, the thing with ``measure``, ``draw`` and perhaps ``summarise``."""
+        """Offer analyses: ``register(name, thing)``, a module or object with the members of ``AnalysisMembers``."""
 
     @hookspec
     def register_recipes(self, register: Any) -> None:
-        """Offer recipes: ``register(name, config)``, a mapping laid over the base config of a run."""
+        """Offer recipes: ``register(name, recipe)``, a mapping laid over the base config, or a ``caelab.Recipe``."""
 
     @hookspec
     def register_executors(self, register: Any) -> None:
@@ -99,3 +102,123 @@ class TrainingHooks:
     @hookspec
     def after_training(self, model: Any, history: Any) -> None:
         """Once, with the metrics of every epoch, ``[{name: number}]``."""
+
+
+class ModelMembers:
+    """What the core looks for on a model. It needs ``encode`` and ``decode``; the others are optional."""
+
+    def encode(self, inputs: Any) -> Any:
+        """The code ``(batch, code)`` of a batch; as an ``nn.Module``, the Jacobian service looks into its layers."""
+
+    def decode(self, code: Any) -> Any:
+        """The reconstruction ``(batch, input)`` of a code; as an ``nn.Module``, its last layer gives its range."""
+
+    def logits(self, code: Any) -> Any:
+        """The reconstruction before its final sigmoid, ``(batch, input)``; cross-entropy needs it."""
+
+    def training_loss(self, inputs: Any, streams: Any) -> Any:
+        """The loss ``()`` that training minimises in place of the reconstruction error."""
+
+    takes_probabilities: bool
+    """Whether the visible units are binary, so that inputs outside [0, 1] are refused."""
+
+    code_part: int | str
+    """Which of the things that ``encode`` returns is the code: a place in a tuple, a key, or an attribute."""
+
+    example_shape: tuple[int, ...]
+    """The shape of one example that ``encode`` takes, where it takes no flat inputs."""
+
+
+class LayerMembers:
+    """What the Jacobian service looks for on a layer of an encoder; with one of them it has a closed form."""
+
+    def affine(self) -> Any:
+        """The weight ``(out, in)`` and the bias ``(out,)`` or None of a layer that computes ``x @ weight.T + bias``."""
+
+    def derivative(self, z: Any) -> Any:
+        """s'(z), of the shape of z, of a layer that applies s to every entry alone."""
+
+
+class DatasetMembers:
+    """What the core looks for on a loader of a data set; optional."""
+
+    facts: Any
+    """Size, shape and source for ``caelab data``, stated by the decorator ``caelab.data.describes``."""
+
+
+class RegularizerMembers:
+    """What the core looks for on a regularizer beside its hooks: on its class, or on an instance. All are optional."""
+
+    weight: float
+    """The factor in front of the penalty; checks divide by it."""
+
+    claims: str
+    """The known quantity that the penalty claims to be; ``caelab check`` compares the two."""
+
+    activations: tuple[str, ...]
+    """The activations that the penalty is for; by default it is checked with all usual ones."""
+
+    over_batch: bool
+    """Whether the penalty or corruption is defined over the whole batch, and not per example."""
+
+    epoch: int
+    """The epoch at which the checks call the penalty, where it is 0 in early epochs."""
+
+    stateful: bool
+    """True: it remembers earlier calls on purpose. False: no number depends on the attributes that change."""
+
+    trial_options: dict[str, Any]
+    """Options that the checks make it with, on the class; needed where neither types nor a recipe say enough."""
+
+    def state_dict(self) -> Any:
+        """What it remembers, for checkpoints: tensors, numbers, texts, generators, in lists and dictionaries."""
+
+    def load_state_dict(self, state: Any) -> Any:
+        """Takes back what ``state_dict`` returned."""
+
+    def mean(self, clean: Any) -> Any:
+        """The mean of a corrupted input given the clean one, of the batch's shape."""
+
+    def covariance_diagonal(self, clean: Any) -> Any:
+        """The variance of each corrupted input given the clean one, of the batch's shape."""
+
+    declares_moments: bool
+    """Whether ``mean`` and ``covariance_diagonal`` are known; without it, they are where both are there."""
+
+
+class AnalysisMembers:
+    """What the core looks for on an analysis. It needs ``measure`` or ``compare``, and ``draw``; the rest is optional."""
+
+    def measure(self, run: Any, streams: Any) -> Any:
+        """The table of one run, one row per observation; further parameters are the analysis's options."""
+
+    def compare(self, runs: Any, streams: Any) -> Any:
+        """The table of several runs, for quantities between them."""
+
+    def draw(self, table: Any) -> Any:
+        """The figure, from nothing but the table; its columns ``model`` and ``seed`` tell the runs apart."""
+
+    def summarise(self, table: Any) -> Any:
+        """``{name: number}`` from the table of one run, for the summary."""
+
+    title: str
+    """What stands above the figure; without it, the analysis's name."""
+
+    caption: str
+    """How to read the figure; without it, the first line of the docstring."""
+
+    default: bool
+    """Whether a comparison runs the analysis unless it is told which analyses to run."""
+
+    columns: Any
+    """A list with a ``caelab.Column`` for each number of ``summarise``."""
+
+    needs_labels: bool
+    """Whether the analysis has no meaning for data without labels."""
+
+
+class ExecutorMembers:
+    """What the core calls on an executor; it is used in a ``with`` statement."""
+
+    def submit(self, function: Any, *arguments: Any) -> Any:
+        """Start a call and return its ``concurrent.futures.Future``."""

@@ -178,11 +178,11 @@ class TestArchitecture:
             assert (ROOT / name).is_file() or (ROOT / "caelab" / name).is_file(), name
 
     def test_the_files_that_it_names_are_those_of_a_comparison(self):
-        from caelab.report.store import MARK, OURS, ROWS, TUNING
+        from caelab.report.store import MANIFEST, OURS, ROWS, TUNING
         from caelab.storage.checked_files import HISTORY, RECORD, WEIGHTS
 
         tree = self.PAGE.partition("## The life of one run")[2].partition("```text")[2].partition("```")[0]
-        for name in (MARK, ROWS, TUNING, RECORD, WEIGHTS, HISTORY):
+        for name in (MANIFEST, ROWS, TUNING, RECORD, WEIGHTS, HISTORY):
             assert re.search(rf"(^|\s){re.escape(name)}(\s|$)", tree), name
         named = [word for word in tree.split() if re.fullmatch(r"[\w/]+\.(parquet|csv|pdf|tex|html)", word)]
         for pattern in OURS:
