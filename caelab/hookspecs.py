@@ -5,8 +5,8 @@ the ``register_*`` hooks. The *training manager* (one per run) calls the instanc
 through the other hooks, in the order in which they stand here. A hook implementation names only the arguments it
 wants. Arguments are shared between plugins: never change them in place.
 
-Below the hooks stand the *members*: what the core looks for on the things that plugins offer. Nobody inherits from these
-classes; an attribute or method of the name is enough.
+Below the hooks stand the *members*: what the core looks for on the things that plugins offer. Nobody inherits from
+these classes; an attribute or method of the name is enough.
 """
 
 from typing import Any
@@ -187,7 +187,7 @@ class RegularizerMembers:
 
 
 class AnalysisMembers:
-    """What the core looks for on an analysis. It needs ``measure`` or ``compare``, and ``draw``; the rest is optional."""
+    """What the core looks for on an analysis. It needs ``measure`` or ``compare``, and ``draw``."""
 
     def measure(self, run: Any, streams: Any) -> Any:
         """The table of one run, one row per observation; further parameters are the analysis's options."""
