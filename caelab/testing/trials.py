@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
@@ -12,7 +13,9 @@ from caelab.errors import CaelabError
 from caelab.registry.catalogue import catalogue
 from caelab.registry.importing import allow_code_in
 from caelab.registry.signatures import checked_options, option_fields
-from caelab.runs.recipes import load_recipe
+from caelab.runs.config import RunConfig
+from caelab.runs.recipes import base_config, load_recipe, recipe_config
+from caelab.training.plugins import TrainingPlugins, make_regularizers
 
 CANDIDATES: tuple[Any, ...] = (1.0, 2, 1, True, [2], [0.5])
 """Values for a type without constraints of its own, the first that fits."""
@@ -55,6 +58,16 @@ def recipe_options(name: str) -> dict[str, Any]:
             if block.get("kind", label) == name:
                 return {key: value for key, value in block.items() if key != "kind"}
     return {}
+
+
+def noisy_config(settings: Sequence[str] = (), **top: Any) -> RunConfig:
+    """The config of the first recipe that corrupts its inputs; where none does, that of the base."""
+    for name in catalogue().names("recipe"):
+        with suppress(CaelabError):  # a broken recipe is told of where it is asked for
+            config = recipe_config(name, settings, **top)
+            if TrainingPlugins(make_regularizers(config, catalogue())).corrupter:
+                return config
+    return base_config(settings, **top)
 
 
 def plausible(name: str, field: inspect.Parameter) -> Any:

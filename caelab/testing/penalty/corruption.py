@@ -23,7 +23,7 @@ DRAWS = 4000
 SEEDS = 10
 DEVIATIONS = 6.0
 SAY_SO = "a corruption that is defined over the batch, as mixup, says over_batch = True"
-UNTIL_THEN = "none is needed, but for a corruption-chain and for a deterministic twin"
+UNTIL_THEN = "it is needed only in a chain of corruptions, and for a deterministic twin of the corruption"
 ALONE = "clean batch left alone"
 
 

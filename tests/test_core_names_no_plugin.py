@@ -1,0 +1,81 @@
+"""The core names no built-in plugin: no analysis, column, recipe, regularizer or claim stands in its code as a text."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+from caelab.analysis.contract import columns_of
+from caelab.hookspecs import CatalogueHooks
+from caelab.registry.catalogue import catalogue
+
+CORE = Path(__file__).parents[1] / "caelab"
+KINDS = ("analysis", "recipe", "regularizer", "claim")
+PACKAGES = ("caelab_analyses", "caelab_regularizers")
+ENTRIES = ("caelab/analyses", "caelab/regularizers")
+
+ALLOWED = {
+    "moved.py": PACKAGES,  # where modules that moved stand today, so that earlier imports work
+    "registry/code_fingerprints.py": PACKAGES,  # caelab's own packages, whose version stands for their code
+    "models/__init__.py": ("rbm",),  # the core's own model, which a recipe of the same name trains
+    "testing/penalty/functions.py": ("ae",),  # how the model may be called in a function's parameters
+}
+WAITING = ("report/claims.py", "report/findings.py", "report/publish.py")  # the paper's claims
+
+
+@cache
+def built_in():
+    """``{text: what it names}``."""
+    offers = [(kind, name) for (kind, name), offer in catalogue().offers.items() if offer.provider in ENTRIES]
+    analyses = [name for kind, name in offers if kind == "analysis"]
+    columns = [(f"column of {name}", column.name) for name in analyses for column in columns_of([name])]
+    return {name: kind for kind, name in [*columns, *offers] if kind in KINDS or kind.startswith("column")}
+
+
+def texts(tree):
+    """The constant texts of a file, but for docstrings."""
+    holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    bodies = [node.body for node in ast.walk(tree) if isinstance(node, holders) and node.body]
+    docstrings = {id(body[0].value) for body in bodies if isinstance(body[0], ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.lineno, node.value
+
+
+def named(path, names, allowed=()):
+    """The lines of a file that name a built-in plugin, or one of the packages that hold them."""
+    for line, text in texts(ast.parse(path.read_text(encoding="utf-8"))):
+        package = next((package for package in PACKAGES if package in text), None)
+        if (text in names or package) and not {text, package} & {*allowed}:
+            yield f"{path.name}:{line}: {text!r}, {names.get(text, 'a package of plugins')}"
+
+
+def test_there_is_something_to_look_for():
+    kinds = [kind for kind in built_in().values() if not kind.startswith("column")]
+    assert {*kinds} >= {"analysis", "recipe", "regularizer"}
+    assert len(built_in()) > 60
+
+
+def test_no_file_of_the_core_names_a_built_in_plugin():
+    places = {path.relative_to(CORE).as_posix(): path for path in CORE.rglob("*.py")}
+    assert len(places) > 100
+    for place in {*places} - {*WAITING}:
+        assert not [*named(places[place], built_in(), ALLOWED.get(place, ()))]
+
+
+def test_no_exception_is_left_over():
+    for place, allowed in ALLOWED.items():
+        found = [text for _, text in texts(ast.parse((CORE / place).read_text(encoding="utf-8")))]
+        assert all(any(each in text for text in found) for each in allowed), place
+
+
+def test_a_name_would_be_found(tmp_path):
+    path = tmp_path / "new.py"
+    path.write_text('"""jacobian_norm"""\nLIST = ["jacobian_norm", "cae"]\nLATER = "caelab_analyses.filters:draw"\n')
+    assert len([*named(path, built_in())]) == 3
+
+
+def test_every_kind_that_plugins_offer_by_name_is_looked_for_or_the_cores_own():
+    own = {"register_models", "register_datasets", "register_executors", "register_commands"}
+    offered = {hook for hook in vars(CatalogueHooks) if hook.startswith("register_")} - own
+    plurals = {"analysis": "analyses"}
+    assert offered <= {f"register_{plurals.get(kind, kind + 's')}" for kind in KINDS}
