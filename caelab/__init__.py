@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from caelab.data import Dataset, Samples, load_dataset
     from caelab.jacobian.service import Jacobian, jacobian
     from caelab.registry.importing import allow_code
+    from caelab.report.claims import Contest, Finding, Numbers, finding
     from caelab.runs.recipes import Look, Recipe, recipe_config
     from caelab.runs.run import Run, load_run
     from caelab.streams import Streams
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
 __all__ = [
     "CaelabError",
     "Column",
+    "Contest",
     "Dataset",
+    "Finding",
     "Jacobian",
     "Look",
     "NotApplicable",
+    "Numbers",
     "Recipe",
     "Run",
     "Samples",
@@ -36,6 +40,7 @@ __all__ = [
     "Study",
     "__version__",
     "allow_code",
+    "finding",
     "hookimpl",
     "jacobian",
     "load_dataset",
@@ -48,15 +53,19 @@ _ROOMS = ("data", "figures", "testing")
 
 _HOMES = {
     "Column": "caelab.analysis.columns",
+    "Contest": "caelab.report.claims",
     "Dataset": "caelab.data",
+    "Finding": "caelab.report.claims",
     "Jacobian": "caelab.jacobian.service",
     "Look": "caelab.runs.recipes",
+    "Numbers": "caelab.report.claims",
     "Recipe": "caelab.runs.recipes",
     "Run": "caelab.runs.run",
     "Samples": "caelab.data",
     "Streams": "caelab.streams",
     "Study": "caelab.study.study",
     "allow_code": "caelab.registry.importing",
+    "finding": "caelab.report.claims",
     "jacobian": "caelab.jacobian.service",
     "load_dataset": "caelab.data",
     "load_run": "caelab.runs.run",

@@ -83,4 +83,8 @@ def reason(error: BaseException) -> str:
 
 
 class NotApplicable(CaelabError):
-    """An analysis has no meaning for a run: no labels, no images, no known truth. Others go on without it."""
+    """An analysis has no meaning for a run, or a claim for a comparison; others go on without it.
+
+    An analysis raises it where a run has no labels, no images or no known truth, a claim where the models or numbers
+    that it is about were not compared.
+    """

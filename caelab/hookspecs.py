@@ -37,6 +37,13 @@ class CatalogueHooks:
         """Offer analyses: ``register(name, thing)``, a module or object with the members of ``AnalysisMembers``."""
 
     @hookspec
+    def register_claims(self, register: Any) -> None:
+        """Offer claims: ``register(name, claim)``, ``claim(numbers: caelab.Numbers) -> caelab.Finding``.
+
+        A claim raises ``caelab.NotApplicable`` where it cannot be asked of a comparison, and is left out.
+        """
+
+    @hookspec
     def register_recipes(self, register: Any) -> None:
         """Offer recipes: ``register(name, recipe)``, a mapping laid over the base config, or a ``caelab.Recipe``."""
 

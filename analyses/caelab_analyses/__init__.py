@@ -1,4 +1,4 @@
-"""The built-in analyses, offered through the same hooks as anyone's; each is imported when first used."""
+"""The built-in analyses and claims, offered through the same hooks as anyone's; each is imported when first used."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +26,23 @@ ANALYSES = (
     "higher_order",
 )
 
+CLAIMS = (
+    "smallest_norm",
+    "second_smallest_norm",
+    "denoising_contracts",
+    "weight_decay_contracts_less",
+    "weight_decay_at_equal_reconstruction",
+    "norms_in_the_papers_order",
+    "highest_saturation",
+    "lowest_error",
+    "sharpest_spectrum",
+    "fewest_large_singular_values",
+    "curve_of_cae_rises",
+    "curve_of_dae_falls",
+    "other_curves_fall",
+    "keeps_directions_of_the_data",
+)
+
 
 @hookimpl
 def register_commands(register: Callable[[str, Any], None]) -> None:
@@ -38,3 +55,10 @@ def register_analyses(register: Callable[[str, Any], None]) -> None:
     """Offer the built-in analyses; each is a module with ``measure``, ``draw`` and perhaps ``summarise``."""
     for name in ANALYSES:
         register(name, f"caelab_analyses.{name}")
+
+
+@hookimpl
+def register_claims(register: Callable[[str, Any], None]) -> None:
+    """Offer what Rifai et al. (2011) say, in the order in which the report tells it."""
+    for name in CLAIMS:
+        register(f"rifai2011.{name}", f"caelab_analyses.rifai2011.claims:{name}")

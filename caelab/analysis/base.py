@@ -13,15 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from caelab.analysis.contract import load_analysis, source_of
-from caelab.analysis.isolation import own_generators, run_left_as_found
+from caelab.analysis.isolation import failure_told, run_left_as_found, undisturbed
 from caelab.analysis.plotting import plain_look
-from caelab.errors import CaelabError, DamagedFile, StorageError, reason
-from caelab.process.exits import ends, held_open, how
-from caelab.process.settings import CHEAP, OF_TABLES, OTHERS, left_as_found
+from caelab.errors import CaelabError, DamagedFile, StorageError
 from caelab.registry.signatures import checked_options
 from caelab.runs.record import tables_count
 from caelab.runs.run import Run
@@ -35,7 +32,6 @@ log = logging.getLogger(__name__)
 ABOUT_A_RUN = ("model", "seed")
 GIVEN_BY_CORE = ("run", "streams")
 IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY, errno.EISDIR)  # a file for a folder, or a folder for a file
-SETTINGS = [*CHEAP, *OTHERS, *OF_TABLES]  # the generators are an analysis's own
 
 
 def analyse(run: Run, name: str, **options: Any) -> pd.DataFrame:
@@ -153,12 +149,7 @@ def by_itself(name: str, seed: int = 0) -> Iterator[None]:
     Raises:
         CaelabError: it changed a setting that all others share.
     """
-    with (
-        left_as_found(_called(name), SETTINGS),
-        own_generators(seed, f"analysis {name}"),
-        rc_context(),
-        held_open(),
-    ):
+    with undisturbed(_called(name), f"analysis {name}", seed):
         yield
 
 
@@ -169,19 +160,8 @@ def named_failure(name: str, what: str) -> Iterator[None]:
     Raises:
         CaelabError: it raised; the original error is the cause.
     """
-    try:
+    with failure_told(f"{_called(name)} {what}"):
         yield
-    except CaelabError:
-        raise
-    except Exception as error:  # a plugin may fail in any way
-        raise CaelabError(f"the analysis {name!r} {what}: {reason(error)}") from error
-    except BaseException as error:
-        if not ends(error):
-            raise
-        called = f"calls {how(error)}" if isinstance(error, SystemExit) else f"raises {ends(error)}"
-        raise CaelabError(
-            f"the analysis {name!r} {what}: it {called}, which ends programs; let it raise an error instead"
-        ) from error
 
 
 def store(table: pd.DataFrame, path: Path, name: str) -> None:

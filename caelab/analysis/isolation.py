@@ -1,4 +1,7 @@
-"""What an analysis is given to read stays as it was: data, model, config and history are compared, and put back."""
+"""Code of others that measures or judges is kept apart: it changes nothing that others share.
+
+What an analysis is given to read stays as it was: data, model, config and history are compared, and put back.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,19 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from matplotlib import rc_context
 from torch import Tensor, nn
 
 from caelab.data import Dataset
-from caelab.errors import CaelabError
+from caelab.errors import CaelabError, reason
 from caelab.process.code_in_place import code_left_as_found
+from caelab.process.exits import ends, held_open, how
+from caelab.process.settings import CHEAP, OF_TABLES, OTHERS, left_as_found
 from caelab.runs.run import Run, dataset_of, forget_data
 from caelab.storage.checked_files import HISTORY, RECORD, WEIGHTS
 from caelab.streams import seeded, stream_seed
 
+SETTINGS = [*CHEAP, *OTHERS, *OF_TABLES]  # the generators are its own
 PARTS_OF_DATA = ("inputs", "labels", "train", "valid", "test")
 
 _known: WeakKeyDictionary[Dataset, dict[str, int]] = WeakKeyDictionary()  # the checksums of data that were seen before
@@ -265,3 +272,42 @@ def own_generators(seed: int, name: str) -> Iterator[None]:
         finally:
             np.random.set_state(of_numpy)  # noqa: NPY002
             random.setstate(of_python)
+
+
+@contextmanager
+def undisturbed(who: str, stream: str, seed: int = 0) -> Iterator[None]:
+    """Code within the block neither sees what other code did to this process, nor leaves anything behind.
+
+    Args:
+        who: is named, as "the analysis 'mine'".
+        stream: names the random numbers that it draws where it asks for no generator.
+        seed: of these.
+
+    Raises:
+        CaelabError: it changed a setting that all others share.
+    """
+    with left_as_found(who, SETTINGS), own_generators(seed, stream), rc_context(), held_open():
+        yield
+
+
+@contextmanager
+def failure_told(what: str) -> Iterator[None]:
+    """What goes wrong within the block is told as one sentence; a ``CaelabError`` stays what it is.
+
+    Args:
+        what: begins the sentence, as "the analysis 'mine' failed on 'ae'".
+
+    Raises:
+        CaelabError: it raised, or tried to end the program; the original error is the cause.
+    """
+    try:
+        yield
+    except CaelabError:
+        raise
+    except Exception as error:  # code of others may fail in any way
+        raise CaelabError(f"{what}: {reason(error)}") from error
+    except BaseException as error:
+        if not ends(error):
+            raise
+        called = f"calls {how(error)}" if isinstance(error, SystemExit) else f"raises {ends(error)}"
+        raise CaelabError(f"{what}: it {called}, which ends programs; let it raise an error instead") from error

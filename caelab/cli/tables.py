@@ -19,7 +19,7 @@ from caelab.runs.recipes import Recipe, load_recipe
 
 log = logging.getLogger(__name__)
 
-SKIPPED = {"analysis": ("run", "streams"), "executor": ("workers",), **GIVEN_BY_CORE}
+SKIPPED = {"analysis": ("run", "streams"), "claim": ("numbers",), "executor": ("workers",), **GIVEN_BY_CORE}
 
 
 def plugin_rows() -> list[list[str]]:

@@ -27,6 +27,7 @@ HOOKS = {
     "dataset": "register_datasets",
     "regularizer": "register_regularizers",
     "analysis": "register_analyses",
+    "claim": "register_claims",
     "recipe": "register_recipes",
     "executor": "register_executors",
     "command": "register_commands",

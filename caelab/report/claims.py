@@ -1,54 +1,101 @@
-"""How a claim is judged by numbers, and how the numbers are told.
+"""What authors of claims need: the numbers of a comparison, paired differences, and the rule that judges them.
 
-**The rule**, the same for every claim. A claim is split into contests, paired differences over the seeds, each turned
-so that the claim says it is positive. It is *borne out* where the 95 % interval of every difference lies above zero;
-*contradicted* where the interval of one lies below zero and its t test holds after Holm's correction for the number of
-differences; otherwise this comparison *cannot tell*, as always with a single seed.
+A claim is a function ``claim(numbers: Numbers) -> Finding``, which a plugin registers. One that cannot be asked of a
+comparison raises ``NotApplicable`` and is left out.
+
+**The rule**, the same for every claim of paired differences. A claim is split into contests, paired differences over
+the seeds, each turned so that the claim says it is positive. It is *supported* where the 95 % interval of every
+difference lies above zero; *contradicted* where the interval of one lies below zero and its t test holds after Holm's
+correction for the number of differences; otherwise it is *inconclusive*, as always with a single seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, TypeVar, get_args
 
+import numpy as np
 import pandas as pd
 
 from caelab.analysis.plotting import display_name
-from caelab.analysis.statistics import PairedDifference, by_seed, holm, paired_difference
+from caelab.analysis.statistics import PairedDifference, holm, paired_difference
+from caelab.errors import NotApplicable
 
-Verdict = Literal["borne out", "contradicted", "cannot tell"]
+Verdict = Literal["supported", "contradicted", "inconclusive"]
 
+ClaimFunction = TypeVar("ClaimFunction", bound=Callable[..., Any])
+
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 SIGNIFICANCE = 0.05
 SHOWN = 3
-VALIDATION = "fine-tuned validation error"
 
 
-class AbsentError(Exception):
-    """The comparison lacks a model or a number that a claim is about."""
+@dataclass(frozen=True)
+class Finding:
+    """What a comparison says of a claim.
+
+    Attributes:
+        statement: the claim, in one sentence.
+        source: who says so, as "Rifai et al. (2011), Table 1".
+        verdict: "supported", "contradicted" or "inconclusive".
+        evidence: the numbers that the verdict rests on, in a sentence.
+    """
+
+    statement: str
+    source: str
+    verdict: Verdict
+    evidence: str
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """The numbers that claims are checked against.
+    """The numbers of a comparison, which claims are judged by.
 
     Attributes:
-        rows: one row per model and seed.
+        rows: one row per model and seed, with the columns ``model`` and ``seed`` and every number that an analysis sums
+            up to.
+        tables: by analysis, its table over all runs, with the columns ``model`` and ``seed``.
         dataset: the data's name.
-        test_examples: how many the classification errors were counted on; None where unknown.
-        distance: mean distance between examples; None where unknown.
+        validation: the column by which validation selects the best of a grid; None where nothing selects.
+        larger_is_better: whether the best has the largest number in that column, or the smallest.
     """
 
     rows: pd.DataFrame
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     dataset: str = ""
-    test_examples: int | None = None
-    distance: float | None = None
+    validation: str | None = None
+    larger_is_better: bool = False
+
+    @classmethod
+    def made_up(
+        cls, means: Mapping[str, Mapping[str, float]], seeds: int = 3, spread: float = 0.01, **others: Any
+    ) -> Numbers:
+        """Numbers that were never measured, to try a claim with; the same every time.
+
+        >>> numbers = Numbers.made_up({"ae": {"mean norm": 8.0}, "cae": {"mean norm": 4.0}}, seeds=2, spread=0)
+        >>> list(numbers.of("cae", "mean norm"))
+        [4.0, 4.0]
+
+        Args:
+            means: by model and column, the mean over the seeds.
+            seeds: how many rows each model has.
+            spread: standard deviation over the seeds, as a share of the mean.
+            others: the further attributes.
+        """
+        columns = dict.fromkeys(column for of_model in means.values() for column in of_model)
+        centres = np.array([[of_model.get(c, np.nan) for c in columns] for of_model in means.values()], dtype=float)
+        noise = np.random.default_rng(0).normal(0, spread, (len(means), seeds, len(columns)))
+        values = (centres[:, None] * (1 + noise)).reshape(len(means) * seeds, len(columns))
+        about = pd.DataFrame({"model": np.repeat([*means], seeds), "seed": [*range(seeds)] * len(means)})
+        return cls(pd.concat([about, pd.DataFrame(values, columns=[*columns])], axis=1), **others)
 
     def of(self, recipe: str, column: str) -> pd.Series:
         """The numbers of the model that stands for a recipe, by seed.
 
         Raises:
-            AbsentError: there is no such model or number.
+            NotApplicable: there is no such model or number.
         """
         return self.by_label(self.label(recipe), column)
 
@@ -56,43 +103,51 @@ class Numbers:
         """The numbers of those of the recipes that are here.
 
         Raises:
-            AbsentError: none is.
+            NotApplicable: none is.
         """
         found = []
         for recipe in recipes:
             try:
                 found.append(self.of(recipe, column))
-            except AbsentError:
+            except NotApplicable:
                 continue
         if not found:
-            raise AbsentError(column)
+            raise NotApplicable(f"none of {', '.join(recipes)} has a number {column!r}")
         return found
 
     def by_label(self, label: str, column: str) -> pd.Series:
         """The numbers of one model, by seed.
 
         Raises:
-            AbsentError: there are none.
+            NotApplicable: there are none.
         """
         if column not in self.rows:
-            raise AbsentError(column)
-        numbers = by_seed(self.rows, column)[label].dropna()
-        if numbers.empty:
-            raise AbsentError(f"{column} of {label}")
-        return numbers.rename(label)
+            raise NotApplicable(f"no analysis measured {column!r}")
+        of_model = self.rows[self.rows["model"] == label]
+        if of_model.empty:
+            raise NotApplicable(f"no model {label!r} was compared")
+        numbers = pd.Series(of_model[column].to_numpy(float), index=of_model["seed"], name=label).sort_index()
+        finite = numbers[np.isfinite(numbers)]
+        if finite.empty:
+            raise NotApplicable(f"the model {label!r} has no number {column!r}")
+        return finite
 
     def label(self, recipe: str) -> str:
         """The model that stands for a recipe: of a grid the one that validates best, as the paper chooses.
 
         Raises:
-            AbsentError: there is none, or nothing to choose by.
+            NotApplicable: there is none, or nothing to choose by.
         """
         labels = self.labels(recipe)
         if not labels:
-            raise AbsentError(recipe)
+            raise NotApplicable(f"no model of the recipe {recipe!r} was compared")
         if len(labels) == 1:
             return labels[0]
-        return min(labels, key=lambda label: float(self.by_label(label, VALIDATION).mean()))
+        selects = self.validation
+        if selects is None:
+            raise NotApplicable(f"nothing selects one of {len(labels)} models of the recipe {recipe!r}")
+        best = max if self.larger_is_better else min
+        return best(labels, key=lambda label: float(self.by_label(label, selects).mean()))
 
     def labels(self, recipe: str) -> list[str]:
         """Every model made from a recipe: itself, or one per value of a grid."""
@@ -113,7 +168,7 @@ class Contest:
     smaller: pd.Series | float
     noise: float = 0.0
 
-    @property
+    @cached_property
     def difference(self) -> PairedDifference:
         """Larger minus smaller over the seeds of both sides."""
         return paired_difference(self.larger, self.smaller).widened(self.noise)
@@ -125,18 +180,56 @@ class Contest:
 
     def __str__(self) -> str:
         found = self.difference
+        if not found.pairs:
+            return f"{side(self.larger)} against {side(self.smaller)}, no seed in common"
         interval = "" if found.pairs < 2 else f" [{short(found.low)}, {short(found.high)}]"
         return f"{side(self.larger)} against {side(self.smaller)}, difference {short(found.mean)}{interval}"
 
 
+def finding(statement: str, source: str, quantity: str, contests: Sequence[Contest], more: str = "") -> Finding:
+    """The finding of a claim that holds where every contest is won.
+
+    Args:
+        statement: the claim, in one sentence.
+        source: who says so.
+        quantity: what the numbers are, with which the evidence begins, as "Mean ‖J‖".
+        contests: the differences that the claim says are positive.
+        more: goes on behind the evidence.
+
+    Raises:
+        NotApplicable: there is no contest.
+    """
+    return Finding(statement, source, judged(contests), told(quantity, contests) + more)
+
+
+def with_examples(**examples: Numbers) -> Callable[[ClaimFunction], ClaimFunction]:
+    """Give a claim the made-up numbers that it is checked with, one comparison per verdict; a decorator.
+
+    ``caelab check`` makes up rows by itself; a claim that reads tables, or compares the models of a grid, needs others.
+    It is the same as an attribute ``examples = {verdict: numbers}`` of the function.
+    """
+
+    def give(claim: ClaimFunction) -> ClaimFunction:
+        claim.examples = examples  # type: ignore[attr-defined]
+        return claim
+
+    return give
+
+
 def judged(contests: Sequence[Contest]) -> Verdict:
-    """The rule at the top of this module."""
+    """The verdict of the rule at the top of this module.
+
+    Raises:
+        NotApplicable: there is no contest.
+    """
+    if not contests:
+        raise NotApplicable("a claim without contests cannot be judged; give at least one")
     if all(contest.won for contest in contests):
-        return "borne out"
+        return "supported"
     differences = [contest.difference for contest in contests]
     adjusted = holm([difference.p_value for difference in differences])
     lost = [d.high < 0 and p < SIGNIFICANCE for d, p in zip(differences, adjusted, strict=True)]
-    return "contradicted" if any(lost) else "cannot tell"
+    return "contradicted" if any(lost) else "inconclusive"
 
 
 def told(quantity: str, contests: Sequence[Contest]) -> str:
@@ -155,7 +248,7 @@ def _meaning(contests: Sequence[Contest]) -> str:
 def _rest(contests: Sequence[Contest], missed: Sequence[Contest], shown: Sequence[Contest]) -> str:
     if len(contests) == 1:
         return ""
-    of_all = f"; {len(contests) - len(missed)} of {len(contests)} differences bear the claim out"
+    of_all = f"; {len(contests) - len(missed)} of {len(contests)} differences support the claim"
     if not missed:
         return f"{of_all}, this is the narrowest"
     return of_all + (f", {len(missed) - len(shown)} more do not" if len(missed) > len(shown) else "")
@@ -163,7 +256,7 @@ def _rest(contests: Sequence[Contest], missed: Sequence[Contest], shown: Sequenc
 
 def side(numbers: pd.Series | float) -> str:
     """One side's name and mean."""
-    if isinstance(numbers, float):
+    if not isinstance(numbers, pd.Series):
         return f"the bound {numbers:g}"
     return f"{display_name(str(numbers.name))} {short(numbers.mean())}"
 

@@ -19,8 +19,8 @@ from caelab.analysis.plotting import display_name, paper_style, svg_of
 
 LARGEST_SVG = 300_000  # bytes; beyond it pixels are smaller, and a page with many filters still opens at once
 PIXELS_PER_INCH = 200
-SYMBOLS = {"borne out": "✓", "contradicted": "✗", "cannot tell": "?"}
-CLASSES = {"borne out": "yes", "contradicted": "no", "cannot tell": "open"}
+SYMBOLS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?"}
+CLASSES = {"supported": "yes", "contradicted": "no", "inconclusive": "open"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Page:
         models: names and settings.
         shared: settings that most models have.
         tables: with ``caption``, ``headings`` and ``rows`` of cells with ``text`` and ``best``.
-        findings: with ``claim``, ``verdict``, ``evidence`` and ``source``.
+        findings: with ``statement``, ``source``, ``verdict`` and ``evidence``.
         pictures: the figures.
         failed: problems with ``model``, ``analysis`` and ``message`` that are mistakes.
         meaningless: problems of analyses that these data or models have no meaning for.

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,7 @@ from caelab.analysis.contract import columns_of, load_analysis
 from caelab.analysis.plotting import display_name, stored_appearances
 from caelab.errors import CaelabError
 from caelab.registry.catalogue import catalogue
-from caelab.report.claims import Numbers
-from caelab.report.findings import Finding, findings
+from caelab.report.claims import VERDICTS, Finding, Numbers
 from caelab.report.page import Page, model_settings, picture, render, shared_settings
 from caelab.report.store import (
     MANIFEST,
@@ -33,6 +33,7 @@ from caelab.report.store import (
     write_data,
 )
 from caelab.report.tables import Cell, Table, all_tables, every_run, latex_table, measured, short_table, summary_table
+from caelab.report.verdicts import refuse_failed, verdicts
 from caelab.storage.files import write_bytes, write_text
 from caelab.storage.transactions import change, write_record
 from caelab.study.study import Problem
@@ -52,7 +53,8 @@ def publish_comparison(folder: Path, comparison: Comparison | None = None) -> It
         Lines for the terminal: warnings first, then the table in short, then where everything is.
 
     Raises:
-        CaelabError: the folder holds no finished comparison, or none of its figures could be drawn.
+        CaelabError: the folder holds no finished comparison; or, once all else is published, none of its figures could
+            be drawn, or a claim failed.
         StorageError: something cannot be written; what was there is still there, whole.
     """
     if comparison is None:
@@ -67,8 +69,9 @@ def publish_comparison(folder: Path, comparison: Comparison | None = None) -> It
         stack.enter_context(stored_appearances(comparison.appearances))
         figures, undrawn = draw_figures(comparison, place)
         columns = columns_of_stored(comparison)
-        tables, found = all_tables(comparison.rows, columns), findings(numbers_of(comparison))
-        problems = [*comparison.problems, *undrawn]
+        tables, (found, failed) = all_tables(comparison.rows, columns), verdicts(numbers_of(comparison, columns))
+        unanswered = [Problem("all", each.claim, each.message, applies=True) for each in failed]
+        problems = [*comparison.problems, *undrawn, *unanswered]
         write_tables(comparison.rows, tables, place)
         write_report(page_of(comparison, tables, found, figures, problems, folder), place / "report.html")
         write_record(place, MANIFEST, record_facts(comparison), kept(sums, undrawn, PUBLISHED))
@@ -81,6 +84,7 @@ def publish_comparison(folder: Path, comparison: Comparison | None = None) -> It
     yield f"figures:  {folder / 'figures'} ({len(figures)}, as PDF and PNG)"
     yield f"report:   {folder / 'report.html'}"
     refuse_undrawn(comparison, figures)
+    refuse_failed(failed)
 
 
 def columns_of_stored(comparison: Comparison) -> list[Column]:
@@ -101,26 +105,13 @@ def _is_usable(analysis: str) -> bool:
     return False
 
 
-def numbers_of(comparison: Comparison) -> Numbers:
-    """What the claims are checked against."""
-    tests = only(comparison, "classification", "examples", split="test")
-    distances = only(comparison, "contraction_curve", "mean distance")
-    return Numbers(
-        comparison.rows,
-        dataset_name(comparison),
-        None if tests.empty else int(tests.min()),
-        None if distances.empty else float(distances.mean()),
-    )
-
-
-def only(comparison: Comparison, analysis: str, column: str, **where: str) -> pd.Series:
-    """A column of an analysis's table, in the rows that fit; empty where there is none."""
-    table = comparison.tables.get(analysis, pd.DataFrame())
-    if not {column, *where} <= {*table.columns}:
-        return pd.Series(dtype=float)
-    for name, value in where.items():
-        table = table[table[name] == value]
-    return table[column].dropna()
+def numbers_of(comparison: Comparison, columns: Sequence[Column]) -> Numbers:
+    """What claims are judged by; of the numbers that could select the best of a grid, the first that was measured."""
+    numbers = Numbers(comparison.rows, comparison.tables, dataset_name(comparison))
+    for column in columns:
+        if column.tune and column.name in comparison.rows:
+            return replace(numbers, validation=column.name, larger_is_better=column.better == "larger")
+    return numbers
 
 
 def dataset_name(comparison: Comparison) -> str:
@@ -129,7 +120,7 @@ def dataset_name(comparison: Comparison) -> str:
 
 
 def warnings(problems: Sequence[Problem]) -> Iterator[str]:
-    """One line for each analysis that failed, and one for each that has no meaning here, over all models."""
+    """One line for each analysis or claim that failed, and for each analysis that has no meaning here."""
     models = Counter((problem.analysis, problem.message, problem.applies) for problem in problems)
     for analysis, message, applies in models:
         whose = [p.model for p in problems if (p.analysis, p.message) == (analysis, message)]
@@ -246,4 +237,4 @@ def in_short(rows: pd.DataFrame, columns: Sequence[Column]) -> Iterator[str]:
 def tally(found: Sequence[Finding]) -> str:
     """How many claims have which verdict."""
     counts = Counter(finding.verdict for finding in found)
-    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("borne out", "contradicted", "cannot tell"))
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)

@@ -9,14 +9,15 @@ from typing import Any
 from caelab.errors import CaelabError, unknown_name
 from caelab.registry.catalogue import Offer, catalogue
 from caelab.testing.analyses import check_analysis
+from caelab.testing.claims import check_claim
 from caelab.testing.outcome import Report
 from caelab.testing.regularizers import check_regularizer
 
-KINDS = ("regularizer", "analysis")
+KINDS = ("regularizer", "analysis", "claim")
 
 
 def offers_of(target: str) -> list[Offer]:
-    """The regularizers and analyses of that name, or of that plugin file.
+    """The regularizers, analyses and claims of that name, or of that plugin file.
 
     Raises:
         CaelabError: there is none.
@@ -26,12 +27,12 @@ def offers_of(target: str) -> list[Offer]:
     offers = [offer for offer in catalogue() if offer.kind in KINDS]
     found = [offer for offer in offers if offer.name == target]
     if not found:
-        raise unknown_name("regularizer or analysis", target, {offer.name for offer in offers})
+        raise unknown_name("regularizer, analysis or claim", target, {offer.name for offer in offers})
     return found
 
 
 def offers_of_file(path: Path) -> list[Offer]:
-    """The regularizers and analyses that a plugin file offers; it is added to the catalogue.
+    """The regularizers, analyses and claims that a plugin file offers; it is added to the catalogue.
 
     Raises:
         CaelabError: it offers none, or does not import.
@@ -42,8 +43,8 @@ def offers_of_file(path: Path) -> list[Offer]:
     found = [offer for offer in catalogue() if offer.provider == str(path) and offer.kind in KINDS]
     if not found:
         raise CaelabError(
-            f"{path} offers no regularizer and no analysis; add register_regularizers, or name a penalty function in "
-            f"it, as {path.name}:FUNCTION"
+            f"{path} offers no regularizer, no analysis and no claim; add register_regularizers, or name a penalty "
+            f"function in it, as {path.name}:FUNCTION"
         )
     return found
 
@@ -54,14 +55,19 @@ def checked_offer(
     """The report on one thing that a plugin offers.
 
     Raises:
-        CaelabError: it cannot be loaded, the options do not fit, or an analysis is to claim something.
+        CaelabError: it cannot be loaded, the options do not fit, or no regularizer is to be like one.
     """
     if offer.kind == "regularizer":
         return check_regularizer(
             offer.load(), options, claims=claims, activations=activations, name=offer.name, raises=False
         )
+    what = f"the {offer.kind} {offer.name!r}"
     if claims:
-        raise CaelabError(f"expected no claim of the analysis {offer.name!r}, but {claims!r} came; leave --claims out")
+        raise CaelabError(f"expected no known quantity for {what}, but {claims!r} came; leave --claims out")
     if activations:
-        raise CaelabError(f"the analysis {offer.name!r} is for any activation; leave --activations out")
-    return check_analysis(offer.load(), options, name=offer.name, raises=False)
+        raise CaelabError(f"{what} is for any activation; leave --activations out")
+    if offer.kind == "analysis":
+        return check_analysis(offer.load(), options, name=offer.name, raises=False)
+    if options:
+        raise CaelabError(f"{what} has no options, but {', '.join(options)} came; leave --set out")
+    return check_claim(offer.load(), name=offer.name, raises=False)

@@ -21,7 +21,7 @@ from caelab.cli.commands.shared import plugin_options, use_plugins
 def check(
     target: str, settings: tuple[str, ...], claims: str | None, activations: str, plugins: tuple[Path, ...]
 ) -> int:
-    """Check a regularizer or an analysis: an installed one, those of a file, or a penalty function of any script.
+    """Check a regularizer, an analysis or a claim: an installed one, those of a file, or a penalty of any script.
 
     \b
     caelab check contractive

@@ -8,7 +8,7 @@ import pytest
 from caelab.analysis.contract import caption_of, columns_of, default_analyses, load_analysis
 from caelab.registry.catalogue import Offer, catalogue
 from caelab.report import page as report
-from caelab.report.findings import Finding
+from caelab.report.claims import Finding
 from caelab.report.page import Page, model_settings, picture, render, shared_settings
 from caelab.report.tables import all_tables, every_run
 from caelab.runs.recipes import recipe_config
@@ -65,7 +65,7 @@ def page(**changes):
         "models": [("AE", "no regularizer")],
         "shared": {"training.epochs": "30"},
         "tables": all_tables(rows, columns_of(default_analyses())),
-        "findings": [Finding(f"claim {v}", v, "evidence", "source") for v in report.SYMBOLS],
+        "findings": [Finding(f"claim {v}", "source", v, "evidence") for v in report.SYMBOLS],
         "pictures": [picture(name, draw(rows)) for name, draw in drawings],
         "failed": [a_problem()],
         "meaningless": [a_problem(analysis="tangents", message="no images", applies=False)],
@@ -110,7 +110,7 @@ def test_large_figures_are_pixels(html):
 
 
 def test_everything_is_on_the_page(html):
-    for text in ("claim borne out", "✗", "contradicted", "it fails", "no images", "How far each model is.", "Failed"):
+    for text in ("claim supported", "✗", "contradicted", "it fails", "no images", "How far each model is.", "Failed"):
         assert text in html, text
     assert html.count("<tr>") == 1 + 1 + sum(1 + len(table.rows) for table in page().tables) + 1 + 21
 
@@ -134,7 +134,7 @@ def test_every_text_is_escaped(monkeypatch):
         facts={"command": ATTACK, ATTACK: ATTACK},
         models=[(ATTACK, ATTACK)],
         shared={ATTACK: ATTACK},
-        findings=[Finding(ATTACK, "borne out", ATTACK, ATTACK)],
+        findings=[Finding(ATTACK, ATTACK, "supported", ATTACK)],
         pictures=[picture("dots", dots(invented_rows()))],
         failed=[a_problem(ATTACK, ATTACK, ATTACK)],
         versions={ATTACK: ATTACK},

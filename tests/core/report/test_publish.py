@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
+from caelab.analysis.columns import Column
 from caelab.errors import CaelabError
 from caelab.registry.catalogue import Offer, catalogue
 from caelab.report.publish import (
+    columns_of_stored,
     facts_of,
     numbers_of,
     publish_comparison,
@@ -83,7 +85,7 @@ def test_lines_show_the_table_and_say_where_everything_is(seven):
     ]  # fmt: skip
     assert len({len(line) for line in lines[:8]}) == 1
     assert lines[-1] == f"report:   {folder / 'report.html'}"
-    assert "borne out" in lines[8]
+    assert "supported" in lines[8]
     assert lines[8].startswith("findings: ")
 
 
@@ -134,7 +136,7 @@ def test_a_comparison_without_numbers_has_a_page_too(published):
 def test_one_seed_works(published):
     _, lines = published(invented_comparison(invented_rows(seeds=1)))
     assert not any("nan" in line for line in lines)
-    assert any("cannot tell" in line for line in lines)
+    assert any("inconclusive" in line for line in lines)
 
 
 def test_a_folder_without_a_comparison_is_refused(tmp_path):
@@ -142,19 +144,20 @@ def test_a_folder_without_a_comparison_is_refused(tmp_path):
         list(publish_comparison(tmp_path))
 
 
-def test_claims_know_test_examples_and_distances():
-    test = pd.DataFrame({"model": "ae", "seed": [0, 0], "split": ["valid", "test"], "examples": [500, 1500]})
-    curve = pd.DataFrame({"model": "ae", "seed": [0, 1], "mean distance": [10.0, 11.0]})
-    found = numbers_of(invented_comparison(tables={"classification": test, "contraction_curve": curve}))
-    assert (found.dataset, found.test_examples, found.distance) == ("mnist5k", 1500, 10.5)
-    without = numbers_of(invented_comparison())
-    assert (without.test_examples, without.distance) == (None, None)
+def test_claims_get_rows_tables_and_data():
+    comparison = invented_comparison()
+    found = numbers_of(comparison, [])
+    assert (found.rows is comparison.rows, found.tables is comparison.tables) == (True, True)
+    assert (found.dataset, found.validation) == ("mnist5k", None)
 
 
-def test_tables_of_other_analyses_of_that_name_are_not_understood():
-    other = pd.DataFrame({"model": ["ae"], "seed": [0], "value": [1.0]})
-    found = numbers_of(invented_comparison(tables={"classification": other, "contraction_curve": other}))
-    assert (found.test_examples, found.distance) == (None, None)
+def test_validation_selects_by_the_first_number_that_an_analysis_marks_and_measured():
+    comparison = invented_comparison()
+    assert numbers_of(comparison, columns_of_stored(comparison)).validation == "fine-tuned validation error"
+    absent = Column(name="nowhere", better="smaller", tune=True)
+    higher = Column(name="bump height", better="larger", tune=True)
+    found = numbers_of(comparison, [Column(name="mean norm"), absent, higher])
+    assert (found.validation, found.larger_is_better) == ("bump height", True)
 
 
 def test_training_time_is_that_of_the_runs_that_are_there(tmp_path):

@@ -126,11 +126,11 @@ def test_an_option_that_a_function_lacks_and_a_parameter_nobody_knows_are_told(c
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["contractve"], "unknown regularizer or analysis 'contractve'; did you mean 'contractive'?"),
+        (["contractve"], "unknown regularizer, analysis or claim 'contractve'; did you mean 'contractive'?"),
         (["contractive", "--set", "weigth=1"], "unknown option 'weigth'; did you mean 'weight'?"),
         (["contractive", "--set", "weight=-1"], "contractive.weight: "),
         (["contractive", "--claims", "weight decoy"], "unknown claim 'weight decoy'; did you mean 'weight decay'?"),
-        (["jacobian_norm", "--claims", "weight decay"], "expected no claim of the analysis 'jacobian_norm'"),
+        (["jacobian_norm", "--claims", "weight decay"], "expected no known quantity for the analysis 'jacobian_norm'"),
         (["jacobian_norm", "--activations", "sigmoid"], "leave --activations out"),
         (["contractive", "--activations", "sigmiod"], "unknown activation 'sigmiod'; did you mean 'sigmoid'?"),
         (["contractive", "--set", "weight=0"], "a penalty times 0 cannot be told from any other"),
@@ -151,7 +151,7 @@ def test_wrong_use_ends_in_one_sentence_and_status_2(check, words, sentence):
 
 def test_a_file_without_plugins_and_a_missing_function_are_told(check, written):
     path = written(SCRIPT)
-    assert "offers no regularizer and no analysis; add register_regularizers" in check(path)[2]
+    assert "offers no regularizer, no analysis and no claim; add register_regularizers" in check(path)[2]
     assert f"unknown function of {path} 'lsos'; did you mean 'loss'?" in check(f"{path}:lsos")[2]
     assert "fails to import: ZeroDivisionError" in check(f"{written('1 / 0', 'bad.py')}:loss")[2]
 
