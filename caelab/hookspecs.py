@@ -224,6 +224,13 @@ class AnalysisMembers:
     """Whether the analysis has no meaning for data without labels."""
 
 
+class ClaimMembers:
+    """What the core looks for on a claim, a function of a comparison's numbers. It is optional."""
+
+    examples: dict[str, Any]
+    """Made-up ``caelab.Numbers`` for each verdict, which ``caelab check`` asks the claim of."""
+
+
 class ExecutorMembers:
     """What the core calls on an executor; it is used in a ``with`` statement."""
 

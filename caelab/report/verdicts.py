@@ -87,9 +87,9 @@ def checked(found: Any, who: str) -> Finding:
     """
     if not isinstance(found, Finding):
         raise CaelabError(f"{who} returns {shortened(found)}, but a caelab.Finding is expected")
-    no_text = [name for name in TEXTS if not isinstance(getattr(found, name), str)]
+    no_text = [name for name in TEXTS if not isinstance(vars(found)[name], str)]
     if no_text:
-        value = shortened(getattr(found, no_text[0]))
+        value = shortened(vars(found)[no_text[0]])
         raise CaelabError(f"{who} returns a finding whose {no_text[0]} is {value}, but a text is expected")
     if found.verdict not in VERDICTS:
         raise CaelabError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from io import StringIO
 from typing import Any, NamedTuple
@@ -172,7 +172,7 @@ def check_answers(asked: Asked) -> Check:
 def check_texts(asked: Asked) -> Iterator[Check]:
     """Statement, source and evidence are there, and no number in the evidence is missing."""
     findings = [answer.finding for answer in asked.one_of_each]
-    empty = [name for name in TEXTS for finding in findings if not getattr(finding, name).strip()]
+    empty = [name for name in TEXTS for finding in findings if not vars(finding)[name].strip()]
     remedy = "say what is claimed, who claims it, and the numbers that the verdict rests on"
     found = f"no {empty[0]}" if empty else "so"
     yield judged("texts", not empty, "statement, source and evidence", found, remedy)
@@ -207,7 +207,7 @@ def left_alone(asked: Asked, numbers: Numbers) -> bool:
 def same_words(one: Finding, other: Finding) -> bool:
     """Whether two findings agree, up to the order in which the evidence tells its numbers."""
     words, others = (sorted(WORDS.findall(finding.evidence)) for finding in (one, other))
-    return words == others and all(getattr(one, n) == getattr(other, n) for n in ("statement", "source", "verdict"))
+    return words == others and replace(one, evidence="") == replace(other, evidence="")
 
 
 def check_verdicts(asked: Asked) -> Iterator[Check]:
