@@ -1,12 +1,13 @@
 """What holds for all tests, and which of them ``make quick`` takes."""
 
 import warnings
+from functools import cache
 from pathlib import Path
 
 import hypothesis
 import pytest
 
-from tests.durations import Durations
+from tests.durations import Durations, rows
 
 SLOW = Path(__file__).with_name("slow.txt")
 
@@ -39,9 +40,10 @@ def function_of(nodeid):
     return nodeid.partition("[")[0]
 
 
+@cache
 def measured_as_slow():
     """Test functions, and whole files, that were measured as slow."""
-    return {line.split()[-1] for line in SLOW.read_text(encoding="utf-8").splitlines() if not line.startswith("#")}
+    return {line.split()[-1] for line in rows(SLOW)}
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -44,17 +44,27 @@ class Durations:
         return {nodeid.partition("[")[0]: spent for nodeid, spent in found.items()}
 
     def pytest_sessionfinish(self):
-        slow = {name: spent for name, spent in self.seconds().items() if spent > LIMIT}
-        self.path.write_text(HEADING.format(limit=LIMIT) + "".join(lines(self.seconds(), slow)), encoding="utf-8")
+        """Write the list anew; of files that did not run it stays as it is."""
+        found = self.seconds()
+        ran = {name.partition("::")[0] for name in found}
+        kept = [line for line in rows(self.path) if line.split()[-1].partition("::")[0] not in ran]
+        text = "".join(sorted([*kept, *lines(found)], key=lambda line: line.split()[-1]))
+        self.path.write_text(HEADING.format(limit=LIMIT) + text, encoding="utf-8")
 
 
-def lines(every, slow):
+def rows(path):
+    """The lines of the list, without its heading."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [line for line in lines if not line.startswith("#")]
+
+
+def lines(seconds):
     """One line for each slow test function, or for the file that has none but such."""
-    files = defaultdict(list)
-    for name in every:
-        files[name.partition("::")[0]].append(name)
-    for file, names in sorted(files.items()):
-        if all(name in slow for name in names):
-            yield f"{sum(slow[name] for name in names):7.2f} {file}\n"
-        else:
-            yield from (f"{slow[name]:7.2f} {name}\n" for name in sorted(names) if name in slow)
+    files = defaultdict(dict)
+    for name, spent in seconds.items():
+        files[name.partition("::")[0]][name] = spent
+    for file, spent in files.items():
+        slow = {name: each for name, each in spent.items() if each > LIMIT}
+        if len(slow) == len(spent):
+            slow = {file: sum(spent.values())}
+        yield from (f"{each:7.2f} {name}\n" for name, each in slow.items())

@@ -2,13 +2,17 @@
 
 import re
 import tomllib
+from collections import defaultdict
 from fnmatch import fnmatch
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 import caelab
+from tests.conftest import once
+from tests.durations import LIMIT, Durations, rows
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -156,6 +160,37 @@ class TestSetUp:
             assert (ROOT / name).exists(), name
 
 
+class TestQuick:
+    SLOW = frozenset(line.split()[-1] for line in rows(ROOT / "tests" / "slow.txt"))
+
+    def test_most_tests_are_in_it_and_some_of_every_room(self):
+        rooms = defaultdict(list)
+        for path in (ROOT / "tests").rglob("test_*.py"):
+            file = str(path.relative_to(ROOT))
+            names = re.findall(r"^(?:def|class|    def) (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+            left_out = file in self.SLOW
+            rooms[path.parent.name] += [not left_out and f"{file}::{name}" not in self.SLOW for name in names]
+        rooms.pop("authors")  # what installs packages is slow throughout
+        assert [room for room, quick in rooms.items() if sum(quick) < 3] == []
+        every = [each for quick in rooms.values() for each in quick]
+        assert sum(every) > 0.75 * len(every)
+
+    def test_one_case_of_each_function_is_taken(self):
+        items = [SimpleNamespace(nodeid=name) for name in ("a::x[1]", "a::x[2]", "a::y", "b::x[1]")]
+        assert [item.nodeid for item in once(items)] == ["a::x[1]", "a::y", "b::x[1]"]
+
+    def test_what_is_measured_is_listed_and_the_rest_of_the_list_stays(self, tmp_path):
+        path = tmp_path / "slow.txt"
+        path.write_text("# heading\n   9.00 a::gone\n   1.00 b::kept\n", encoding="utf-8")
+        durations = Durations(path)
+        fixture = SimpleNamespace(scope="module")
+        durations.shared = {fixture.scope: 2 * LIMIT}
+        durations.users[fixture.scope] = ["a::x[1]", "a::y"]
+        durations.alone = {"a::x[1]": 0.1, "a::y": 0.0, "a::z": 0.0, "c::x": 2.0}
+        durations.pytest_sessionfinish()
+        assert [line.split()[-1] for line in rows(path)] == ["a::x", "b::kept", "c"]
+
+
 class TestArchitecture:
     PAGE = read("docs/development/architecture.md")
 
@@ -167,11 +202,13 @@ class TestArchitecture:
         for package in re.findall(r"^\| `((?:plugins|analyses|tests)/\S*)`", self.PAGE, re.MULTILINE):
             assert (ROOT / package).is_dir()
 
-    def test_every_room_stands_in_the_diagram_of_arrows(self):
+    def test_its_diagram_is_what_the_linter_checks(self):
         diagram = self.PAGE.partition("## Arrows")[2].partition("```text")[2].partition("```")[0]
-        words = set(re.findall(r"\w+", diagram))
-        rooms = re.findall(r"^\| `caelab/(\w+)(?:\.py|/)`", self.PAGE, re.MULTILINE)
-        assert set(rooms) <= words
+        core = diagram.rpartition("....")[2].splitlines()
+        contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
+        (layers,) = (each["layers"] for each in contracts if each["type"] == "layers")
+        drawn = [set(re.findall(r"\w+", row)) for row in core if re.search(r"\w", row)]
+        assert drawn == [set(re.findall(r"\w+", layer)) for layer in layers]
 
     def test_the_modules_that_it_names_are_there(self):
         for name in re.findall(r"`((?:\w+/)+\w+\.py)`", self.PAGE):

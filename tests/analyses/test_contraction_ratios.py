@@ -1,3 +1,5 @@
+from itertools import product
+
 import pytest
 import torch
 from torch import nn
@@ -5,9 +7,14 @@ from torch.testing import assert_close
 
 from caelab import CaelabError
 from caelab_analyses.shared.contraction_ratios import contraction_ratios
-from tests.core.jacobian.conftest import make_case
+from tests.core.jacobian.conftest import ACTIVATIONS, SHAPES, make_case
 
 RADII = [0.0, 0.01, 1.0, 30.0]
+
+
+@pytest.fixture(params=product(SHAPES, ACTIVATIONS), ids="-".join)
+def case(request):
+    return make_case(*request.param)
 
 
 def unit(*shape):
