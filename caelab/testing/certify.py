@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from caelab.testing.mistakes.known import DETACHED_PENALTY, MUSEUM
+from caelab.testing.mistakes.known import DETACHED_PENALTY, KNOWN_MISTAKES
 from caelab.testing.mistakes.naming import named_mistakes
 from caelab.testing.outcome import Check, judged
 from caelab.testing.penalty.gradients import lacking_derivative
@@ -92,15 +92,15 @@ def _alternative(claim: Claim, setting: Setting) -> str:
     return " (evaluation mode), or a refusal" if setting.layer and claim.per_example else ""
 
 
-def check_museum(subject: Subject, observations: list[Observation]) -> tuple[list[Check], list[str]]:
+def check_known_mistakes(subject: Subject, observations: list[Observation]) -> tuple[list[Check], list[str]]:
     """The row that names the known mistakes; asked for where something failed."""
     found = named_mistakes(subject, observations)
     trial = Trial(subject, subject.home)
     if lacking_derivative(trial, trial.value()):  # without any gradient it equals what was detached
-        found = tuple(exhibit for exhibit in found if exhibit is not DETACHED_PENALTY)
+        found = tuple(mistake for mistake in found if mistake is not DETACHED_PENALTY)
     expected = subject.claim.name if subject.claim else "no known mistake"
     if not found:
-        return [Check("known mistake", "reported", expected, f"none of the museum's {len(MUSEUM)}")], []
-    names = [exhibit.name for exhibit in found]
-    explained = "; and ".join(exhibit.explanation for exhibit in found)
+        return [Check("known mistake", "reported", expected, f"none of the {len(KNOWN_MISTAKES)} known mistakes")], []
+    names = [mistake.name for mistake in found]
+    explained = "; and ".join(mistake.explanation for mistake in found)
     return [Check("known mistake", "failed", expected, ", and ".join(names), explained)], names

@@ -49,7 +49,7 @@ class Report:
     Attributes:
         subject: what was checked.
         checks: the rows.
-        mistakes: names of the museum's mistakes that it equals.
+        mistakes: names of the known mistakes that it equals.
     """
 
     subject: str

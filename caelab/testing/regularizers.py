@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from caelab.errors import CaelabError
-from caelab.testing.certify import check_museum, check_values
+from caelab.testing.certify import check_known_mistakes, check_values
 from caelab.testing.onlooker import hushed, noticed
 from caelab.testing.outcome import Check, Report
 from caelab.testing.penalty.conduct import check_conduct, check_memory
@@ -19,7 +19,7 @@ from caelab.testing.penalty.declared import known_activations
 from caelab.testing.penalty.functions import FunctionPenalty, title
 from caelab.testing.penalty.gradients import check_gradients
 from caelab.testing.penalty.hooks import ADDS, check_hooks, check_metrics, check_terms
-from caelab.testing.penalty.interactions import check_company
+from caelab.testing.penalty.interactions import check_interactions
 from caelab.testing.penalty.memory import Memory
 from caelab.testing.penalty.numerics import check_constants, check_numerics
 from caelab.testing.penalty.observing import observe
@@ -176,7 +176,7 @@ def examined(subject: Subject) -> Report:
         rows += guarded(check_corruption, subject)
     rows += guarded(check_metrics, subject)
     if not failed(rows) & {ADDS, ALONE} and not subject.onlooker.changed:  # with those no run goes on
-        rows += guarded(check_company, subject)
+        rows += guarded(check_interactions, subject)
     return Report(subject.name, rows, mistakes)
 
 
@@ -201,7 +201,7 @@ def certified(subject: Subject) -> tuple[list[Check], list[str]]:
     rows = [*check_values(subject, observations), *check_gradients(subject, observations)]
     if all(row.verdict != "failed" for row in rows):
         return rows, []
-    named, mistakes = check_museum(subject, observations)
+    named, mistakes = check_known_mistakes(subject, observations)
     return [*named, *rows], mistakes
 
 

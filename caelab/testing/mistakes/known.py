@@ -1,7 +1,7 @@
-"""The historical mistakes, as small functions: what has been taken for a known penalty elsewhere.
+"""Known mistakes: wrong penalties that have been taken for a known one elsewhere, each as a small function.
 
-Each is told in docs/theory/museum.md. ``caelab check`` holds a penalty that fails against every one of them, and
-against several at once (``caelab.testing.mistakes.naming``), and names those that it equals.
+Each is told in docs/theory/known-mistakes.md. ``caelab check`` holds a penalty that fails against every one of them,
+and against several at once (``caelab.testing.mistakes.naming``), and names those that it equals.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Encode = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Exhibit:
-    """A known mistake.
+class Mistake:
+    """A wrong penalty, and the right one that it has been taken for.
 
     Attributes:
         name: what it is called.
@@ -141,7 +141,7 @@ def entry_mean_of_differences(encode: Encode, inputs: Tensor, streams: Streams, 
 
 ANY_JACOBIAN = (ENCODER, RECONSTRUCTION)
 
-MEAN_OF_ENTRIES = Exhibit(
+MEAN_OF_ENTRIES = Mistake(
     "mean of entries",
     mean_of_entries,
     ANY_JACOBIAN,
@@ -150,7 +150,7 @@ MEAN_OF_ENTRIES = Exhibit(
     "torch.mean, or .mean() without dim, on the squared matrix",
     also=(DECODER, L1),
 )
-SQUARED_SUM = Exhibit(
+SQUARED_SUM = Mistake(
     "squared sum of weights",
     squared_sum_of_weights,
     (ENCODER,),
@@ -158,7 +158,7 @@ SQUARED_SUM = Exhibit(
     "and negative weights cancel; move the square inside the sum",
     "torch.sum(W, dim=1)**2 for torch.sum(W**2, dim=1)",
 )
-SQUARED_SUM_OF_ALL = Exhibit(
+SQUARED_SUM_OF_ALL = Mistake(
     "squared sum of all weights",
     squared_sum_of_all_weights,
     (WEIGHTS,),
@@ -166,7 +166,7 @@ SQUARED_SUM_OF_ALL = Exhibit(
     "weights of both signs; move the square inside the sum",
     "W.sum()**2 for (W**2).sum()",
 )
-MEAN_OF_WEIGHTS = Exhibit(
+MEAN_OF_WEIGHTS = Mistake(
     "mean of squared weights",
     mean_of_squared_weights,
     (WEIGHTS,),
@@ -174,7 +174,7 @@ MEAN_OF_WEIGHTS = Exhibit(
     ".sum()",
     "(W**2).mean(), or mse_loss against zeros",
 )
-SUMMED_CODE = Exhibit(
+SUMMED_CODE = Mistake(
     "gradient of the summed code",
     gradient_of_the_summed_code,
     ANY_JACOBIAN,
@@ -182,7 +182,7 @@ SUMMED_CODE = Exhibit(
     "only on average over random initial weights; take one gradient per unit, or encoder_jacobian.squared_norm()",
     "torch.autograd.grad(code, x, grad_outputs=torch.ones_like(code))",
 )
-DETACHED_WEIGHTS = Exhibit(
+DETACHED_WEIGHTS = Mistake(
     "detached weights",
     detached_weights,
     (ENCODER,),
@@ -190,7 +190,7 @@ DETACHED_WEIGHTS = Exhibit(
     "parameter itself, not .data, .detach() or state_dict()",
     "model.state_dict()['encoder.weight'] or .data in the loss",
 )
-DETACHED_CODE = Exhibit(
+DETACHED_CODE = Mistake(
     "detached code",
     detached_code,
     (ENCODER,),
@@ -198,7 +198,7 @@ DETACHED_CODE = Exhibit(
     "not .data or .detach()",
     "h.data or h.detach() in the formula",
 )
-DETACHED_PENALTY = Exhibit(
+DETACHED_PENALTY = Mistake(
     "detached penalty",
     detached_penalty,
     ANY_JACOBIAN,
@@ -207,7 +207,7 @@ DETACHED_PENALTY = Exhibit(
     "a Jacobian under torch.no_grad(), or torch.autograd.grad without create_graph",
     also=(DECODER, WEIGHTS, HESSIAN, L1),
 )
-FROZEN_WEIGHTS = Exhibit(
+FROZEN_WEIGHTS = Mistake(
     "frozen initial weights",
     frozen_initial_weights,
     (ENCODER,),
@@ -215,7 +215,7 @@ FROZEN_WEIGHTS = Exhibit(
     "parameter in every step",
     "W = model.encoder.weight.clone() before the loop",
 )
-SIGMOID_FORMULA = Exhibit(
+SIGMOID_FORMULA = Mistake(
     "the sigmoid formula on other activations",
     sigmoid_formula,
     (ENCODER,),
@@ -224,7 +224,7 @@ SIGMOID_FORMULA = Exhibit(
     "in Python, --activations sigmoid on the command line",
     "h * (1 - h) copied beside a ReLU or tanh encoder",
 )
-INTEGER_DIVISION = Exhibit(
+INTEGER_DIVISION = Mistake(
     "integer division",
     integer_division,
     ANY_JACOBIAN,
@@ -232,7 +232,7 @@ INTEGER_DIVISION = Exhibit(
     "penalty.sum() // batch_size, rounding_mode='floor', or .int()",
     also=(DECODER, WEIGHTS, L1),
 )
-ONE_HALF = Exhibit(
+ONE_HALF = Mistake(
     "the factor ½",
     factor_one_half,
     ANY_JACOBIAN,
@@ -240,7 +240,7 @@ ONE_HALF = Exhibit(
     "the Jacobian-regularization literature, ½ λ ‖J‖_F²",
     also=(DECODER, WEIGHTS, HESSIAN, L1),
 )
-SUM_OVER_EXAMPLES = Exhibit(
+SUM_OVER_EXAMPLES = Mistake(
     "sum over examples",
     sum_over_examples,
     ANY_JACOBIAN,
@@ -249,7 +249,7 @@ SUM_OVER_EXAMPLES = Exhibit(
     "torch.sum over everything, beside a mean reconstruction error",
     also=(DECODER, HESSIAN, L1),
 )
-BATCH_NORM = Exhibit(
+BATCH_NORM = Mistake(
     "BatchNorm in training mode",
     batch_norm_in_training_mode,
     ANY_JACOBIAN,
@@ -258,7 +258,7 @@ BATCH_NORM = Exhibit(
     "does, or use running statistics",
     "grad(h[:, j].sum(), x) through nn.BatchNorm1d in training mode",
 )
-CORRUPTED_POINT = Exhibit(
+CORRUPTED_POINT = Mistake(
     "penalty at the corrupted point",
     at_the_corrupted_point,
     ANY_JACOBIAN,
@@ -266,7 +266,7 @@ CORRUPTED_POINT = Exhibit(
     "clean one; use clean, or encoder_jacobian, which is taken there",
     "a contractive penalty computed from a denoising auto-encoder's code",
 )
-MEAN_OF_DIFFERENCES = Exhibit(
+MEAN_OF_DIFFERENCES = Mistake(
     "entry mean of Jacobian differences",
     entry_mean_of_differences,
     (HESSIAN,),
@@ -275,7 +275,7 @@ MEAN_OF_DIFFERENCES = Exhibit(
     "CAE+H as ((J - J_noisy)**2).mean()",
 )
 
-MUSEUM = (
+KNOWN_MISTAKES = (
     MEAN_OF_ENTRIES,
     SQUARED_SUM,
     SQUARED_SUM_OF_ALL,

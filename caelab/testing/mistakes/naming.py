@@ -2,7 +2,7 @@
 
     suspect = floor?( factor · quantity(at the clean or the corrupted batch) ), its gradient there or cut
 
-Quantities come from the museum; factors are a mean over entries, a sum over examples, ½.
+Quantities come from ``caelab.testing.mistakes.known``; factors are a mean over entries, a sum over examples, ½.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from caelab.errors import CaelabError
 from caelab.streams import Streams
 from caelab.testing.mistakes import known
-from caelab.testing.mistakes.known import Exhibit, squares
+from caelab.testing.mistakes.known import Mistake, squares
 from caelab.testing.penalty.functions import FunctionPenalty, only_weight
 from caelab.testing.penalty.observing import Observation, expected_values, same_gradients, same_values, together
 from caelab.testing.penalty.quantities import DECODER, ENCODER, HESSIAN, L1, RECONSTRUCTION, WEIGHTS, Claim
@@ -34,26 +34,26 @@ Factor = Callable[[Setting], float]
 
 @dataclass(frozen=True)
 class Quantity:
-    """A function of the museum's kind, and the mistakes in it; the right quantity has none."""
+    """What a penalty may compute, and the mistakes in it; the right quantity has none."""
 
     function: Callable[..., Any] | None
-    exhibits: tuple[Exhibit, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
     at_corrupted: bool = False
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """One way to be wrong.
+    """A wrong penalty: a quantity with one mistake, or with several at once.
 
     Attributes:
-        exhibits: the mistakes that it is made of.
+        mistakes: the mistakes that it is made of.
         quantity: what is computed.
         factor: what it is multiplied by, given the setting.
         rounded: whether to a whole number.
         cut: whether its gradient is.
     """
 
-    exhibits: tuple[Exhibit, ...]
+    mistakes: tuple[Mistake, ...]
     quantity: Quantity
     factor: Factor
     rounded: bool = False
@@ -142,32 +142,32 @@ AXES: dict[str, Callable[[Setting], tuple[int, int]]] = {
 def suspects(claim: Claim) -> list[Suspect]:
     """Every way to be wrong about a claim, those of fewest mistakes first."""
     found = [
-        Suspect((*quantity.exhibits, *(e for e, _ in factors), *ends), quantity, _product([f for _, f in factors]),
+        Suspect((*quantity.mistakes, *(e for e, _ in factors), *ends), quantity, _product([f for _, f in factors]),
                 known.INTEGER_DIVISION in ends, known.DETACHED_PENALTY in ends)
         for quantity in _quantities(claim)
         for factors in _factors(claim)
         for ends in ((), *((end,) for end in _known(claim, known.INTEGER_DIVISION, known.DETACHED_PENALTY)))
     ]  # fmt: skip
-    return sorted((suspect for suspect in found if suspect.exhibits), key=lambda suspect: len(suspect.exhibits))
+    return sorted((suspect for suspect in found if suspect.mistakes), key=lambda suspect: len(suspect.mistakes))
 
 
-def _known(claim: Claim, *exhibits: Exhibit) -> list[Exhibit]:
-    return [exhibit for exhibit in exhibits if claim.name in (*exhibit.claims, *exhibit.also)]
+def _known(claim: Claim, *mistakes: Mistake) -> list[Mistake]:
+    return [mistake for mistake in mistakes if claim.name in (*mistake.claims, *mistake.also)]
 
 
 def _quantities(claim: Claim) -> Iterator[Quantity]:
     for quantity in QUANTITIES.get(claim.name, ()):
         yield quantity
         for point in _known(claim, known.CORRUPTED_POINT):
-            yield Quantity(quantity.function, (*quantity.exhibits, point), at_corrupted=True)
+            yield Quantity(quantity.function, (*quantity.mistakes, point), at_corrupted=True)
 
 
-def _factors(claim: Claim) -> Iterator[list[tuple[Exhibit, Factor]]]:
+def _factors(claim: Claim) -> Iterator[list[tuple[Mistake, Factor]]]:
     """Every combination of a mean over entries (all, or along one axis), a sum over examples, and ½."""
     axes = AXES.get(claim.name, lambda _: (1, 1))
     sizes: list[Callable[[tuple[int, int]], int]] = [math.prod, itemgetter(0), itemgetter(1)]
     means = [_mean_over(axes, size) for size in sizes]
-    kinds: list[list[tuple[Exhibit, Factor] | None]] = [
+    kinds: list[list[tuple[Mistake, Factor] | None]] = [
         [
             None,
             *((e, mean) for e in _known(claim, known.MEAN_OF_ENTRIES, known.MEAN_OF_DIFFERENCES) for mean in means),
@@ -214,13 +214,13 @@ class Lineup:
         except CaelabError:
             return None
 
-    def culprit(self) -> tuple[Exhibit, ...]:
+    def culprit(self) -> tuple[Mistake, ...]:
         """The mistakes of the first suspect that the penalty equals; none if it equals none."""
         if self.is_mixed_by_batch_norm():
             return (known.BATCH_NORM,)
         if self.equals(self.right):
             return ()
-        return next((suspect.exhibits for suspect in suspects(self.claim) if self.equals(suspect)), ())
+        return next((suspect.mistakes for suspect in suspects(self.claim) if self.equals(suspect)), ())
 
     def equals(self, suspect: Suspect) -> bool:
         """Whether penalty and suspect agree wherever both can be looked at, and it matters somewhere."""
@@ -255,7 +255,7 @@ class Lineup:
 
     def _sums(self, suspect: Suspect) -> bool:
         """A sum over examples is another number of examples times the mean, not merely six times of it."""
-        if known.SUM_OVER_EXAMPLES not in suspect.exhibits or suspect.rounded:
+        if known.SUM_OVER_EXAMPLES not in suspect.mistakes or suspect.rounded:
             return True
         trial = Trial(self.subject, self.subject.home)
         once, twice = trial.number(), trial.number(batch().repeat(2, 1))
@@ -293,7 +293,7 @@ def agree(seen: Observation, other: Found) -> bool:
     return same_gradients(seen.gradient, other.gradient)
 
 
-def named_mistakes(subject: Subject, observations: list[Observation]) -> tuple[Exhibit, ...]:
+def named_mistakes(subject: Subject, observations: list[Observation]) -> tuple[Mistake, ...]:
     """The mistakes that a penalty equals in value and gradient, wherever both can be looked at."""
     claim = subject.claim
     return Lineup(subject, claim, observations).culprit() if claim and claim.name in QUANTITIES else ()

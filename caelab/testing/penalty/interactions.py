@@ -47,7 +47,7 @@ class Mixed:
     disturbed: list[str] = field(default_factory=list)
 
 
-def check_company(subject: Subject) -> Iterator[Check]:
+def check_interactions(subject: Subject) -> Iterator[Check]:
     """Mixing with every built-in regularizer in either order, and the share of a training step."""
     mixed, own = Mixed(), own_terms(subject)
     for partner, alone in partners(subject):

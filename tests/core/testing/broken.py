@@ -363,7 +363,7 @@ CORRUPTIONS = {
     GlobalNoise: {"global random state", "same stream, same copy"},
     NumpyNoise: {"global random state", "same stream, same copy"},
     UnseededNoise: {"same stream, same copy", "the same when it is called again", "mixing: order"},
-    DoubleNoise: {"shape and type", "company"},
+    DoubleNoise: {"shape and type", "interactions"},
     Nothing: {"corrupts"},
     Centred: {"no mixing of examples"},
     Divides: {"finite"},

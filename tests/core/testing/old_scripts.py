@@ -1,4 +1,4 @@
-"""Penalties as they stand in old scripts: each museum piece written another way, and right ones in several styles."""
+"""Penalties as they stand in old scripts: each known mistake in another style, and right ones in several styles."""
 
 import torch
 import torch.nn.functional as F

@@ -8,7 +8,7 @@ import torch
 
 from caelab import CaelabError
 from caelab.testing import check_penalty
-from caelab.testing.mistakes.known import MUSEUM
+from caelab.testing.mistakes.known import KNOWN_MISTAKES
 from caelab.testing.penalty.conduct import check_conduct
 from caelab.testing.penalty.observing import drawn, observe, relative_error
 from caelab.testing.penalty.quantities import ENCODER
@@ -37,11 +37,11 @@ def test_a_mistake_is_named_in_anyones_style(function, claim, names):
     assert mistakes == names
     (row,) = (row for row in rows if row.name == "known mistake")
     assert row.found == ", and ".join(names)
-    assert all(exhibit.explanation in row.remedy for exhibit in MUSEUM if exhibit.name in names)
+    assert all(mistake.explanation in row.remedy for mistake in KNOWN_MISTAKES if mistake.name in names)
 
 
-def test_every_museum_piece_is_written_in_another_style():
-    assert {name for _, _, names in WRONG for name in names} == {exhibit.name for exhibit in MUSEUM}
+def test_every_known_mistake_is_written_in_another_style():
+    assert {name for _, _, names in WRONG for name in names} == {mistake.name for mistake in KNOWN_MISTAKES}
 
 
 @pytest.mark.parametrize(("function", "claim", "activations"), RIGHT, ids=lambda x: getattr(x, "__name__", ""))

@@ -10,18 +10,18 @@ import torch
 
 from caelab import CaelabError
 from caelab.testing import CheckFailed, check_penalty
-from caelab.testing.mistakes.known import MUSEUM, gradient_of_the_summed_code, rows_of, squares
+from caelab.testing.mistakes.known import KNOWN_MISTAKES, gradient_of_the_summed_code, rows_of, squares
 from caelab.testing.penalty.observing import expected_values, observe
 from caelab.testing.penalty.quantities import CLAIMS, ENCODER, HESSIAN, RECONSTRUCTION, WEIGHTS, claim_named
 from caelab.testing.regularizers import penalty_subject
 
-PIECES = [(exhibit, claim) for exhibit in MUSEUM for claim in exhibit.claims]
+PIECES = [(mistake, claim) for mistake in KNOWN_MISTAKES for claim in mistake.claims]
 
 
 @cache
-def report_on(exhibit, claim):
+def report_on(mistake, claim):
     options = {"sigma": 0.1} if claim == HESSIAN else {}
-    function = of_reconstruction(exhibit.function) if claim == RECONSTRUCTION else exhibit.function
+    function = of_reconstruction(mistake.function) if claim == RECONSTRUCTION else mistake.function
     return check_penalty(function, claim, options=options, raises=False)
 
 
@@ -32,14 +32,14 @@ def of_reconstruction(function):
     return lambda reconstruct, inputs: function(reconstruct, inputs)
 
 
-@pytest.mark.parametrize(("exhibit", "claim"), PIECES, ids=lambda x: getattr(x, "name", x))
-def test_every_mistake_is_caught_and_named(exhibit, claim):
-    report = report_on(exhibit, claim)
-    assert report.mistakes == [exhibit.name]
+@pytest.mark.parametrize(("mistake", "claim"), PIECES, ids=lambda x: getattr(x, "name", x))
+def test_every_mistake_is_caught_and_named(mistake, claim):
+    report = report_on(mistake, claim)
+    assert report.mistakes == [mistake.name]
     (row,) = (check for check in report.checks if check.name == "known mistake")
     assert row.verdict == "failed"
-    assert row.found == exhibit.name
-    assert row.remedy == exhibit.explanation
+    assert row.found == mistake.name
+    assert row.remedy == mistake.explanation
 
 
 @pytest.mark.parametrize("setting", [
@@ -47,14 +47,14 @@ def test_every_mistake_is_caught_and_named(exhibit, claim):
     "identity", "untied weights", "two layers", "corrupted input", "BatchNorm in training mode",
     "dropout in training mode",
 ])  # fmt: skip
-def test_every_value_has_a_museum_piece_that_fails_it(setting):
+def test_every_value_has_a_known_mistake_that_fails_it(setting):
     assert any(f"value: {setting}" in {check.name for check in report_on(*piece).failures} for piece in PIECES)
 
 
 def test_each_mistake_is_seen_where_it_shows_and_only_there():
     failures = {
-        exhibit.name: {c.name for c in report_on(exhibit, ENCODER).failures}
-        for exhibit, claim in PIECES
+        mistake.name: {c.name for c in report_on(mistake, ENCODER).failures}
+        for mistake, claim in PIECES
         if claim == ENCODER
     }
     values = {name: {row for row in rows if row.startswith("value")} for name, rows in failures.items()}
@@ -115,20 +115,20 @@ def test_weight_decay_from_a_script_passes():
     check_penalty(lambda model: sum(p.square().sum() for p in model.parameters() if p.ndim == 2), WEIGHTS)
 
 
-@pytest.mark.parametrize("exhibit", MUSEUM, ids=lambda exhibit: exhibit.name)
-def test_the_docs_tell_every_exhibit_with_a_number_that_is_computed(exhibit):
-    page = Path(__file__).parents[3].joinpath("docs/theory/museum.md").read_text()
-    title = f"## {exhibit.name[0].upper()}{exhibit.name[1:]}\n"
+@pytest.mark.parametrize("mistake", KNOWN_MISTAKES, ids=lambda mistake: mistake.name)
+def test_the_docs_tell_every_mistake_with_a_number_that_is_computed(mistake):
+    page = Path(__file__).parents[3].joinpath("docs/theory/known-mistakes.md").read_text()
+    title = f"## {mistake.name[0].upper()}{mistake.name[1:]}\n"
     assert title in page
     section = page.split(title)[1].split("\n## ")[0]
-    assert f":pyobject: {exhibit.function.__name__}\n" in section
+    assert f":pyobject: {mistake.function.__name__}\n" in section
     printed, where = re.search(r"Found: \*\*([\d.]+)\*\* of what is claimed, (.*?) \(", section).groups()
-    assert float(printed) == pytest.approx(ratio(exhibit, where), rel=0.03, abs=1e-9)
+    assert float(printed) == pytest.approx(ratio(mistake, where), rel=0.03, abs=1e-9)
 
 
-def ratio(exhibit, where):
-    claim = claim_named(exhibit.claims[0])
-    subject = penalty_subject(exhibit.function, claim.name, options={"sigma": 0.1} if claim.name == HESSIAN else {})
+def ratio(mistake, where):
+    claim = claim_named(mistake.claims[0])
+    subject = penalty_subject(mistake.function, claim.name, options={"sigma": 0.1} if claim.name == HESSIAN else {})
     (setting,) = (setting for setting in subject.settings if setting.name == where)
     return observe(subject, setting).mean / float(expected_values(subject, claim, setting).mean())
 
