@@ -22,6 +22,8 @@ from caelab.jacobian.products import (
     pushed_forward_one,
     reversed_twice,
 )
+from caelab.jacobian.singular_values import differentiated_on_demand, singular_values_by_rows, tangents_by_rows
+from caelab.jacobian.strategy import Method, Mode, Opaque
 from caelab.jacobian.validation.explanations import without_gradient
 from caelab.jacobian.validation.trial import Directions, Products, Rows, leaves_of, products_of, rows_of
 
@@ -31,7 +33,7 @@ LARGEST_BLOCK = 256 * MEBIBYTE  # more at once is slower: fresh memory costs mor
 
 
 @dataclass(frozen=True)
-class Autodiff:
+class Autodiff(Opaque):
     """The Jacobian of a map whose inside is not known, at a batch of inputs.
 
     One pass forward serves all rows. As examples do not mix, the gradient of Σ_b f_j(x_b) holds row j of every
@@ -52,6 +54,11 @@ class Autodiff:
         odd += [] if products.own_record else ["its gradient by reverse mode"]
         odd += ["values alone"] if rows.lacking else []
         return f"autodiff ({', '.join(odd)})" if odd else "autodiff"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(code, input), the shape of one example's J."""
+        return self._code_width(), self.inputs[0].numel()
 
     def rows(self) -> Rows:
         """How rows are taken, which is tried out once."""
@@ -86,13 +93,13 @@ class Autodiff:
 
     def _recorded(self, blocks: Blocks, budget: int) -> Tensor:
         """With the whole record kept: of an encoder that cannot be differentiated in blocks."""
-        needed = self._bytes_per_row(recorded=True) * len(self.inputs) * self.code_width()
+        needed = self._bytes_per_row(recorded=True) * len(self.inputs) * self._code_width()
         refuse_beyond("the Jacobian's record", needed, budget)
         return blocks.values(self.inputs)
 
     def dense(self, budget: int) -> Tensor:
         """J, shape (batch, code, input)."""
-        code, width = self.code_width(), self.inputs[0].numel()
+        code, width = self._code_width(), self.inputs[0].numel()
         needed = len(self.inputs) * code * width * self.inputs.element_size()
         refuse_beyond("the dense Jacobian", needed, budget)
         return self._of_rows(partial(self._dense, budget))
@@ -175,11 +182,24 @@ class Autodiff:
         """The Jacobian of the same map elsewhere, for some of the examples of the batch."""
         return Autodiff(cut(self.encode, part), inputs, self.found)
 
+    def singular_values(self, count: int, method: Method, budget: int, gradient: bool) -> Tensor:
+        """The largest singular values, shape (batch, count), float64."""
+
+        def values() -> Tensor:
+            return singular_values_by_rows(self, count, method, self.inputs[0].numel(), budget)
+
+        return differentiated_on_demand(self, values, count, budget, gradient)
+
+    @torch.no_grad()
+    def tangents(self, count: int, mode: Mode, budget: int) -> tuple[Tensor, Tensor]:
+        """The leading singular values (batch, count) and right singular vectors (batch, count, input), exact."""
+        return tangents_by_rows(self, count, self.inputs[0].numel(), budget)
+
     def bytes_per_product(self) -> int:
         """Bytes that one product of one example takes, with what autograd keeps of it where it records."""
         return self._bytes_per_row(self.parameters_want_gradient())
 
-    def code_width(self) -> int:
+    def _code_width(self) -> int:
         """How many units the code has."""
         with torch.no_grad():
             return cut(self.encode, FIRST)(self.inputs[FIRST]).flatten(1).shape[1]
@@ -203,7 +223,7 @@ class Autodiff:
 
     def _blocks(self, budget: int, wanted: bool) -> Iterator[tuple[Tensor, list[tuple[int, int]]]]:
         """Indices of the examples that are computed at once, with the ranges of rows, each one backward pass."""
-        code, count = self.code_width(), len(self.inputs)
+        code, count = self._code_width(), len(self.inputs)
         each = self._bytes_per_row(wanted)
         if self.inputs.device.type == "cpu":
             budget = min(budget, max(each, LARGEST_BLOCK))

@@ -10,33 +10,41 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from caelab.jacobian import chain_kernels
 from caelab.jacobian.activations import RELU
-from caelab.jacobian.chain_kernels import SquaredNormThroughGram, pays, recorded_inputs, squared_norm_of_active
+from caelab.jacobian.chain_kernels import squared_norm_of_active
+from caelab.jacobian.chain_products import cheapest_split, from_input, from_output, squared_norm_split_at
 from caelab.jacobian.context import Part
-from caelab.jacobian.layers import Affine, Layer
+from caelab.jacobian.layers import Layer
 from caelab.jacobian.memory import pieces, refuse_beyond
+from caelab.jacobian.singular_values import differentiated_on_demand, singular_values_by_rows, tangents_by_rows
+from caelab.jacobian.strategy import Method, Mode
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The Jacobian of a chain of layers at a batch of vectors.
+    """The Jacobian of a chain of two layers or more at a batch of inputs.
 
     Attributes:
         layers: from the input to the code.
-        inputs: x, shape (batch, input).
+        inputs: x, shape ``(batch, *input)``.
         outputs: the code at x, where it is known.
+        layer_inputs: what each layer takes in at x, (batch, width) each, where that is known, too.
     """
 
     layers: Sequence[Layer]
     inputs: Tensor
     outputs: Tensor | None = None
+    layer_inputs: Sequence[Tensor] | None = None
 
     @property
     def method(self) -> str:
         """How it is computed."""
-        names = ", ".join(dict.fromkeys(layer.activation.name for layer in self.layers))
-        return f"closed form ({names})" if len(self.layers) == 1 else f"layer by layer ({names})"
+        return f"layer by layer ({', '.join(dict.fromkeys(layer.activation.name for layer in self.layers))})"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(code, input), the shape of one example's J."""
+        return self.widths[-1], self.widths[0]
 
     @property
     def widths(self) -> list[int]:
@@ -47,12 +55,9 @@ class Chain:
         """The Jacobian of the same map elsewhere; it is the same for every part of the batch."""
         return Chain(self.layers, inputs)
 
-    def in_double(self) -> Chain:
+    def _in_double(self) -> Chain:
         """The same map in float64, so that the slopes of saturated units are as exact as its weights allow."""
-        affine = [(layer.weight.detach().double(), layer.affine.bias) for layer in self.layers]
-        maps = [Affine(weight, None if bias is None else bias.detach().double()) for weight, bias in affine]
-        layers = [Layer(one, layer.activation) for one, layer in zip(maps, self.layers, strict=True)]
-        return Chain(layers, self.inputs.detach().double())
+        return Chain([layer.in_double() for layer in self.layers], self.inputs.detach().double())
 
     def bytes_per_product(self) -> int:
         """Bytes that one product of one example takes, with what autograd keeps of it where it records."""
@@ -61,11 +66,11 @@ class Chain:
 
     def slopes(self) -> list[Tensor]:
         """The diagonals of D_1 ... D_L, shape (batch, width) each."""
-        known = recorded_inputs(self.layers, self.inputs, self.outputs) if len(self.layers) > 1 else None
-        if known is not None:
-            outputs = [*known[1:], self.outputs]
-            return [chain_kernels.slopes(*each) for each in zip(self.layers, known, outputs, strict=True)]
-        found, h = [], self.inputs
+        if self.layer_inputs is not None:
+            outputs = [*self.layer_inputs[1:], self.outputs]
+            known = zip(self.layers, self.layer_inputs, outputs, strict=True)
+            return [layer.slopes(before, after) for layer, before, after in known]
+        found, h = [], self.inputs.flatten(1)
         for layer in self.layers[:-1]:
             z = layer.affine(h)
             h = layer.activation.function(z)
@@ -75,7 +80,7 @@ class Chain:
         code = self.outputs
         if code is None and last.activation.of_output:
             code = last(h)
-        return [*found, chain_kernels.slopes(last, h, code)]
+        return [*found, last.slopes(h, code)]
 
     def squared_norm(self, budget: int) -> Tensor:
         """‖J(x)‖_F², shape (batch,); exact, in pieces of the batch that fit into the budget.
@@ -83,8 +88,6 @@ class Chain:
         Where autograd records and one piece would not do, each piece is computed again in the backward pass instead
         of being kept.
         """
-        if len(self.layers) == 1:
-            return chain_kernels.squared_norm(self.layers[0], self.inputs, self.outputs)
         if not torch.is_grad_enabled() and all(layer.activation is RELU for layer in self.layers):
             return squared_norm_of_active([layer.weight for layer in self.layers], self.slopes())
         split = cheapest_split(self.widths)
@@ -107,15 +110,16 @@ class Chain:
         entries = self.inputs.shape[0] * self.widths[-1] * max(self.widths)
         refuse_beyond("the dense Jacobian", 2 * entries * self.inputs.element_size(), budget)
         slopes = self.slopes()
-        if len(self.layers) == 1 or self.widths[0] < self.widths[-1]:
-            return _from_input(self.layers, slopes)
-        return _from_output(self.layers, slopes) @ self.layers[0].weight
+        if self.widths[0] < self.widths[-1]:
+            return from_input(self.layers, slopes)
+        return from_output(self.layers, slopes) @ self.layers[0].weight
 
     def jvp(self, vectors: Tensor) -> Tensor:
-        """J v for one or many vectors per example, shape (batch, [count,] input) to (batch, [count,] code)."""
+        """J v for one or many vectors per example, shape ``(batch, [count,] *input)`` to (batch, [count,] code)."""
+        many = vectors.ndim > self.inputs.ndim
+        vectors = vectors.flatten(2 if many else 1)
         for layer, slope in zip(self.layers, self.slopes(), strict=True):
-            slope = slope if vectors.ndim == 2 else slope[:, None]
-            vectors = (vectors @ layer.weight.T) * slope
+            vectors = (vectors @ layer.weight.T) * (slope[:, None] if many else slope)
         return vectors
 
     def vjp(self, covectors: Tensor) -> Tensor:
@@ -125,72 +129,19 @@ class Chain:
             covectors = (covectors * slope) @ layer.weight
         return covectors
 
+    def singular_values(self, count: int, method: Method, budget: int, gradient: bool) -> Tensor:
+        """The largest singular values, shape (batch, count), float64."""
+
+        def values() -> Tensor:
+            return singular_values_by_rows(self._in_double(), count, method, max(self.widths), budget)
+
+        return differentiated_on_demand(self, values, count, budget, gradient)
+
+    @torch.no_grad()
+    def tangents(self, count: int, mode: Mode, budget: int) -> tuple[Tensor, Tensor]:
+        """The leading singular values (batch, count) and right singular vectors (batch, count, input), exact."""
+        return tangents_by_rows(self._in_double(), count, max(self.widths), budget)
+
 
 def _squared_norm_of_part(layers: Sequence[Layer], split: int, inputs: Tensor) -> Tensor:
     return squared_norm_split_at(split, layers, Chain(layers, inputs).slopes())
-
-
-def cheapest_split(widths: Sequence[int]) -> int:
-    """Where to split J = A B with A (code, w_p) and B (w_p, input), so that ‖A B‖² costs the fewest multiplications.
-
-    Splitting at the code means pushing rows from the output side, splitting at the input pushing columns from there;
-    in between, ‖A B‖² = ⟨AᵀA, B Bᵀ⟩ with the two Gram matrices as wide as the bottleneck.
-
-    >>> cheapest_split([784, 1000, 500, 30])
-    3
-    >>> cheapest_split([2, 100, 100, 90])
-    0
-    >>> cheapest_split([784, 300, 784])
-    1
-    """
-    return min(range(len(widths) - 1, -1, -1), key=lambda p: _cost(widths, p))
-
-
-def _cost(w: Sequence[int], p: int) -> int:
-    last = len(w) - 1
-    above = sum(w[p] * w[n - 1] * w[n] for n in range(p + 2, last + 1)) + (w[last] * w[p] ** 2 if 0 < p < last else 0)
-    below = sum(w[p] * w[n] * w[n - 1] for n in range(1, p)) if p > 1 else 0
-    gram = w[p] ** 2 * w[0] if 1 < p < last else 0
-    return above + below + gram
-
-
-def squared_norm_split_at(split: int, layers: Sequence[Layer], slopes: Sequence[Tensor]) -> Tensor:
-    """‖J‖_F², shape (batch,), with the chain split behind that many layers; every split gives the same number."""
-    if split == len(layers):
-        products, weight = _from_output(layers, slopes), layers[0].weight
-        if torch.is_grad_enabled() and pays(products.shape[0] * products.shape[1], *weight.shape):
-            norms: Tensor = SquaredNormThroughGram.apply(products, weight)  # type: ignore[no-untyped-call]
-            return norms
-        return (products @ weight).square().flatten(1).sum(dim=1)
-    if split == 0:
-        return _from_input(layers, slopes).square().flatten(1).sum(dim=1)
-    above = _from_input(layers[split:], slopes[split:])  # (batch, code, bottleneck)
-    return (above.mT @ above * _row_gram(layers[:split], slopes[:split])).flatten(1).sum(dim=1)
-
-
-def _row_gram(layers: Sequence[Layer], slopes: Sequence[Tensor]) -> Tensor:
-    """B Bᵀ of the lower part, shape (batch, bottleneck, bottleneck); one layer shares W Wᵀ among the examples."""
-    weight = layers[0].weight
-    if len(layers) == 1:
-        return slopes[0][:, :, None] * (weight @ weight.T) * slopes[0][:, None]
-    below = _from_output(layers, slopes) @ weight
-    return below @ below.mT
-
-
-def _from_output(layers: Sequence[Layer], slopes: Sequence[Tensor]) -> Tensor:
-    """D_L W_L ... W_2 D_1, pushed row by row from the output, shape (batch, code, first width).
-
-    W_1 is left to do; there are two layers at least.
-    """
-    product = slopes[-1][:, :, None] * layers[-1].weight
-    for layer, slope in zip(reversed(layers[1:-1]), reversed(slopes[1:-1]), strict=True):
-        product = (product * slope[:, None]) @ layer.weight
-    return product * slopes[0][:, None]
-
-
-def _from_input(layers: Sequence[Layer], slopes: Sequence[Tensor]) -> Tensor:
-    """J, pushed column by column from the input, shape (batch, code, input)."""
-    product = slopes[0][:, :, None] * layers[0].weight
-    for layer, slope in zip(layers[1:], slopes[1:], strict=True):
-        product = slope[:, :, None] * (layer.weight @ product)
-    return product

@@ -22,7 +22,7 @@ def squared_row_norms(weight: Tensor) -> Tensor:
     return torch.stack([torch.linalg.vector_norm(piece, dim=1).square_() for piece in pieces]).sum(dim=0)
 
 
-class SquaredNorm(torch.autograd.Function):
+class _SquaredNorm(torch.autograd.Function):
     """‖diag(s') W‖_F² = Σ_j s'_j² n_j with n_j = Σ_i W_ji², per example, its gradient written out.
 
     With t what the slope s' is a function of (the output h, or z), and an incoming gradient g per example::
@@ -66,7 +66,7 @@ class SquaredNorm(torch.autograd.Function):
         return by_t, by_weight, None, None
 
 
-def squared_norm(layer: Layer, inputs: Tensor, outputs: Tensor | None = None) -> Tensor:
+def squared_norm_of_layer(layer: Layer, inputs: Tensor, outputs: Tensor | None = None) -> Tensor:
     """‖J(x)‖_F² of one layer, summed over all code·input entries, shape (batch,).
 
     Args:
@@ -76,22 +76,15 @@ def squared_norm(layer: Layer, inputs: Tensor, outputs: Tensor | None = None) ->
     """
     of_output = layer.activation.of_output
     if layer.activation.learns:  # the gradient that is written out knows of W, b and x alone
-        return slopes(layer, inputs, outputs).square() @ layer.weight.square().sum(dim=1)
+        return layer.slopes(inputs, outputs).square() @ layer.weight.square().sum(dim=1)
     if of_output is None:
         maps = (layer.activation.derivative, layer.activation.second_derivative)
-        norms = SquaredNorm.apply(layer.affine(inputs), layer.weight, *maps)  # type: ignore[no-untyped-call]
+        norms = _SquaredNorm.apply(layer.affine(inputs), layer.weight, *maps)  # type: ignore[no-untyped-call]
     else:
         known = layer(inputs) if outputs is None else outputs
-        norms = SquaredNorm.apply(known, layer.weight, *of_output)  # type: ignore[no-untyped-call]
+        norms = _SquaredNorm.apply(known, layer.weight, *of_output)  # type: ignore[no-untyped-call]
     assert isinstance(norms, Tensor)
     return norms
-
-
-def slopes(layer: Layer, inputs: Tensor, outputs: Tensor | None = None) -> Tensor:
-    """s'(W x + b), shape (..., code); from the outputs where these are known and determine it."""
-    if outputs is not None and layer.activation.of_output:
-        return layer.activation.of_output[0](outputs)
-    return layer.activation.derivative(layer.affine(inputs))
 
 
 class SquaredNormThroughGram(torch.autograd.Function):
@@ -166,49 +159,3 @@ def _of_one(weights: Sequence[Tensor], gram: Tensor, active: Sequence[Tensor]) -
     first = gram.index_select(0, active[0]).index_select(1, active[0])
     assert product is not None  # a chain has two layers at least; one has a closed form
     return (product @ first).flatten().dot(product.flatten())
-
-
-MOST_ELEMENTWISE = 4  # steps between two affine layers
-
-
-def recorded_inputs(layers: Sequence[Layer], inputs: Tensor, outputs: Tensor | None) -> list[Tensor] | None:
-    """Every layer's input with its history, x = h_0, h_1 ... h_{L-1}, or nothing where autograd has not kept them.
-
-    A gradient then flows back through one pass, which the loss needs anyway, instead of two.
-
-    Args:
-        layers: from the input to the code; affine layers as ``nn.Linear`` runs them, with a bias.
-        inputs: x, shape (batch, input).
-        outputs: the code, as computed from ``inputs`` while autograd recorded.
-    """
-    found: list[Tensor] = []
-    node = outputs.grad_fn if outputs is not None else None
-    for layer in reversed(layers):
-        node = _affine_step(node)
-        kept = _kept_input(node, layer)
-        if kept is None:
-            return None
-        found.insert(0, kept)
-        node = kept.grad_fn
-    return found if found[0] is inputs else None
-
-
-def _affine_step(node: Any) -> Any:
-    """The last matrix product with a bias at or before a step of the record, past elementwise steps."""
-    for _ in range(MOST_ELEMENTWISE + 1):
-        if node is None or node.name() == "AddmmBackward0":
-            return node
-        before = [each for each, _ in node.next_functions if each is not None]
-        node = before[0] if len(before) == 1 else None
-    return None
-
-
-def _kept_input(node: Any, layer: Layer) -> Tensor | None:
-    """The input of a recorded product, if its weight is this layer's."""
-    try:
-        transposed = node.next_functions[2][0]
-        weight = transposed.next_functions[0][0].variable
-        kept = node._saved_mat1
-    except (AttributeError, IndexError, RuntimeError):  # another kind of step, or a record that is used up
-        return None
-    return kept if isinstance(kept, Tensor) and weight is layer.weight else None

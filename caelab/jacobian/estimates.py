@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -12,38 +12,26 @@ from torch import Tensor
 from caelab.jacobian.blockwise import Blocks, Forgetful, Rows, own_leaves
 from caelab.jacobian.context import Part
 from caelab.jacobian.memory import pieces, refuse_beyond
+from caelab.jacobian.strategy import Strategy
 
 EVERY = slice(None)
 
 
-class Products(Protocol):
-    """Anything that multiplies by a Jacobian from either side."""
+class Estimate(NamedTuple):
+    """An unbiased estimate with its error.
 
-    @property
-    def inputs(self) -> Tensor:
-        """Where the Jacobian is taken, (batch, *input)."""
-        ...
+    Attributes:
+        value: shape (batch,).
+        standard_error: of each value, from the spread among its samples, shape (batch,); NaN for one sample.
+    """
 
-    def at(self, inputs: Tensor, part: Part) -> Products:
-        """The Jacobian of the same map elsewhere, for some of the examples of the batch."""
-        ...
-
-    def bytes_per_product(self) -> int:
-        """Bytes that one product of one example takes, with what autograd keeps of it where it records."""
-        ...
-
-    def jvp(self, vectors: Tensor) -> Tensor:
-        """J v."""
-        ...
-
-    def vjp(self, covectors: Tensor) -> Tensor:
-        """Jᵀ u."""
-        ...
+    value: Tensor
+    standard_error: Tensor
 
 
 def projected_squared_norm(
-    jacobian: Products, code: int, samples: int, budget: int, generator: torch.Generator | None = None
-) -> tuple[Tensor, Tensor]:
+    jacobian: Strategy, samples: int, budget: int, generator: torch.Generator | None = None
+) -> Estimate:
     """Mean of ‖Jᵀ u‖² over random signs u, or of ‖J v‖² where the input is the narrower side; and its standard error.
 
     E‖Jᵀ u‖² = tr(J Jᵀ) = ‖J‖_F² for entries ±1, whose variance 2 Σ_{i≠j} (J Jᵀ)_ij² is the least among
@@ -51,26 +39,25 @@ def projected_squared_norm(
     Hutchinson (1989), Communications in Statistics 18(3).
 
     Args:
-        jacobian: of ``code`` outputs at a batch of inputs.
-        code: how many units the code has.
+        jacobian: J at a batch of inputs.
         samples: how many projections of every example.
         budget: bytes. The signs are drawn at once, so that they do not depend on it; the products are taken in pieces.
         generator: on the inputs' device.
 
     Returns:
-        The estimates and their standard errors (NaN for one sample), shape (batch,) each.
+        One estimate for each example.
 
     Raises:
         CaelabError: the signs alone, or one product, exceed the budget.
     """
-    inputs = jacobian.inputs
-    shape = (len(inputs), samples, min(code, inputs[0].numel()))
+    inputs, (code, width) = jacobian.inputs, jacobian.shape
+    shape = (len(inputs), samples, min(code, width))
     refuse_beyond("a set of random signs", 2 * shape[0] * shape[1] * shape[2], budget)
     coins = torch.randint(0, 2, shape, generator=generator, device=inputs.device, dtype=torch.int8)
     projections = Projections(jacobian, coins, code)
     squares = projections.in_pieces(budget - coins.numel())
     error = squares.detach().std(dim=1) / samples**0.5 if samples > 1 else torch.full_like(squares[:, 0], torch.nan)
-    return squares.mean(dim=1), error.detach()
+    return Estimate(squares.mean(dim=1), error.detach())
 
 
 @dataclass(frozen=True)
@@ -83,7 +70,7 @@ class Projections:
         code: how many units the code has.
     """
 
-    jacobian: Products
+    jacobian: Strategy
     coins: Tensor
     code: int
 

@@ -43,7 +43,12 @@ DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropou
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a chain: h = s(W x + b)."""
+    """One layer of a chain: h = s(z) with z = W x + b.
+
+    Attributes:
+        affine: W and b.
+        activation: s, with its name and its first and second derivative.
+    """
 
     affine: Affine
     activation: Elementwise
@@ -56,6 +61,27 @@ class Layer:
     def weight(self) -> Tensor:
         """W, shape (out, in)."""
         return self.affine.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """b, shape (out,), if there is one."""
+        return self.affine.bias
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether s is the identity, so that the layer's Jacobian is W everywhere."""
+        return self.activation is IDENTITY
+
+    def slopes(self, inputs: Tensor, outputs: Tensor | None = None) -> Tensor:
+        """s'(W x + b), shape (..., out); from the outputs h where these are known and determine it."""
+        if outputs is not None and self.activation.of_output:
+            return self.activation.of_output[0](outputs)
+        return self.activation.derivative(self.affine(inputs))
+
+    def in_double(self) -> Layer:
+        """The same layer in float64, without a gradient."""
+        bias = None if self.bias is None else self.bias.detach().double()
+        return Layer(Affine(self.weight.detach().double(), bias), self.activation)
 
 
 def chain_of(encode: Any) -> list[Step] | None:
@@ -78,10 +104,23 @@ def chain_of(encode: Any) -> list[Step] | None:
     return steps or None
 
 
+def looks_like_a_chain(encode: Any) -> bool:
+    """Whether ``chain_of`` finds steps: told from the kinds of the modules, without asking for a weight.
+
+    A weight that is computed, as a parametrization does, may change with every look at it.
+    """
+    if not isinstance(encode, nn.Module) or hooks_everywhere():
+        return False
+    return all(
+        is_affine(module) or is_neutral(module, position) or (not is_altered(module) and elementwise_of(module))
+        for position, module in enumerate(leaves(encode))
+    )
+
+
 def leaves(module: nn.Module) -> Iterator[nn.Module]:
     """The modules of nested ``nn.Sequential`` containers, in order; any other module stands for itself."""
     if runs_as(module, nn.Sequential):
-        for child in module._modules.values():  # children() leaves out a module that comes a second time
+        for child in cast(nn.Sequential, module):  # children() leaves out a module that comes a second time
             if child is not None:
                 yield from leaves(child)
     else:
@@ -92,11 +131,17 @@ def step_of(module: nn.Module) -> Step | None:
     """The step that one module is, if it is one."""
     if runs_as(module, nn.Linear):
         return Affine(module.weight, module.bias)  # type: ignore[arg-type]
-    if is_altered(module):
-        return None
-    if callable(getattr(type(module), "affine", None)) and isinstance(module, AffineLayer):  # which takes longer
-        return Affine(*module.affine())
-    return elementwise_of(module)
+    if is_affine(module):
+        return Affine(*cast(AffineLayer, module).affine())
+    return None if is_altered(module) else elementwise_of(module)
+
+
+def is_affine(module: nn.Module) -> bool:
+    """Whether a module is an affine layer: torch's, or a user's own that says so by ``affine()``."""
+    if runs_as(module, nn.Linear):
+        return True
+    says_so = callable(getattr(type(module), "affine", None)) and isinstance(module, AffineLayer)  # takes longer
+    return says_so and not is_altered(module)
 
 
 def is_neutral(module: nn.Module, position: int) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from caelab.jacobian.context import Part, cut
 from caelab.jacobian.products import code_at
+from caelab.jacobian.strategy import Method, Mode, Opaque
 
 Encode = Callable[[Tensor], Tensor]
 
@@ -21,7 +22,7 @@ def is_inside() -> bool:
 
 
 @dataclass(frozen=True)
-class Transformed:
+class Transformed(Opaque):
     """J at a batch of inputs, row by row from ``torch.func.vjp``, which is right for every operator.
 
     Nothing can be tried out or compared, since under ``vmap`` no value can be looked at.
@@ -34,6 +35,11 @@ class Transformed:
     def method(self) -> str:
         """How it is computed."""
         return "torch.func (rows one by one)"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(code, input), the shape of one example's J."""
+        return self._pull()[0].shape[1], self.inputs[0].numel()
 
     def squared_norm(self, budget: int) -> Tensor:
         """‖J(x)‖_F², shape (batch,)."""
@@ -59,13 +65,13 @@ class Transformed:
         found = torch.stack([pull(each.to(code.dtype))[0].flatten(1) for each in many.unbind(1)], dim=1)
         return found if covectors.ndim == 3 else found[:, 0]
 
-    def singular_values(self) -> Tensor:
-        """All singular values, shape (batch, min(code, input)), float64."""
-        return cast(Tensor, torch.linalg.svdvals(self.dense(0).double()))
+    def singular_values(self, count: int, method: Method, budget: int, gradient: bool) -> Tensor:
+        """The largest singular values, shape (batch, count), float64, with whatever derivative the transform takes."""
+        return cast(Tensor, torch.linalg.svdvals(self.dense(budget).double()))[:, :count]
 
-    def tangents(self, count: int) -> tuple[Tensor, Tensor]:
+    def tangents(self, count: int, mode: Mode, budget: int) -> tuple[Tensor, Tensor]:
         """The leading singular values and right singular vectors, shapes (batch, count) and (batch, count, input)."""
-        _, values, right = torch.linalg.svd(self.dense(0).double(), full_matrices=False)
+        _, values, right = torch.linalg.svd(self.dense(budget).double(), full_matrices=False)
         return values[:, :count], right[:, :count]
 
     def at(self, inputs: Tensor, part: Part) -> Transformed:
@@ -75,10 +81,6 @@ class Transformed:
     def bytes_per_product(self) -> int:
         """Nothing: a transform keeps what it keeps."""
         return 0
-
-    def code_width(self) -> int:
-        """How many units the code has."""
-        return self._pull()[0].shape[1]
 
     def _pull(self) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]:
         found = torch.func.vjp(lambda x: code_at(self.encode, x), self.inputs)

@@ -56,7 +56,7 @@ def autoencoder(
         tied: decoder weights are the encoder's, transposed.
         output: activation of the reconstruction; cross-entropy asks for ``sigmoid``.
     """
-    layers = encoder_layers([inputs, *hidden], activation)
+    layers = encoder_layers([inputs, *hidden])
     encode = interleaved([*layers], [ACTIVATIONS[activation]() for _ in layers])
     back: list[nn.Module] = [
         TiedLinear(layer) if tied else glorot_linear(layer.out_features, layer.in_features) for layer in layers[::-1]

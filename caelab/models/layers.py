@@ -81,7 +81,7 @@ def glorot_linear(inputs: int, outputs: int) -> nn.Linear:
     return layer
 
 
-def encoder_layers(widths: list[int], activation: Activation) -> list[nn.Linear]:
+def encoder_layers(widths: list[int]) -> list[nn.Linear]:
     """The affine layers of an encoder whose widths run from the input to the code."""
     return [glorot_linear(narrow, wide) for narrow, wide in pairwise(widths)]
 

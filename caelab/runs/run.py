@@ -50,10 +50,6 @@ from caelab.version import __version__
 log = logging.getLogger(__name__)
 
 COPIES = 4  # of every parameter: itself, its gradient, and Adam's two averages
-CONVENTIONS = {
-    "reconstruction": "sum over inputs, mean over examples",
-    "penalties": "sum over the Jacobian's entries, mean over examples",
-}
 
 
 @dataclass(frozen=True, eq=False)

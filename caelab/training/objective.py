@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from caelab.jacobian.recording import Recording, recorded
 from caelab.jacobian.service import jacobian
 from caelab.models.reconstruction import reconstruction_error
 from caelab.streams import Lent, Streams
@@ -47,12 +48,19 @@ class Objective:
             own = {"reconstruction": found.error.mean()}
             return own | self.penalties(clean, clean, found.code, epoch, found)
         corrupted = self.corrupt(clean, epoch)
-        code = self.model.encode(corrupted)
-        return self.own_term(clean, corrupted, code) | self.penalties(clean, corrupted, code, epoch)
+        passed = self.encoded(corrupted)
+        own = self.own_term(clean, corrupted, passed.outputs)
+        return own | self.penalties(clean, corrupted, passed.outputs, epoch, passed=passed)
 
     def corrupt(self, clean: Tensor, epoch: int) -> Tensor:
         """The batch that the encoder sees."""
         return self.plugins.corrupted(clean, epoch, self.lent)
+
+    def encoded(self, inputs: Tensor) -> Recording:
+        """One pass through the encoder, with what its Jacobian would otherwise compute again; the same in every bit."""
+        if "encoder_jacobian" in self.plugins.wanted:
+            return recorded(self.model.encode, inputs)
+        return Recording(self.model.encode, inputs, self.model.encode(inputs))
 
     def own_term(self, clean: Tensor, corrupted: Tensor, code: Tensor) -> dict[str, Tensor]:
         """What the model is trained on without any penalty: reconstruction, unless it brings its own loss."""
@@ -61,9 +69,15 @@ class Objective:
         return {"reconstruction": reconstruction_error(self.kind, self.model, code, clean).mean()}
 
     def penalties(
-        self, clean: Tensor, corrupted: Tensor, code: Tensor, epoch: int, found: Pass | None = None
+        self,
+        clean: Tensor,
+        corrupted: Tensor,
+        code: Tensor,
+        epoch: int,
+        found: Pass | None = None,
+        passed: Recording | None = None,
     ) -> dict[str, Tensor]:
-        """What the plugins add; ``found`` holds what is known already."""
+        """What the plugins add; ``found`` and ``passed`` hold what is known already."""
         answers = self.plugins.call(
             "penalty_terms",
             epoch,
@@ -75,7 +89,7 @@ class Objective:
             encoder_jacobian=jacobian(
                 self.model.encode,
                 clean,
-                outputs=code if corrupted is clean else None,
+                outputs=(passed or code) if corrupted is clean else None,
                 gradients=True,
                 known_squared_norm=found.squared_norm if found else None,
             ),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from caelab import Jacobian, hookimpl
-from caelab.jacobian.chain import Chain
+from caelab.jacobian.layers import Layer
 from caelab.options import Weight
 
 SHORTEST = 1e-12
@@ -33,20 +33,19 @@ def mean_squared_cosines(jacobian: Jacobian) -> Tensor:
     Returns:
         Scalar, shape (); differentiable with respect to the map's parameters.
     """
-    way = jacobian.way
-    if isinstance(way, Chain) and len(way.layers) == 1:
-        return _from_one_layer(way)
+    layer = jacobian.single_layer
+    if layer is not None:
+        return _from_one_layer(jacobian, layer)
     penalty: Tensor = squared_cosines(jacobian.dense()).sum(dim=(1, 2)).mean()
     return penalty
 
 
-def _from_one_layer(way: Chain) -> Tensor:
-    weight = way.layers[0].weight
+def _from_one_layer(jacobian: Jacobian, layer: Layer) -> Tensor:
     with torch.no_grad():
-        lengths = way.slopes()[-1].abs() * torch.linalg.vector_norm(weight, dim=1)
-        present = (lengths > SHORTEST).to(weight.dtype)  # (batch, code)
+        lengths = jacobian.slopes()[0].abs() * torch.linalg.vector_norm(layer.weight, dim=1)
+        present = (lengths > SHORTEST).to(layer.weight.dtype)  # (batch, code)
         together = present.T @ present / len(present)  # in what share of the examples both units have a direction
-    penalty: Tensor = (squared_cosines(weight) * together).sum()
+    penalty: Tensor = (squared_cosines(layer.weight) * together).sum()
     return penalty
 
 

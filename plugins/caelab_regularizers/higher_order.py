@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from caelab import CaelabError, hookimpl, jacobian
-from caelab.jacobian.activations import Elementwise
-from caelab.jacobian.layers import Affine, Step, chain_of
+from caelab.jacobian.layers import Layer
 from caelab.options import Count, Positive, Weight
 from caelab.streams import Streams
 
@@ -36,25 +35,15 @@ def squared_jacobian_difference(encode: Callable[[Tensor], Tensor], inputs: Tens
     Returns:
         Shape (samples, batch); differentiable with respect to the parameters of f.
     """
-    layer = one_layer(encode)
+    layer = jacobian(encode, inputs).single_layer
     if layer is None:
         return _from_dense_jacobians(encode, inputs, others)
-    return _from_closed_form(*layer, inputs, others)
+    return _from_closed_form(layer, inputs, others)
 
 
-def one_layer(encode: Callable[[Tensor], Tensor]) -> tuple[Affine, Elementwise] | None:
-    """The affine and the elementwise step of an encoder that consists of just these two."""
-    steps: list[Step] | None = chain_of(encode)
-    match steps:
-        case [Affine() as affine, Elementwise() as activation]:
-            return affine, activation
-    return None
-
-
-def _from_closed_form(affine: Affine, activation: Elementwise, inputs: Tensor, others: Tensor) -> Tensor:
-    points = torch.cat([inputs[None], others])
-    slopes = activation.derivative(nn.functional.linear(points, affine.weight, affine.bias))
-    return (slopes[1:] - slopes[:1]).square() @ affine.weight.square().sum(dim=1)
+def _from_closed_form(layer: Layer, inputs: Tensor, others: Tensor) -> Tensor:
+    slopes = layer.slopes(torch.cat([inputs[None], others]).flatten(2))
+    return (slopes[1:] - slopes[:1]).square() @ layer.weight.square().sum(dim=1)
 
 
 def _from_dense_jacobians(encode: Callable[[Tensor], Tensor], inputs: Tensor, others: Tensor) -> Tensor:

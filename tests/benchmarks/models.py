@@ -16,6 +16,7 @@ from caelab.runs.run import build_model, dataset_of
 from caelab.streams import Streams
 from caelab.training.loop import Trainer
 from caelab.training.plugins import TrainingPlugins, make_regularizers
+from caelab.training.watch import Watch
 from tests.benchmarks.measure import Work
 
 
@@ -37,6 +38,8 @@ def trainer(
         valid_inputs=data.valid_inputs.to(device),
         streams=Streams(config.seed, device),
     )
+    made.watch = made.plugins.watch = Watch(made.model, config.seed, torch.device(device))  # as ``fit`` begins
+    made.watch.begin(1)
     if by_autograd:
         made.objective.tied = None  # a cached property: what is set here is what is found
     return made

@@ -8,6 +8,7 @@ from tests.benchmarks import growth
 from tests.benchmarks.__main__ import TOPICS, main
 from tests.benchmarks.case import Case, Row, at_least, at_most
 from tests.benchmarks.measure import Effort, Spread, time_ratio
+from tests.benchmarks.models import step
 from tests.benchmarks.table import markdown
 
 
@@ -96,3 +97,11 @@ def test_the_page_is_written(tmp_path, monkeypatch):
 def test_every_row_has_its_own_words():
     words = [case.what for topic in TOPICS.values() for case in topic.cases()]
     assert len(words) == len(set(words))
+
+
+@pytest.mark.parametrize("recipe", ["ae", "cae"])
+def test_a_step_of_training_can_be_measured(recipe):
+    """The trainer of a measurement has all that ``fit`` gives it before the first step."""
+    work = step(recipe, 16, (6, 4), ["dataset.kind=digits", "dataset.splits=[48, 8, 8]"])
+    work()
+    work()

@@ -3,12 +3,11 @@ import pytest
 import torch
 from torch import nn
 
-from caelab import CaelabError
+from caelab import CaelabError, Jacobian
 from caelab.models.convolutional import convolutional
 from caelab.streams import Streams
 from caelab_regularizers.higher_order import (
     HigherOrderContractive,
-    one_layer,
     squared_jacobian_difference,
     stochastic_hessian_penalty,
 )
@@ -64,11 +63,14 @@ def test_the_closed_form_equals_dense_jacobians(trained, batch, activation):
     torch.testing.assert_close(closed, dense, **EXACT)
 
 
-def test_one_layer_takes_the_closed_form(trained):
-    encode = trained([4]).encode
-    assert one_layer(encode) is not None
-    assert one_layer(trained([6, 3]).encode) is None
-    assert one_layer(lambda inputs: encode(inputs)) is None
+def test_one_layer_takes_the_closed_form(trained, batch, monkeypatch):
+    """No dense Jacobian is formed; of two layers, or of what cannot be looked into, it is."""
+    encode, others = trained([4]).encode, batch[None] + 0.1
+    monkeypatch.setattr(Jacobian, "dense", lambda self: pytest.fail("a dense Jacobian was formed"))
+    squared_jacobian_difference(encode, batch, others)
+    for other in (trained([6, 3]).encode, lambda inputs: encode(inputs)):
+        with pytest.raises(pytest.fail.Exception):
+            squared_jacobian_difference(other, batch, others)
 
 
 @pytest.mark.parametrize("hidden", SHAPES, ids=str)

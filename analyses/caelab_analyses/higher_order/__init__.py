@@ -14,7 +14,7 @@ from torch import Tensor
 
 from caelab.analysis.columns import Column
 from caelab.errors import NotApplicable
-from caelab.jacobian.layers import Layer, find_layers
+from caelab.jacobian.layers import Layer
 from caelab.jacobian.service import jacobian
 from caelab.options import Count
 from caelab.runs.run import Run
@@ -113,9 +113,9 @@ def curvature(encode: Encode, inputs: Tensor, directions: Tensor, radius: float)
         directions: u, of length 1, shape (batch, count, d).
         radius: r ≥ 0.
     """
-    layers = find_layers(encode, inputs.shape[1:])
-    if layers is not None and len(layers) == 1:
-        return _of_layer(layers[0], inputs, directions, radius)
+    layer = jacobian(encode, inputs).single_layer
+    if layer is not None:
+        return _of_layer(layer, inputs, directions, radius)
     step = radius or STEP * float(inputs.norm(dim=1).mean().clamp(min=1e-6))
     columns = [_from_dense(encode, inputs, step * unit) for unit in directions.unbind(dim=1)]
     changes, norms = (torch.stack(part, dim=1) for part in zip(*columns, strict=True))

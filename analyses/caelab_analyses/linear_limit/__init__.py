@@ -22,7 +22,8 @@ from torch import Tensor
 
 from caelab.analysis.columns import Column
 from caelab.errors import NotApplicable
-from caelab.jacobian.layers import Layer, find_layers
+from caelab.jacobian.layers import Layer
+from caelab.jacobian.service import jacobian
 from caelab.options import Count
 from caelab.runs.run import Run
 from caelab.streams import Streams
@@ -100,7 +101,7 @@ class OneLayer:
         t both W and b are t times as large.
         """
         weight = (scale * self.layer.weight.detach()).requires_grad_()
-        bias = self.layer.affine.bias
+        bias = self.layer.bias
         parts = [weight] if bias is None else [weight, (scale * bias.detach()).requires_grad_()]
         with torch.enable_grad():
             z = torch.nn.functional.linear(self.inputs, *parts)
@@ -142,13 +143,12 @@ def one_layer(run: Run, inputs: Tensor) -> OneLayer:
     Raises:
         NotApplicable: it is something else, or has no linear limit.
     """
-    layers = find_layers(double_encoder(run), inputs.shape[1:])
-    if layers is None or len(layers) != 1:
+    layer = jacobian(double_encoder(run), inputs).single_layer
+    if layer is None:
         raise NotApplicable(
             "linear_limit needs an encoder of one affine layer and an elementwise activation, "
             f"but {run.label} is something else"
         )
-    (layer,) = layers
     near = torch.tensor([-1e-9, 0.0, 1e-9], dtype=torch.float64)
     slopes = layer.activation.derivative(near)
     if not slopes[1] or not torch.allclose(slopes, slopes[1], rtol=1e-6):

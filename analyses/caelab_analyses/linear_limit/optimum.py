@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from caelab.jacobian.activations import IDENTITY
-from caelab.jacobian.layers import find_layers
+from caelab.jacobian.service import jacobian
 from caelab.runs.run import Run
 from caelab.training.objective import reconstruction_map
 from caelab_analyses.linear_limit.solutions import (
@@ -44,8 +43,8 @@ def linear_numbers(run: Run) -> dict[str, float]:
     if not hasattr(run.model, "decode"):
         return numbers
     model = double_model(run)
-    layers = find_layers(reconstruction_map(model), inputs.shape[1:]) or []
-    if len(layers) != 2 or any(layer.activation is not IDENTITY for layer in layers):
+    layers = jacobian(reconstruction_map(model), inputs[:2].double()).layers
+    if len(layers) != 2 or not all(layer.is_affine for layer in layers):
         return numbers
     code, width = layers[0].weight.shape
     if code < width:

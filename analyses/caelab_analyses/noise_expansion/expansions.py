@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
-from caelab.jacobian.layers import Layer, find_layers
+from caelab.jacobian.layers import Layer
 from caelab.jacobian.service import jacobian
 from caelab.models.reconstruction import cross_entropy, output_map, squared_error
 
@@ -84,9 +84,9 @@ def expansion(model: Any, kind: str, inputs: Tensor) -> Expansion | None:
         inputs: x, shape (batch, input).
     """
     outputs, loss = output_map(kind, model), LOSSES[kind]
-    layers = find_layers(outputs, inputs.shape[1:])
-    if layers and len(layers) == 2:
-        squares, traces = of_two_layers(layers[0], layers[1], inputs)
+    layers = jacobian(outputs, inputs).layers
+    if len(layers) == 2:
+        squares, traces = of_two_layers(*layers, inputs)
     elif inputs.shape[1] <= WIDEST:
         squares, traces = along_all_directions(outputs, inputs)
     else:

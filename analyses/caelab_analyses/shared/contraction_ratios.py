@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import reduce
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from caelab.errors import CaelabError
-from caelab.jacobian.autodiff import Autodiff
-from caelab.jacobian.context import Context, Encode, Part, cut, repeated
-from caelab.jacobian.layers import Affine, chain_of
-from caelab.jacobian.service import jacobian
+from caelab.jacobian.context import Context, Part, cut, repeated
+from caelab.jacobian.layers import Affine
+from caelab.jacobian.service import Jacobian, jacobian
 
 Map = Callable[[Tensor, Part], Tensor]
 EVERY = slice(None)
@@ -51,11 +48,8 @@ def contraction_ratios(
     if bool((radii < 0).any()):
         raise CaelabError(f"expected radii of at least 0, but {float(radii.min()):g} came")
     own = _are_own(directions, inputs)
-    at_zero = jacobian(encode, inputs, context=context)
-    way = at_zero.way  # what has no Jacobian per example has no ratio either
-    far = _far(
-        way.encode if isinstance(way, Autodiff) else encode, inputs, directions if own else directions[None], radii
-    )
+    at_zero = jacobian(encode, inputs, context=context)  # what has no Jacobian per example has no ratio either
+    far = _far(at_zero, directions if own else directions[None], radii)
     if not bool((radii == 0).any()):
         return far
     each = directions if own else directions.expand(len(inputs), *directions.shape)
@@ -75,9 +69,10 @@ def _are_own(directions: Tensor, inputs: Tensor) -> bool:
     )
 
 
-def _far(encode: Encode, inputs: Tensor, directions: Tensor, radii: Tensor) -> Tensor:
+def _far(local: Jacobian, directions: Tensor, radii: Tensor) -> Tensor:
     """The ratios at r > 0; directions (batch or 1, count, *input)."""
-    first, rest = _split(encode, inputs)
+    inputs = local.inputs
+    first, rest = _split(local)
     start, along = inputs[:, None], directions
     if first:
         start, along = first(start), directions @ first.weight.T
@@ -92,14 +87,18 @@ def _far(encode: Encode, inputs: Tensor, directions: Tensor, radii: Tensor) -> T
     return found
 
 
-def _split(encode: Any, inputs: Tensor) -> tuple[Affine | None, Map]:
-    """The first affine layer, if there is one, and what follows it, which takes two leading axes."""
-    steps = chain_of(encode)
-    if steps and isinstance(steps[0], Affine) and inputs.ndim == 2:
-        return steps[0], lambda z, _: reduce(lambda value, step: step(value), steps[1:], z)
+def _split(local: Jacobian) -> tuple[Affine | None, Map]:
+    """The first affine map, if there is one, and what follows it, which takes two leading axes."""
+    layers, function = local.layers, local.function
 
-    def rest(x: Tensor, part: Part) -> Tensor:
-        code = repeated(cut(encode, part), x.shape[1])(x.flatten(0, 1))
+    def behind_first(z: Tensor, part: Part) -> Tensor:
+        h = layers[0].activation(z)
+        for layer in layers[1:]:
+            h = layer(h)
+        return h
+
+    def whole(x: Tensor, part: Part) -> Tensor:
+        code = repeated(cut(function, part), x.shape[1])(x.flatten(0, 1))
         return code.reshape(*x.shape[:2], -1)
 
-    return None, rest
+    return (layers[0].affine, behind_first) if layers and local.inputs.ndim == 2 else (None, whole)

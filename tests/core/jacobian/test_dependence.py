@@ -255,5 +255,5 @@ def test_what_is_tried_out_stays_small_whatever_the_batch():
         seen.append(len(x))
         return torch.sin(x)
 
-    _ = jacobian(watched, draws(5000, 100), memory_budget=2**20).way
+    _ = jacobian(watched, draws(5000, 100), memory_budget=2**20).strategy
     assert 8 < max(seen) <= 2**20 // (4 * 100)  # bytes of one example, at the least

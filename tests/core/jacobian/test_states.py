@@ -186,7 +186,7 @@ def test_later_batches_cost_no_passes_of_their_own(make, change):
 
     def ask():
         change(net)
-        _ = jacobian(encode, X).way
+        _ = jacobian(encode, X).strategy
 
     ask()
     assert passes_of(ask, 60) < 60 * 6
@@ -196,15 +196,15 @@ def test_a_map_of_training_is_remembered(monkeypatch):
     monkeypatch.setattr(findings, "_memories", WeakKeyDictionary())  # this function's uses count over all models
     model = SimpleNamespace(encode=Counted(), decode=lambda code: code @ code.new_ones(4, 6))
     reconstruct = reconstruction_map(model)
-    _ = jacobian(reconstruct, X).way
-    assert passes_of(lambda: jacobian(reconstruct, X).way, 6) == 0
+    _ = jacobian(reconstruct, X).strategy
+    assert passes_of(lambda: jacobian(reconstruct, X).strategy, 6) == 0
 
 
 def test_a_larger_batch_is_looked_at():
     net = Counted()
-    _ = jacobian(net, X).way
-    assert passes_of(lambda: jacobian(net, X[:3]).way, 1) == 0
-    assert passes_of(lambda: jacobian(net, X.repeat(3, 1)).way, 1) > 0
+    _ = jacobian(net, X).strategy
+    assert passes_of(lambda: jacobian(net, X[:3]).strategy, 1) == 0
+    assert passes_of(lambda: jacobian(net, X.repeat(3, 1)).strategy, 1) > 0
 
 
 def test_states_are_equal_as_long_as_nothing_is_switched():
@@ -304,7 +304,7 @@ def test_trying_out_leaves_generators_and_buffers_alone():
     net, before = Remembers(), torch.get_rng_state()
     passes = []
     net.register_forward_hook(lambda *_: passes.append(None))
-    _ = jacobian(net, X).way
+    _ = jacobian(net, X).strategy
     assert passes
     assert not bool(net.mean.any())
     assert torch.equal(torch.get_rng_state(), before)
