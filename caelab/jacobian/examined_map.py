@@ -46,7 +46,7 @@ class ExaminedMap:
         recording = outputs if isinstance(outputs, Recording) else None
         code = recording.outputs if recording else outputs
         self.encode = encode
-        self.inputs = recordable(inputs)
+        self.inputs: Tensor = recordable(inputs)
         self.outputs = None if code is None else tensor_of(code, "outputs")
         self.gradients = gradients
         self._question = Question(encode, self.inputs, self.outputs, recording, context, memory_budget, gradients)
