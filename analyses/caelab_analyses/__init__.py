@@ -24,6 +24,7 @@ ANALYSES = (
     "linear_limit",
     "intrinsic_dimension",
     "higher_order",
+    "code_similarity",
 )
 
 CLAIMS = (

@@ -15,11 +15,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from caelab.analysis.contract import load_analysis, source_of
+from caelab.analysis.contract import load_analysis, measures, options_of, source_of
 from caelab.analysis.isolation import failure_told, run_left_as_found, undisturbed
 from caelab.analysis.plotting import plain_look
 from caelab.errors import CaelabError, DamagedFile, StorageError
-from caelab.registry.signatures import checked_options
 from caelab.runs.record import tables_count
 from caelab.runs.run import Run
 from caelab.storage.checked_files import has_checksums, read_with_checksum, write_with_checksum
@@ -30,7 +29,6 @@ from caelab.streams import Streams
 log = logging.getLogger(__name__)
 
 ABOUT_A_RUN = ("model", "seed")
-GIVEN_BY_CORE = ("run", "streams")
 IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY, errno.EISDIR)  # a file for a folder, or a folder for a file
 
 
@@ -44,20 +42,29 @@ def analyse(run: Run, name: str, **options: Any) -> pd.DataFrame:
         CaelabError: an unknown analysis or option, or an analysis that fails on this run.
         NotApplicable: the analysis has no meaning for this run.
     """
+    if not measures(load_analysis(name)):
+        raise CaelabError(
+            f"{called(name)} looks at several runs at once; give them to analyse_together(runs, {name!r})"
+        )
+    return measure_alone(run, name, options)
+
+
+def measure_alone(run: Run, name: str, options: Mapping[str, Any]) -> pd.DataFrame:
+    """What an analysis measures of one run by itself; of its options those count that ``measure`` names."""
     analysis = load_analysis(name)
-    options = checked_options(analysis.measure, options, name, GIVEN_BY_CORE)
+    options = options_of(name, analysis, options)[0]
     if run.path is None:
         return _with_names(_measured(run, name, analysis, options), run)
     path = _table_path(run.path, name, options, analysis)
     table = stored_table(path, run)
     if table is None:
         with ExitStack() as stack:
-            storing = _may_store(path, stack)
+            storing = may_store(path, stack)
             table = stored_table(path, run)  # another process may have measured it meanwhile
             if table is None:
                 table = _measured(run, name, analysis, options)
                 if storing:
-                    _store_if_it_can(table, path, name)
+                    store_if_it_can(table, path, name)
     return _with_names(table, run)
 
 
@@ -79,7 +86,7 @@ def stored_table(path: Path, run: Run) -> pd.DataFrame | None:
         return None
 
 
-def _may_store(path: Path, stack: ExitStack) -> bool:
+def may_store(path: Path, stack: ExitStack) -> bool:
     """Let no one else write the table meanwhile; where nothing can be written, say so and measure all the same."""
     try:
         stack.enter_context(one_writer(path))
@@ -90,7 +97,8 @@ def _may_store(path: Path, stack: ExitStack) -> bool:
     return True
 
 
-def _store_if_it_can(table: pd.DataFrame, path: Path, name: str) -> None:
+def store_if_it_can(table: pd.DataFrame, path: Path, name: str) -> None:
+    """Store a table, unless nothing can be written where it is to lie."""
     try:
         store(table, path, name)
     except StorageError as error:
@@ -107,7 +115,9 @@ def _refuse_or_warn(error: StorageError) -> None:
 def tables_there(runs: Sequence[Run], name: str, options: Mapping[str, Any]) -> list[Path]:
     """The tables of an analysis that lie with these runs already, and will be read instead of measured."""
     analysis = load_analysis(name)
-    options = checked_options(analysis.measure, options, name, GIVEN_BY_CORE)
+    if not measures(analysis):
+        return []
+    options = options_of(name, analysis, options)[0]
     places = [_table_path(run.path, name, options, analysis) for run in runs if run.path is not None]
     return [place for place in places if place.is_file()]
 
@@ -124,7 +134,7 @@ def _table_name(name: str, options: Mapping[str, Any], analysis: Any) -> str:
 def _measured(run: Run, name: str, analysis: Any, options: Mapping[str, Any]) -> pd.DataFrame:
     with (
         by_itself(name, run.seed),
-        run_left_as_found(run, _called(name)),
+        run_left_as_found(run, called(name)),
         named_failure(name, f"failed on {run.label!r}"),
     ):
         table = analysis.measure(run, Streams(run.seed), **options)
@@ -138,7 +148,8 @@ def _measured(run: Run, name: str, analysis: Any, options: Mapping[str, Any]) ->
     return table
 
 
-def _called(name: str) -> str:
+def called(name: str) -> str:
+    """How a sentence calls the analysis."""
     return f"the analysis {name!r}"
 
 
@@ -149,7 +160,7 @@ def by_itself(name: str, seed: int = 0) -> Iterator[None]:
     Raises:
         CaelabError: it changed a setting that all others share.
     """
-    with undisturbed(_called(name), f"analysis {name}", seed):
+    with undisturbed(called(name), f"analysis {name}", seed):
         yield
 
 
@@ -160,7 +171,7 @@ def named_failure(name: str, what: str) -> Iterator[None]:
     Raises:
         CaelabError: it raised; the original error is the cause.
     """
-    with failure_told(f"{_called(name)} {what}"):
+    with failure_told(f"{called(name)} {what}"):
         yield
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +15,7 @@ from caelab.analysis.columns import Column, clash, overlap
 from caelab.errors import CaelabError, shown
 from caelab.registry.catalogue import catalogue
 from caelab.registry.fingerprints import content_of, imported_beside
+from caelab.registry.signatures import checked_options, option_fields
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+GIVEN_BY_CORE = ("run", "runs", "streams")
 NEEDED = "it needs measure(run, streams) or compare(runs, streams), and draw(table)"
 SHARED = "shared"
 
@@ -33,7 +35,8 @@ SHARED = "shared"
 class Analysis(Protocol):
     """What a plugin registers as an analysis; a module with these functions is one.
 
-    It has ``measure``, or ``compare(runs, streams) -> table`` for quantities between runs, or both. It may add
+    It has ``measure``, or ``compare(runs, streams) -> table`` for quantities between runs, or both. The columns
+    ``model`` and ``seed`` of the table of ``compare`` say which run a row is about. It may add
     ``summarise(table) -> {name: number}``, what the summary shows of one run, and say of itself:
 
     * ``title`` and ``caption``: what stands above and below its figure on the report page;
@@ -67,7 +70,7 @@ def load_analysis(name: str) -> Any:
             raise CaelabError(f"{_called(name)} has the {key} {shown(getattr(analysis, key))}, but a text is expected")
     if not isinstance(getattr(analysis, "default", False), bool):
         raise CaelabError(f"{_called(name)} has default={shown(analysis.default)}, but True or False is expected")
-    _checked_columns(name, analysis)
+    checked_columns(name, analysis)
     return analysis
 
 
@@ -87,7 +90,12 @@ def compares(analysis: Any) -> bool:
     return callable(getattr(analysis, "compare", None))
 
 
-def _checked_columns(name: str, analysis: Any) -> tuple[Column, ...]:
+def checked_columns(name: str, analysis: Any) -> tuple[Column, ...]:
+    """The columns of an analysis.
+
+    Raises:
+        CaelabError: they are no columns, one stands twice, or nothing sums up to them.
+    """
     columns = getattr(analysis, "columns", ())
     if not isinstance(columns, Sequence) or not all(isinstance(column, Column) for column in columns):
         raise CaelabError(
@@ -104,13 +112,30 @@ def _checked_columns(name: str, analysis: Any) -> tuple[Column, ...]:
     return tuple(columns)
 
 
+def options_of(name: str, analysis: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The checked options of ``measure`` and of ``compare``; each gets those that it names.
+
+    Raises:
+        CaelabError: neither has an option of that name, or a value does not fit.
+    """
+    parts = [getattr(analysis, key, None) for key in ("measure", "compare")]
+    known = [option_fields(part, GIVEN_BY_CORE) if callable(part) else {} for part in parts]
+    unknown = {key: value for key, value in given.items() if not any(key in fields for fields in known)}
+    taken = [{key: value for key, value in given.items() if key in fields} | unknown for fields in known]
+    measure, compare = (
+        checked_options(part, options, name, GIVEN_BY_CORE) if callable(part) else {}
+        for part, options in zip(parts, taken, strict=True)
+    )
+    return measure, compare
+
+
 def columns_of(names: Iterable[str]) -> list[Column]:
     """The columns of these analyses, in their order.
 
     Raises:
         CaelabError: two analyses have a column of one name.
     """
-    owned = [(name, column) for name in names for column in _checked_columns(name, load_analysis(name))]
+    owned = [(name, column) for name in names for column in checked_columns(name, load_analysis(name))]
     for (first, column), (second, other) in combinations(owned, 2):
         if first != second and overlap(column, other):
             raise CaelabError(

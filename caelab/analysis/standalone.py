@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from caelab.analysis.base import GIVEN_BY_CORE, analyse, drawn, gather, named_failure, summarise, tables_there
-from caelab.analysis.contract import load_analysis
+from caelab.analysis.base import drawn, gather, measure_alone, named_failure, summarise, tables_there
+from caelab.analysis.contract import columns_of, compares, load_analysis, measures, options_of
 from caelab.analysis.plotting import save_figure
+from caelab.analysis.several import compared_runs, summaries
 from caelab.errors import CaelabError, DamagedFile
 from caelab.registry.importing import allow_code_in
-from caelab.registry.signatures import checked_options
 from caelab.runs.run import Run
 from caelab.runs.settings import parse_setting
 from caelab.storage.checksums import FILES
@@ -36,15 +36,27 @@ def analyse_runs(runs: Sequence[Run], names: Sequence[str], settings: Sequence[s
     """
     options = analysis_options(names, settings)
     for name in names:
-        checked_options(load_analysis(name).measure, options[name], name, GIVEN_BY_CORE)
+        options_of(name, load_analysis(name), options[name])
+    columns_of(names)
     open_folder(out, MANIFEST)
     for name in names:
         with _stored_tables_named(tables_there(runs, name, options[name])):
-            tables = [analyse(run, name, **options[name]) for run in runs]
-            write(gather(tables), name, options[name], runs, out)
-            found = [summarise(name, each) for each in tables]
+            table, found = analysed(runs, name, options[name])
+            write(table, name, options[name], runs, out)
         yield f"{name}: {out / name}.pdf, .png, .parquet"
         yield from in_short(runs, found)
+
+
+def analysed(
+    runs: Sequence[Run], name: str, options: Mapping[str, Any]
+) -> tuple[pd.DataFrame, Sequence[Mapping[str, float]]]:
+    """The table of an analysis over these runs, and what sums up each of them."""
+    analysis = load_analysis(name)
+    measured = [measure_alone(run, name, options) for run in runs] if measures(analysis) else []
+    if not compares(analysis):
+        return gather(measured), [summarise(name, each) for each in measured]
+    table = gather([*measured, compared_runs(runs, name, options)])
+    return table, summaries(name, table, [(run.label, run.seed) for run in runs])
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from caelab.runs.recipes import Recipe, load_recipe
 
 log = logging.getLogger(__name__)
 
-SKIPPED = {"analysis": ("run", "streams"), "claim": ("numbers",), "executor": ("workers",), **GIVEN_BY_CORE}
+SKIPPED = {"analysis": ("run", "runs", "streams"), "claim": ("numbers",), "executor": ("workers",), **GIVEN_BY_CORE}
 
 
 def plugin_rows() -> list[list[str]]:
@@ -94,7 +94,8 @@ def options_text(kind: str, thing: Any) -> str:
     """The options with types and defaults, as ``weight: float, samples: int = 4``."""
     if isinstance(thing, Recipe):
         return ", ".join(f"{key}: {list(values)}" for key, values in thing.tune.items())
-    factory = getattr(thing, "measure", thing)
+    parts = [part for key in ("measure", "compare") if callable(part := getattr(thing, key, None))]
+    factory = parts[0] if parts else thing
     if not callable(factory) or isinstance(thing, click.Command):
         return ""
     fields = option_fields(factory, SKIPPED.get(kind, ())).values()

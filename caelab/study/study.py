@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from caelab.analysis.base import analyse, gather, summarise
-from caelab.analysis.contract import columns_of, load_analysis
+from caelab.analysis.base import gather, measure_alone, summarise
+from caelab.analysis.contract import columns_of, compares, load_analysis, measures, options_of
 from caelab.analysis.isolation import SpoiledData
+from caelab.analysis.several import compared_runs, summaries
 from caelab.errors import CaelabError, NotApplicable, StorageError
 from caelab.models.reconstruction import check_objective
 from caelab.process.threads import on_one_thread
 from caelab.registry.arguments import by_label, count_of, function_of, path_of, rows_of
 from caelab.registry.catalogue import catalogue, installed_providers
 from caelab.registry.importing import allow_code, allowed_code
-from caelab.registry.signatures import checked_options
 from caelab.runs.config import RunConfig
-from caelab.runs.run import build_model, dataset_of, output_is_set
+from caelab.runs.run import build_model, dataset_of, load_run, output_is_set
 from caelab.storage.files import PARTIAL
 from caelab.storage.locks import is_being_written
 from caelab.study.executors import without_main
@@ -37,6 +37,8 @@ from caelab.training.plugins import TrainingPlugins, make_regularizers
 log = logging.getLogger(__name__)
 
 Options = Mapping[str, Any]
+ALL = "all"  # the models that a problem of several runs is about
+OF_A_RUN = "an earlier one"  # stands for the analyses of single runs
 ABOUT_A_ROW = ("model", "seed", "run")  # of every row, beside its numbers
 
 
@@ -100,8 +102,11 @@ def carry_out(job: Job) -> Outcome:
     for name, options in job.analyses.items():
         doing(f"the analysis {name!r}")
         try:
-            tables[name] = analyse(run, name, **options)
-            add_numbers(numbers, name, summarise(name, tables[name]))
+            analysis = load_analysis(name)
+            if measures(analysis):
+                tables[name] = measure_alone(run, name, options)
+                if not compares(analysis):  # else it is summed up when all runs are there
+                    add_numbers(numbers, name, summarise(name, tables[name]))
         except (SpoiledData, StorageError):  # what comes next would be wrong, or could not be stored either
             raise
         except CaelabError as error:
@@ -147,20 +152,41 @@ def add_numbers(numbers: dict[str, Number], analysis: str, found: Mapping[str, f
 
 
 @dataclass(frozen=True)
+class Between:
+    """What analyses found between the runs of a study.
+
+    Attributes:
+        tables: by analysis.
+        numbers: what sums up each run, in the order of the outcomes; empty where nothing does.
+        problems: analyses that did not work.
+    """
+
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    numbers: Sequence[Mapping[str, float]] = ()
+    problems: Sequence[Problem] = ()
+
+
+@dataclass(frozen=True)
 class StudyResult:
     """The outcomes of a study, in the order of its configs and seeds."""
 
     outcomes: Sequence[Outcome]
+    between: Between = field(default_factory=lambda: Between())
 
     @property
     def problems(self) -> list[Problem]:
         """Every analysis that did not work, each model and message once."""
-        return list(dict.fromkeys(problem for outcome in self.outcomes for problem in outcome.problems))
+        of_runs = [problem for outcome in self.outcomes for problem in outcome.problems]
+        return list(dict.fromkeys([*of_runs, *self.between.problems]))
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """One table per analysis, over all runs."""
+        """One table per analysis, over all runs: what was measured of each, and what was found between them."""
         names = dict.fromkeys(name for outcome in self.outcomes for name in outcome.tables)
-        return {name: gather(o.tables[name] for o in self.outcomes if name in o.tables) for name in names}
+        return {name: gather(self._parts(name)) for name in {**names, **dict.fromkeys(self.between.tables)}}
+
+    def _parts(self, name: str) -> list[pd.DataFrame]:
+        measured = [outcome.tables[name] for outcome in self.outcomes if name in outcome.tables]
+        return [*measured, *([self.between.tables[name]] if name in self.between.tables else [])]
 
 
 @dataclass(frozen=True)
@@ -255,7 +281,7 @@ class Study:
         self.check_labels()
         columns_of(self.analyses)
         for name, options in self.analyses.items():
-            checked_options(load_analysis(name).measure, options, name, ("run", "streams"))
+            options_of(name, load_analysis(name), options)
         for config in self.configs:
             check_config(config.with_seed(self.seeds[0]))
 
@@ -294,7 +320,35 @@ class Study:
                 cancel(list(jobs))
                 raise
         refuse_lost({job: lost[future] for future, job in jobs.items() if future in lost}, len(jobs))
-        return StudyResult([future.result() for future in jobs])
+        outcomes = [future.result() for future in jobs]
+        return StudyResult(outcomes, compared(outcomes, self.analyses))
+
+
+@on_one_thread
+def compared(outcomes: Sequence[Outcome], analyses: Mapping[str, Options]) -> Between:
+    """What those analyses find that look at several runs at once; one that fails does not stop the others."""
+    asked = {name: options for name, options in analyses.items() if compares(load_analysis(name))}
+    if not asked or not outcomes:
+        return Between()
+    runs = [load_run(outcome.path) for outcome in outcomes]
+    tables: dict[str, pd.DataFrame] = {}
+    numbers: list[dict[str, Number]] = [{n: Number(OF_A_RUN, v) for n, v in o.numbers.items()} for o in outcomes]
+    problems = []
+    for name, options in asked.items():
+        try:
+            found = compared_runs(runs, name, options)
+            measured = [outcome.tables[name] for outcome in outcomes if name in outcome.tables]
+            sums = summaries(name, gather([*measured, found]), [(run.label, run.seed) for run in runs])
+            for known, more in zip(numbers, sums, strict=True):
+                add_numbers(known, name, more)
+            tables[name] = found
+        except (SpoiledData, StorageError):
+            raise
+        except CaelabError as error:
+            log.debug("%s", format_exc())
+            problems.append(Problem(ALL, name, str(error), applies=not isinstance(error, NotApplicable)))
+    more_numbers = [{n: each.value for n, each in known.items() if each.analysis != OF_A_RUN} for known in numbers]
+    return Between(tables, more_numbers, problems)
 
 
 def free_first(jobs: Sequence[Job]) -> list[int]:
@@ -376,9 +430,10 @@ def check_config(config: RunConfig) -> None:
 
 def run_rows(result: StudyResult) -> pd.DataFrame:
     """One row per model and seed: every number that the analyses summarise."""
-    return pd.DataFrame([_row(outcome) for outcome in result.outcomes])
+    between = result.between.numbers or [{}] * len(result.outcomes)
+    return pd.DataFrame([_row(outcome, more) for outcome, more in zip(result.outcomes, between, strict=True)])
 
 
-def _row(outcome: Outcome) -> dict[str, Any]:
+def _row(outcome: Outcome, more: Mapping[str, float]) -> dict[str, Any]:
     about = {"model": outcome.config.label, "seed": outcome.config.seed}
-    return {**about, **outcome.numbers, "run": outcome.path.name}
+    return {**about, **outcome.numbers, **more, "run": outcome.path.name}

@@ -8,13 +8,13 @@ from functools import cache
 from io import StringIO
 from typing import Any
 
-from caelab.analysis.base import GIVEN_BY_CORE
-from caelab.analysis.contract import load_analysis
+from caelab.analysis.contract import GIVEN_BY_CORE, compares, load_analysis, measures
 from caelab.analysis.isolation import run_left_as_found
 from caelab.errors import CaelabError, NotApplicable
+from caelab.registry.signatures import option_fields
 from caelab.runs.recipes import base_config
 from caelab.runs.run import Run
-from caelab.testing.looks import CHECKS, Look, snapshot
+from caelab.testing.looks import CHECKS, Look, check_description, snapshot
 from caelab.testing.onlooker import Onlooker, Watched, hushed, noticed
 from caelab.testing.outcome import Check, Report, judged
 from caelab.testing.penalty.settings import one_thread
@@ -51,7 +51,8 @@ def check_analysis(
     """Run every check on an analysis.
 
     Args:
-        analysis: its name, or anything with ``measure(run, streams)`` and ``draw(table)``.
+        analysis: its name, or anything with ``measure(run, streams)`` or ``compare(runs, streams)``, and
+            ``draw(table)``.
         options: of ``measure``; what is not given is the default, or follows from the types.
         run: a run to measure; by default tiny ones of several kinds of data are tried.
         name: what to call it.
@@ -75,13 +76,15 @@ def check_analysis(
 
 def examined(analysis: Any, name: str, options: dict[str, Any], run: Run | None) -> Iterator[Check]:
     """All rows; what raises ends them with one that fails."""
-    missing = [part for part in ("measure", "draw") if not callable(getattr(analysis, part, None))]
+    missing = [] if measures(analysis) or compares(analysis) else ["measure"]
+    missing += [] if callable(getattr(analysis, "draw", None)) else ["draw"]
     found = f"no {' and no '.join(missing)}" if missing else "both"
-    remedy = "write measure(run, streams) -> DataFrame and draw(table) -> Figure"
+    remedy = "write measure(run, streams) -> DataFrame, or compare(runs, streams) of several, and draw(table) -> Figure"
     yield judged("parts", not missing, "measure and draw", found, remedy)
     if missing:
         return
-    options = trial_options(name, analysis.measure, options, GIVEN_BY_CORE)
+    yield from check_description(analysis)
+    options = tried_with(name, analysis, options)
     try:
         look = suitable(analysis, options, run)
         if look is None:
@@ -96,6 +99,17 @@ def examined(analysis: Any, name: str, options: dict[str, Any], run: Run | None)
     except (Exception, SystemExit) as error:  # a plugin may fail in any way
         remedy = "mend measure or draw; NotApplicable says that a run does not suit"
         yield Check("runs", "failed", "no error", one_line(error), remedy)
+
+
+def tried_with(name: str, analysis: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options to try ``measure`` and ``compare`` with; each takes those that it names."""
+    parts = [part for key in ("measure", "compare") if callable(part := getattr(analysis, key, None))]
+    found: dict[str, Any] = {}
+    for part in parts:
+        known = option_fields(part, GIVEN_BY_CORE)
+        mine = {key: value for key, value in given.items() if key in known or len(parts) == 1}
+        found |= trial_options(name, part, mine, GIVEN_BY_CORE)
+    return found
 
 
 @contextmanager

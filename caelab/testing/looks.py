@@ -18,6 +18,9 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from caelab.analysis.base import ABOUT_A_RUN, gather
+from caelab.analysis.contract import GIVEN_BY_CORE, checked_columns, compares, measures
+from caelab.errors import CaelabError
+from caelab.registry.signatures import option_fields
 from caelab.runs.run import Run
 from caelab.streams import Streams
 from caelab.testing.chance import random_states
@@ -36,18 +39,52 @@ class Look:
 
     def table(self, run: Run) -> pd.DataFrame:
         """What it measures, from fresh streams."""
-        found: pd.DataFrame = self.analysis.measure(run, Streams(run.seed), **self.options)
+        if not measures(self.analysis):
+            return self.between(run)
+        found: pd.DataFrame = self.analysis.measure(run, Streams(run.seed), **self._of(self.analysis.measure))
         return found
+
+    def between(self, run: Run) -> pd.DataFrame:
+        """What it finds between the runs, in the rows that are about one of them."""
+        streams = Streams(min(each.seed for each in self.runs))
+        found: pd.DataFrame = self.analysis.compare([*self.runs], streams, **self._of(self.analysis.compare))
+        rows = found[(found["model"] == run.label) & (found["seed"] == run.seed)]
+        return rows.drop(columns=[*ABOUT_A_RUN]).reset_index(drop=True)
+
+    def _of(self, part: Any) -> dict[str, Any]:
+        known = option_fields(part, GIVEN_BY_CORE)
+        return {key: value for key, value in self.options.items() if key in known}
 
     @cached_property
     def tables(self) -> list[pd.DataFrame]:
         """One table per run, with the columns that the core adds."""
-        return [named(self.table(run), run) for run in self.runs]
+        found = [named(self.table(run), run) for run in self.runs]
+        if measures(self.analysis) and compares(self.analysis):
+            found = [
+                gather([table, named(self.between(run), run)]) for table, run in zip(found, self.runs, strict=True)
+            ]
+        return found
 
 
 def named(table: pd.DataFrame, run: Run) -> pd.DataFrame:
     """The table with ``model`` and ``seed`` in front."""
     return pd.concat([pd.DataFrame({"model": run.label, "seed": run.seed}, index=table.index), table], axis=1)
+
+
+def check_description(analysis: Any) -> Iterator[Check]:
+    """What it says of itself for the report page: title, caption, and a column for each number that it sums up to."""
+    said = {key: getattr(analysis, key, "") for key in ("title", "caption")}
+    lacking = [key for key, text in said.items() if not (isinstance(text, str) and text.strip())]
+    found = f"no {' and no '.join(lacking)}" if lacking else repr(said["title"])
+    remedy = "give title = '...' and caption = '...', one or two sentences on how to read the figure"
+    yield Check("title and caption", "reported", "both", found, remedy if lacking else "")
+    try:
+        columns = checked_columns("analysis", analysis)
+    except CaelabError as error:
+        yield Check("columns", "failed", "a caelab.Column for each number", str(error), "mend the columns")
+        return
+    names = ", ".join(column.name for column in columns) or "none"
+    yield Check("columns", "reported", "a caelab.Column for each number", names)
 
 
 def check_table(look: Look) -> Iterator[Check]:
@@ -112,7 +149,8 @@ def snapshot(run: Run) -> tuple[Any, ...]:
 def check_drawing(look: Look) -> Iterator[Check]:
     """A figure from nothing but the stored table, of one run and of many; matplotlib stays as it was."""
     tables = [stored(table) for table in look.tables]
-    for what, table in (("one run", tables[0]), ("many runs", gather(tables))):
+    several = [("many runs", gather(tables))]
+    for what, table in [("one run", tables[0]), *several] if measures(look.analysis) else several:
         before, style, opened = table.copy(deep=True), dict(matplotlib.rcParams), pyplot.get_fignums()
         figure = look.analysis.draw(table)
         is_figure = isinstance(figure, Figure)
@@ -127,7 +165,7 @@ def check_drawing(look: Look) -> Iterator[Check]:
 
 def check_needs_no_model(look: Look) -> Iterator[Check]:
     """The figure of a stored table does not change when the weights of its run do."""
-    table = stored(look.tables[0])
+    table = stored(look.tables[0] if measures(look.analysis) else gather(look.tables))
     model = look.runs[0].model
     first, kept = picture(look.analysis.draw(table)), {name: v.clone() for name, v in model.state_dict().items()}
     with torch.no_grad():
@@ -166,6 +204,18 @@ def check_summary(look: Look) -> Iterator[Check]:
         told,
         "return {column: number}; NaN says that it has no meaning for this run",
     )
+    if passed:
+        yield _described(look.analysis, [str(key) for key in found])
+
+
+def _described(analysis: Any, numbers: list[str]) -> Check:
+    """Whether every column has a number; numbers without a column are shown as they are."""
+    columns = getattr(analysis, "columns", ())
+    idle = [c.name for c in columns if not c.optional and not any(c.covers(number) for number in numbers)]
+    plain = [number for number in numbers if not any(column.covers(number) for column in columns)]
+    found = f"no number for {', '.join(idle)}" if idle else f"without a column: {', '.join(plain) or 'none'}"
+    remedy = "give the column the name of the number, or optional=True where some runs have none"
+    return judged("columns and numbers", not idle, "a number for each column", found, remedy)
 
 
 CHECKS: tuple[Callable[[Look], Iterator[Check]], ...] = (
