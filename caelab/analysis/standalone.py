@@ -41,22 +41,22 @@ def analyse_runs(runs: Sequence[Run], names: Sequence[str], settings: Sequence[s
     open_folder(out, MANIFEST)
     for name in names:
         with _stored_tables_named(tables_there(runs, name, options[name])):
-            table, found = analysed(runs, name, options[name])
+            measured = [measure_alone(run, name, options[name]) for run in runs if measures(load_analysis(name))]
+            compared = [compared_runs(runs, name, options[name])] if compares(load_analysis(name)) else []
+            table = gather([*measured, *compared])
             write(table, name, options[name], runs, out)
+            found = summed_up(name, table, measured, runs)
         yield f"{name}: {out / name}.pdf, .png, .parquet"
         yield from in_short(runs, found)
 
 
-def analysed(
-    runs: Sequence[Run], name: str, options: Mapping[str, Any]
-) -> tuple[pd.DataFrame, Sequence[Mapping[str, float]]]:
-    """The table of an analysis over these runs, and what sums up each of them."""
-    analysis = load_analysis(name)
-    measured = [measure_alone(run, name, options) for run in runs] if measures(analysis) else []
-    if not compares(analysis):
-        return gather(measured), [summarise(name, each) for each in measured]
-    table = gather([*measured, compared_runs(runs, name, options)])
-    return table, summaries(name, table, [(run.label, run.seed) for run in runs])
+def summed_up(
+    name: str, table: pd.DataFrame, measured: Sequence[pd.DataFrame], runs: Sequence[Run]
+) -> Sequence[Mapping[str, float]]:
+    """What sums up each run: of its own table, or where runs are compared, of the rows that are about it."""
+    if not compares(load_analysis(name)):
+        return [summarise(name, each) for each in measured]
+    return summaries(name, table, [(run.label, run.seed) for run in runs])
 
 
 @contextmanager

@@ -74,10 +74,14 @@ def named(table: pd.DataFrame, run: Run) -> pd.DataFrame:
 def check_description(analysis: Any) -> Iterator[Check]:
     """What it says of itself for the report page: title, caption, and a column for each number that it sums up to."""
     said = {key: getattr(analysis, key, "") for key in ("title", "caption")}
-    lacking = [key for key, text in said.items() if not (isinstance(text, str) and text.strip())]
-    found = f"no {' and no '.join(lacking)}" if lacking else repr(said["title"])
+    wrong = [f"{key}={text!r}" for key, text in said.items() if not isinstance(text, str)]
+    lacking = [f"no {key}" for key, text in said.items() if text == ""]
     remedy = "give title = '...' and caption = '...', one or two sentences on how to read the figure"
-    yield Check("title and caption", "reported", "both", found, remedy if lacking else "")
+    if lacking and not wrong:
+        yield Check("title and caption", "reported", "both, as texts", " and ".join(lacking), remedy)
+    else:
+        found = " and ".join(wrong) or repr(said["title"])
+        yield judged("title and caption", not wrong, "both, as texts", found, remedy)
     try:
         columns = checked_columns("analysis", analysis)
     except CaelabError as error:

@@ -209,7 +209,9 @@ def test_caelab_analyse_writes_into_no_folder_of_someone_else(tmp_path):
 
     (tmp_path / "works.pdf").write_text("a chapter")
     run = train(small("ae"))
-    with pytest.raises(CaelabError, match="holds files that caelab did not make; give a new folder with --out"):
+    with pytest.raises(
+        CaelabError, match=r"holds files that caelab did not make, as works\.pdf; give a new folder with --out"
+    ):
         list(analyse_runs([run], ["works"], [], tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["works.pdf"]
     assert (tmp_path / "works.pdf").read_text() == "a chapter"

@@ -5,11 +5,15 @@ import torch
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from caelab import CaelabError
+from caelab import CaelabError, Column
 
 
 class Sound:
     """Nothing wrong with this one."""
+
+    title = "Activations"
+    caption = "How active each unit is."
+    columns = (Column(name="mean activation", better="smaller"),)
 
     def measure(self, run, streams):
         code = run.encode(run.dataset.valid_inputs)
@@ -139,6 +143,22 @@ class SummarisesAColumn(Sound):
         return table["activation"]
 
 
+class TitledByANumber(Sound):
+    title = 3
+
+
+class DescribesByName(Sound):
+    columns = ("mean activation",)
+
+
+class DescribesTwice(Sound):
+    columns = (Column(name="mean activation"), Column(name="mean activation"))
+
+
+class DescribesWhatIsNotThere(Sound):
+    columns = (Column(name="mean activaton"),)
+
+
 DRAWING = {"drawing one run leaves all else alone", "drawing many runs leaves all else alone"}
 
 ANALYSES = {
@@ -162,4 +182,8 @@ ANALYSES = {
     LooksAtModel: {"drawn from the table alone"},
     SummarisesWords: {"summary"},
     SummarisesAColumn: {"summary"},
+    TitledByANumber: {"title and caption"},
+    DescribesByName: {"columns"},
+    DescribesTwice: {"columns"},
+    DescribesWhatIsNotThere: {"columns and numbers"},
 }

@@ -52,7 +52,7 @@ def test_an_analysis_of_no_trial_run_is_skipped_and_told_why():
             raise NotApplicable("needs a rare kind of data")
 
     report = check_analysis(Particular())
-    assert [check.verdict for check in report.checks] == ["passed", "skipped"]
+    assert [check.verdict for check in report.checks] == ["passed", "passed", "reported", "skipped"]
     assert "check_analysis(analysis, run=...)" in report.checks[-1].remedy
 
 
