@@ -183,7 +183,7 @@ ANALYSES = {
     SummarisesWords: {"summary"},
     SummarisesAColumn: {"summary"},
     TitledByANumber: {"title and caption"},
-    DescribesByName: {"columns"},
+    DescribesByName: {"columns", "runs"},
     DescribesTwice: {"columns"},
     DescribesWhatIsNotThere: {"columns and numbers"},
 }
