@@ -27,11 +27,6 @@ def unit(*shape):
     )
 
 
-@pytest.fixture(params=[(shape, name) for shape in SHAPES for name in ACTIVATIONS], ids="-".join)
-def case(request):
-    return make_case(*request.param)
-
-
 def brute_force(case, directions):
     """One pair after the other."""
     found = torch.empty(len(RADII), len(case.inputs), directions.shape[1], dtype=torch.float64)
