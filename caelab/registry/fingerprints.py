@@ -19,7 +19,7 @@ from caelab.registry.importing import home_of
 INSTALLED = {"site-packages", "dist-packages"}
 
 
-def sources_of(used: Iterable[tuple[str, str]]) -> dict[str, str]:
+def fingerprints_of(used: Iterable[tuple[str, str]]) -> dict[str, str]:
     """A digest for each kind and name in use that is not caelab's own; it follows the code and the version.
 
     The code is the plugin file, the module that holds the thing itself, and what these import of the files beside them

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from caelab.errors import CaelabError
 from caelab.options import MANY, Count, Positive
 from caelab.registry.catalogue import Catalogue, catalogue
-from caelab.registry.fingerprints import files_in, sources_of
+from caelab.registry.fingerprints import files_in, fingerprints_of
 from caelab.registry.paths import refuse_path
 from caelab.registry.signatures import checked_options, option_fields, readable, refuse_booleans
 from caelab.runs.safe_yaml import LARGEST, read_yaml
@@ -109,13 +109,13 @@ class RunConfig(Section):
         The code of plugins that are not caelab's own counts, and so does what a file holds that an option of a model or
         of a regularizer names: after a change the run is trained anew.
         """
-        return hash_of(self.as_dict(), data_hash, self.sources())
+        return hash_of(self.as_dict(), data_hash, self.fingerprints())
 
-    def sources(self) -> dict[str, str]:
+    def fingerprints(self) -> dict[str, str]:
         """Digests of the code of others, and of the files that options of the model and the regularizers name."""
         blocks = {"model": self.model, **self.regularizers}
         files = [files_in(block.options, label) for label, block in blocks.items() if block.kind != GIVEN]
-        return {**sources_of(self.in_use()), **{name: digest for found in files for name, digest in found.items()}}
+        return {**fingerprints_of(self.in_use()), **{name: digest for found in files for name, digest in found.items()}}
 
     def in_use(self) -> list[tuple[str, str]]:
         """Kind and name of everything that this run takes from the catalogue."""
@@ -131,10 +131,10 @@ class RunConfig(Section):
         return self.model_copy(update={"seed": seed})
 
 
-def hash_of(plain: Mapping[str, Any], data_hash: str, sources: Mapping[str, str]) -> str:
+def hash_of(plain: Mapping[str, Any], data_hash: str, fingerprints: Mapping[str, str]) -> str:
     """The hash in the name of a run's folder, from its config as plain values; the label does not count."""
     counted = {key: value for key, value in plain.items() if key != "label"}
-    text = json.dumps([counted, data_hash, *([dict(sources)] if sources else [])], sort_keys=True)
+    text = json.dumps([counted, data_hash, *([dict(fingerprints)] if fingerprints else [])], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -35,7 +35,8 @@ class Record(BaseModel):
     data_hash: str
     split_hash: str = ""
     model: dict[str, str] = {}
-    sources: dict[str, str] = {}
+    fingerprints: dict[str, str] = {}
+    sources: dict[str, str] = {}  # their name in earlier records
     versions: dict[str, str] = {}
     outputs: dict[Literal["code", "reconstruction"], Rows] = {}
     added: list[str] = []
@@ -82,4 +83,10 @@ def bears_its_name(folder: Path, facts: Mapping[str, Any]) -> bool | None:
     if named is None:
         return None
     record = facts["record"]
-    return named[1] == hash_of(facts["config"], record["data_hash"], record.get("sources", {}))
+    return named[1] == hash_of(facts["config"], record["data_hash"], fingerprints_in(record) or {})
+
+
+def fingerprints_in(record: Mapping[str, Any]) -> dict[str, str] | None:
+    """The fingerprints of other people's code in a record, under their name of today or earlier; None in the oldest."""
+    found: dict[str, str] | None = record.get("fingerprints", record.get("sources"))
+    return found

@@ -40,7 +40,7 @@ from caelab.process.torch_settings import pinned_settings
 from caelab.registry.arguments import path_of, tensor_of
 from caelab.registry.catalogue import catalogue
 from caelab.runs.config import GIVEN, RunConfig, make_config, of_any_model
-from caelab.runs.record import bears_its_name, check_facts
+from caelab.runs.record import bears_its_name, check_facts, fingerprints_in
 from caelab.storage.checked_files import RECORD, WEIGHTS, damaged, read_files, stored_facts, write_files
 from caelab.storage.checksums import FILES
 from caelab.storage.files import PARTIAL
@@ -245,7 +245,7 @@ def record_of(config: RunConfig, model: nn.Module, dataset: Dataset) -> dict[str
         "split_hash": split_hash(dataset),
         "data": {"name": dataset.name, "shape": list(dataset.inputs.shape), **named},
         "model": {"class": type(getattr(model, "inner", model)).__qualname__, "repr": repr_of(model)},
-        "sources": config.sources(),
+        "fingerprints": config.fingerprints(),
         "versions": versions(),
     }
 
@@ -366,7 +366,7 @@ def check_name(path: Path, facts: Mapping[str, Any], config: RunConfig, given: b
     Raises:
         DamagedFile: it was changed after it was written.
     """
-    unknown = "sources" not in facts["record"] and (given or config.sources())
+    unknown = fingerprints_in(facts["record"]) is None and (given or config.fingerprints())
     if not unknown and bears_its_name(path, facts) is False:
         raise DamagedFile(
             "it has no checksum, and its config and data are not those that the folder is named by: it was changed "

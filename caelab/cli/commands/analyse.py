@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from caelab.cli.commands.shared import plugin_options, use_plugins
+from caelab.cli.commands.shared import RenamedOptions, plugin_options, use_plugins
 from caelab.errors import CaelabError
 
 
-@click.command()
+@click.command(cls=RenamedOptions, renamed={"--data": "--dataset"})
 @click.argument("analyses", nargs=-1, required=True, metavar="ANALYSIS...")
 @click.option("--run", "runs", multiple=True, type=click.Path(path_type=Path), help="A run's folder; may be repeated.")
 @click.option("--encoder", help="An encoder of your own: package:NAME, FILE.py:NAME, or a part, FILE.py:NAME.PART.")
-@click.option("--data", help="The data for --encoder, as npz:x.npz (see caelab data).")
+@click.option("--dataset", help="The data set for --encoder, as npz:x.npz (see caelab data).")
 @click.option("--set", "settings", multiple=True, metavar="ANALYSIS.OPTION=VALUE", help="An option of an analysis.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("analysis"), show_default=True)
 @plugin_options
@@ -22,7 +22,7 @@ def analyse(
     analyses: tuple[str, ...],
     runs: tuple[Path, ...],
     encoder: str | None,
-    data: str | None,
+    dataset: str | None,
     settings: tuple[str, ...],
     out: Path,
     plugins: tuple[Path, ...],
@@ -31,15 +31,15 @@ def analyse(
 
     \b
     caelab analyse jacobian_spectrum tangents --run runs/cae-0123456789ab
-    caelab analyse jacobian_spectrum --encoder mypackage:encoder --data npz:x.npz
+    caelab analyse jacobian_spectrum --encoder mypackage:encoder --dataset npz:x.npz
     """
     use_plugins(plugins)
-    if bool(runs) == bool(encoder) or bool(encoder) != bool(data):
-        raise CaelabError("give either --run FOLDER (once or more), or --encoder package:attribute with --data NAME")
+    if bool(runs) == bool(encoder) or bool(encoder) != bool(dataset):
+        raise CaelabError("give either --run FOLDER (once or more), or --encoder package:attribute with --dataset NAME")
     from caelab.analysis.standalone import analyse_runs
     from caelab.runs.external import encoder_run
     from caelab.runs.run import load_run
 
-    found = [encoder_run(encoder, data)] if encoder and data else [load_run(path) for path in runs]
+    found = [encoder_run(encoder, dataset)] if encoder and dataset else [load_run(path) for path in runs]
     for line in analyse_runs(found, analyses, settings, out):
         click.echo(line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,29 @@ import click
 
 if TYPE_CHECKING:
     from caelab.report.store import Comparison
+
+
+class RenamedOptions(click.Command):
+    """A command that takes the earlier names of its options too, with a note on stderr.
+
+    Args:
+        renamed: ``{earlier name: name}``.
+    """
+
+    def __init__(self, *args: Any, renamed: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.renamed = renamed
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words of the command line, each earlier name as the name of today."""
+        return super().parse_args(ctx, [self._current(word) for word in args])
+
+    def _current(self, word: str) -> str:
+        name, equals, value = word.partition("=")
+        if name not in self.renamed:
+            return word
+        click.echo(f"note: {name} is now {self.renamed[name]}", err=True)
+        return f"{self.renamed[name]}{equals}{value}"
 
 
 def plugin_options(function: Callable[..., Any]) -> Callable[..., Any]:

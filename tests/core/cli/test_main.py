@@ -65,7 +65,7 @@ def test_help_and_mistakes_import_no_torch(words):
         (["train", ""], "unknown recipe ''"),
         (["train", "cae", "--device", ""], "device"),
         (["compare", "cae", "--device", ""], "device"),
-        (["analyse", "filters", "--encoder", "x:y", "--data", ""], "give either --run FOLDER"),
+        (["analyse", "filters", "--encoder", "x:y", "--dataset", ""], "give either --run FOLDER"),
         (["compare", "cae", "caee"], "unknown recipe 'caee'"),
         (["compare", "ae", "--grid", "contractive.weight=1,2"], "has the setting 'contractive.weight'"),
         (["compare", "ae", "--grid", "contractive.weight"], "expected KEY=VALUE,VALUE"),
@@ -188,7 +188,7 @@ def test_debug_shows_caelabs_own_lines_and_no_others(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import torch\ndef encode(x): return torch.stack([x[:, 0] * x[:, 1], x[:, 2]], 1)\n"
     )
-    words = ["analyse", "jacobian_spectrum", "--encoder", "mine.py:encode", "--data", "npz:x.npz", "--debug"]
+    words = ["analyse", "jacobian_spectrum", "--encoder", "mine.py:encode", "--dataset", "npz:x.npz", "--debug"]
     script = [sys.executable, "-c", "from caelab.cli.main import main; main()", *words]
     quiet = {key: value for key, value in os.environ.items() if key != "PYTHONWARNDEFAULTENCODING"}
     done = subprocess.run(script, cwd=tmp_path, env=quiet, capture_output=True, text=True, check=False)
@@ -197,6 +197,17 @@ def test_debug_shows_caelabs_own_lines_and_no_others(tmp_path):
     assert own
     assert len(own) == len(done.stderr.splitlines()), done.stderr
     assert any("MiB in a budget of" in record for record in own)
+
+
+@pytest.mark.parametrize("words", [["--data", "npz:x.npz"], ["--data=npz:x.npz"]])
+def test_an_earlier_name_of_an_option_works_with_a_note(capsys, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).random((40, 4)).astype("float32"))
+    (tmp_path / "mine.py").write_text("import torch\nencode = torch.nn.Linear(4, 2)\n")
+    status, _, err = run(capsys, "analyse", "jacobian_norm", "--encoder", "mine.py:encode", *words)
+    assert status == 0
+    assert err.splitlines()[0] == "note: --data is now --dataset"
+    assert "--data " not in run(capsys, "analyse", "--help")[1]
 
 
 def test_an_output_folder_that_is_not_ours_is_refused(capsys, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from caelab import hookimpl, recipe_config
 from caelab.registry.catalogue import Catalogue, catalogue
-from caelab.registry.fingerprints import content_of, imported_beside, sources_of
+from caelab.registry.fingerprints import content_of, fingerprints_of, imported_beside
 from caelab.study.study import Study
 
 MINE = """
@@ -70,7 +70,7 @@ def test_a_plugin_file_that_a_run_does_not_use_changes_nothing(process):
 
 
 def test_caelabs_own_plugins_do_not_count():
-    assert sources_of(recipe_config("cae").in_use()) == {}
+    assert fingerprints_of(recipe_config("cae").in_use()) == {}
 
 
 class Installed:
@@ -86,7 +86,7 @@ def test_an_installed_plugin_counts_with_its_version_and_its_module(monkeypatch)
     digests = set()
     for number in ("1.0", "1.1"):
         monkeypatch.setattr("caelab.registry.fingerprints.version", {"theirs": number}.get)
-        digests.add(sources_of([("regularizer", "installed")])["regularizer installed"])
+        digests.add(fingerprints_of([("regularizer", "installed")])["regularizer installed"])
     assert len(digests) == 2
 
 
@@ -121,7 +121,7 @@ def test_the_neighbours_that_a_plugin_file_imports_count(process, tmp_path):
 def test_a_plugin_file_without_neighbours_keeps_its_name(process, tmp_path):
     process(MINE)
     file = hashlib.sha256(MINE.encode()).hexdigest()
-    assert sources_of([("regularizer", "mine")])["regularizer mine"] == hashlib.sha256(file.encode()).hexdigest()
+    assert fingerprints_of([("regularizer", "mine")])["regularizer mine"] == hashlib.sha256(file.encode()).hexdigest()
 
 
 def test_two_files_that_import_each_other_are_both_counted(tmp_path):

@@ -10,10 +10,11 @@ import pytest
 from caelab import CaelabError, load_run, recipe_config, train
 from caelab.analysis.base import analyse
 from caelab.runs.config import hash_of
+from caelab.runs.record import bears_its_name, fingerprints_in
 from caelab.storage.checksums import FILES, SEAL
 
 DATA = {"kind": "digits", "splits": [100, 30, 30]}
-NEWER = ("outputs", "model", "split_hash", "sources", "data", "added")  # what the oldest records lack
+NEWER = ("outputs", "model", "split_hash", "fingerprints", "data", "added")  # what the oldest records lack
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,7 @@ WRONG = {
     "data_hash": [3, None, ["x"]],
     "split_hash": [3],
     "model": ["x", [], {"repr": 3}],
+    "fingerprints": ["x", {"a": 1}],
     "sources": ["x", {"a": 1}],
     "versions": [[], {"torch": 2}],
     "added": [3, "x", [3], {}],
@@ -115,4 +117,16 @@ def test_a_run_with_checksums_may_be_renamed(trained, tmp_path, caplog):
 
 def test_the_hash_in_the_name_follows_from_what_is_stored(trained):
     facts = json.loads((trained / "run.json").read_text(encoding="utf-8"))
-    assert trained.name == f"ae-{hash_of(facts['config'], facts['record']['data_hash'], facts['record']['sources'])}"
+    assert (
+        trained.name == f"ae-{hash_of(facts['config'], facts['record']['data_hash'], facts['record']['fingerprints'])}"
+    )
+
+
+def test_fingerprints_are_read_under_their_earlier_name(trained, tmp_path):
+    facts = json.loads((trained / "run.json").read_text(encoding="utf-8"))
+    used = {"regularizer mine": "0123"}
+    name = f"ae-{hash_of(facts['config'], facts['record']['data_hash'], used)}"
+    folder = older(trained, tmp_path, name, without=["fingerprints"], record__sources=used)
+    assert bears_its_name(folder, json.loads((folder / "run.json").read_text(encoding="utf-8"))) is True
+    assert fingerprints_in({"fingerprints": used}) == fingerprints_in({"sources": used}) == used
+    assert fingerprints_in({}) is None
