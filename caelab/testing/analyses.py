@@ -14,11 +14,11 @@ from caelab.errors import CaelabError, NotApplicable
 from caelab.registry.signatures import option_fields
 from caelab.runs.recipes import base_config
 from caelab.runs.run import Run
-from caelab.testing.looks import CHECKS, Look, check_description, snapshot
-from caelab.testing.onlooker import Onlooker, Watched, hushed, noticed
+from caelab.testing.analysis_checks import CHECKS, Subject, check_description, snapshot
 from caelab.testing.outcome import Check, Report, judged
 from caelab.testing.penalty.settings import one_thread
 from caelab.testing.penalty.subjects import one_line
+from caelab.testing.side_effects import Recorded, SideEffectRecorder, hushed, noticed
 from caelab.testing.trials import noisy_config, trial_options
 from caelab.training import train
 
@@ -67,10 +67,10 @@ def check_analysis(
     """
     name = name or (analysis if isinstance(analysis, str) else str(getattr(analysis, "__name__", "analysis")))
     analysis = load_analysis(analysis) if isinstance(analysis, str) else analysis
-    onlooker = Onlooker()
-    with one_thread(), hushed(StringIO()) as said, onlooker.throughout("a call"):
-        report = Report(name, [*examined(Watched(analysis, onlooker), name, dict(options or {}), run)])
-    report.checks.extend(noticed(onlooker, said))
+    recorder = SideEffectRecorder()
+    with one_thread(), hushed(StringIO()) as said, recorder.throughout("a call"):
+        report = Report(name, [*examined(Recorded(analysis, recorder), name, dict(options or {}), run)])
+    report.checks.extend(noticed(recorder, said))
     return report.assert_passed() if raises else report
 
 
@@ -86,16 +86,16 @@ def examined(analysis: Any, name: str, options: dict[str, Any], run: Run | None)
     yield from check_description(analysis)
     options = tried_with(name, analysis, options)
     try:
-        look = suitable(analysis, options, run)
-        if look is None:
+        subject = suitable(analysis, options, run)
+        if subject is None:
             expected, remedy = "a run that suits it", "give one, check_analysis(analysis, run=...)"
             yield Check("measure", "skipped", expected, "none of caelab's trial runs", remedy)
             return
         with ExitStack() as stack:
-            for each in look.runs:  # what it changes is a row of its own; the runs are for the next check too
+            for each in subject.runs:  # what it changes is a row of its own; the runs are for the next check too
                 stack.enter_context(put_back(each, name))
             for checks in CHECKS:
-                yield from checks(look)
+                yield from checks(subject)
     except (Exception, SystemExit) as error:  # a plugin may fail in any way
         remedy = "mend measure or draw; NotApplicable says that a run does not suit"
         yield Check("runs", "failed", "no error", one_line(error), remedy)
@@ -125,16 +125,16 @@ def put_back(run: Run, name: str) -> Iterator[None]:
         raise raised[0]
 
 
-def suitable(analysis: Any, options: Mapping[str, Any], run: Run | None) -> Look | None:
+def suitable(analysis: Any, options: Mapping[str, Any], run: Run | None) -> Subject | None:
     """The analysis on the given run, or on the first trial runs that suit it."""
     for place in range(1 if run else len(RUNS)):
         runs = (run,) if run else trial_runs(place)
         for each in runs:
             each.model.zero_grad()  # what training left there belongs to nobody, and is forgotten by every look
-        look = Look(analysis, options, runs, snapshot(runs[0]))
+        subject = Subject(analysis, options, runs, snapshot(runs[0]))
         try:
-            look.tables  # noqa: B018  measures
+            subject.tables  # noqa: B018  measures
         except NotApplicable:
             continue
-        return look
+        return subject
     return None

@@ -14,12 +14,12 @@ from caelab.errors import NotApplicable
 from caelab.registry.catalogue import catalogue
 from caelab.report.claims import VERDICTS, Finding, Numbers
 from caelab.report.verdicts import TEXTS, checked, copied
+from caelab.testing.analysis_checks import same_table
 from caelab.testing.chance import same_chance
-from caelab.testing.looks import same_table
 from caelab.testing.made_up import first_seed, made_up, poorer, shuffled
-from caelab.testing.onlooker import Onlooker, hushed, noticed
 from caelab.testing.outcome import Check, Report, judged
 from caelab.testing.penalty.subjects import one_line
+from caelab.testing.side_effects import SideEffectRecorder, hushed, noticed
 
 TRIES = 150  # comparisons: of seven models each has the smallest number in about every seventh
 FEW = 5  # comparisons
@@ -55,10 +55,10 @@ def check_claim(claim: Any, *, name: str | None = None, raises: bool = True) -> 
     """
     name = name or (claim if isinstance(claim, str) else str(getattr(claim, "__name__", "claim")))
     claim = catalogue().get("claim", claim) if isinstance(claim, str) else claim
-    onlooker = Onlooker()
-    with hushed(StringIO()) as said, onlooker.throughout("a call"):
-        report = Report(name, [*examined(Asked(claim, name, onlooker))])
-    report.checks.extend(noticed(onlooker, said))
+    recorder = SideEffectRecorder()
+    with hushed(StringIO()) as said, recorder.throughout("a call"):
+        report = Report(name, [*examined(Asked(claim, name, recorder))])
+    report.checks.extend(noticed(recorder, said))
     return report.assert_passed() if raises else report
 
 
@@ -68,7 +68,7 @@ class Asked:
 
     claim: Any
     name: str
-    onlooker: Onlooker
+    recorder: SideEffectRecorder
     refusal: str = ""
 
     def __call__(self, numbers: Numbers, seed: int = 0) -> Finding:
@@ -83,7 +83,7 @@ class Asked:
             CaelabError: it returns no proper finding; any other error is its own.
         """
         with same_chance(seed):
-            found = self.onlooker.call("", "the claim", [], self.claim, [numbers])
+            found = self.recorder.call("", "the claim", [], self.claim, [numbers])
         return checked(found, f"the claim {self.name!r}")
 
     def of(self, comparisons: Iterable[Numbers]) -> Iterator[Answer]:

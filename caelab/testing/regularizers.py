@@ -11,7 +11,6 @@ from torch import nn
 
 from caelab.errors import CaelabError
 from caelab.testing.certify import check_known_mistakes, check_values
-from caelab.testing.onlooker import hushed, noticed
 from caelab.testing.outcome import Check, Report
 from caelab.testing.penalty.conduct import check_conduct, check_memory
 from caelab.testing.penalty.corruption import ALONE, check_corruption
@@ -26,6 +25,7 @@ from caelab.testing.penalty.observing import observe
 from caelab.testing.penalty.reduction import check_reduction
 from caelab.testing.penalty.settings import EXAMPLES, INPUTS, UNITS, one_thread
 from caelab.testing.penalty.subjects import Subject, one_line
+from caelab.testing.side_effects import hushed, noticed
 from caelab.testing.trials import trial_options
 
 MEND = (
@@ -150,9 +150,9 @@ def reported(subject: Subject, raises: bool) -> Report:
 
 def watched(subject: Subject) -> Report:
     """The report, with rows on what the plugin prints, and on what it changes for the whole process."""
-    with one_thread(), hushed(StringIO()) as said, subject.onlooker.throughout("a call"):
+    with one_thread(), hushed(StringIO()) as said, subject.recorder.throughout("a call"):
         report = examined(subject)
-    report.checks.extend(noticed(subject.onlooker, said))
+    report.checks.extend(noticed(subject.recorder, said))
     return report
 
 
@@ -175,7 +175,7 @@ def examined(subject: Subject) -> Report:
     if subject.corrupts:
         rows += guarded(check_corruption, subject)
     rows += guarded(check_metrics, subject)
-    if not failed(rows) & {ADDS, ALONE} and not subject.onlooker.changed:  # with those no run goes on
+    if not failed(rows) & {ADDS, ALONE} and not subject.recorder.changed:  # with those no run goes on
         rows += guarded(check_interactions, subject)
     return Report(subject.name, rows, mistakes)
 

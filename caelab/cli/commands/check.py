@@ -32,8 +32,8 @@ def check(
     """
     use_plugins(plugins)
     from caelab.cli.tables import print_table
-    from caelab.testing.onlooker import first_line, hushed
     from caelab.testing.outcome import COLUMNS
+    from caelab.testing.side_effects import first_line, hushed
 
     names = tuple(filter(None, (name.strip() for name in activations.split(","))))
     with hushed(StringIO()) as said:

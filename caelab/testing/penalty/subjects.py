@@ -18,12 +18,12 @@ from caelab.process.exits import how
 from caelab.process.settings import CHEAP, Found
 from caelab.streams import Streams
 from caelab.testing.chance import random_states, same_chance
-from caelab.testing.onlooker import Onlooker
 from caelab.testing.penalty.declared import checked_epoch, checked_flag, declared, known_activations
 from caelab.testing.penalty.memory import Memory
 from caelab.testing.penalty.precision import InDouble, default_type
 from caelab.testing.penalty.quantities import Claim, Situation, claim_named
 from caelab.testing.penalty.settings import USUAL_ACTIVATIONS, Noise, Setting, batch, settings_of, trial_config
+from caelab.testing.side_effects import SideEffectRecorder
 from caelab.training.objective import Objective
 from caelab.training.plugins import TrainingPlugins, merged_terms
 
@@ -88,7 +88,7 @@ class Subject:
                 f"{self.name!r} cannot be made with the options {dict(self.options)}: {one_line(error)}"
             ) from error
         finally:
-            self.onlooker.note(found, "making it")
+            self.recorder.note(found, "making it")
 
     @cached_property
     def sample(self) -> Any:
@@ -96,9 +96,9 @@ class Subject:
         return self.make()
 
     @cached_property
-    def onlooker(self) -> Onlooker:
+    def recorder(self) -> SideEffectRecorder:
         """Looks on at every call of it."""
-        return Onlooker()
+        return SideEffectRecorder()
 
     def says(self, name: str, default: Any = None) -> Any:
         """An attribute of the instance, of its class, or of the function that stands for it."""
@@ -313,7 +313,7 @@ class Trial:
             if setting.corrupted and not subject.corrupts:
                 instances["noise"] = Noise()
             self.plugins = TrainingPlugins(instances)
-            self.plugins.watch = subject.onlooker
+            self.plugins.watch = subject.recorder
             self.plugins.call("before_training", model=self.model, config=trial_config(max(EPOCHS[1], self.epoch)))
             self.first_epochs(lived)
         self.model.train()

@@ -1,4 +1,4 @@
-"""The rows on an analysis: its table, its manners, its figures, its summary."""
+"""Checks of one analysis: its description, its table, its side effects, its figures, its summary."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from caelab.testing.penalty.conduct import untouched_random_state
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class Subject:
     """An analysis with its options, on runs that suit it, and what the first run was like before it was measured."""
 
     analysis: Any
@@ -91,10 +91,10 @@ def check_description(analysis: Any) -> Iterator[Check]:
     yield Check("columns", "reported", "a caelab.Column for each number", names)
 
 
-def check_table(look: Look) -> Iterator[Check]:
+def check_table(subject: Subject) -> Iterator[Check]:
     """What ``measure`` returns, and that it can be stored and read back."""
-    run = look.runs[0]
-    table = look.table(run)
+    run = subject.runs[0]
+    table = subject.table(run)
     named_well = list(table.columns) == [str(c) for c in table.columns] and table.columns.is_unique
     taken = [column for column in ABOUT_A_RUN if column in table.columns]
     found = f"{len(table)} rows, columns {', '.join(map(str, table.columns))}"
@@ -128,17 +128,17 @@ def stored(table: pd.DataFrame) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(file.getvalue())).reset_index(drop=True)
 
 
-def check_measure(look: Look) -> Iterator[Check]:
+def check_measure(subject: Subject) -> Iterator[Check]:
     """The same streams give the same table; the run and the global random state stay as they are."""
-    run = look.runs[0]
+    run = subject.runs[0]
     before = random_states()
-    first = look.table(run)
+    first = subject.table(run)
     yield untouched_random_state(before, random_states())
-    changed = snapshot(run) != look.before
+    changed = snapshot(run) != subject.before
     remedy = "others measure the same run: work on copy.deepcopy(run.model), and on copies of its data"
     found = "changed" if changed else "unchanged"
     yield judged("run left alone", not changed, "unchanged model, mode and data", found, remedy)
-    again = same_table(look.table(run), first)
+    again = same_table(subject.table(run), first)
     remedy = "draw every random number from streams"
     yield judged("same streams, same table", again, "equal tables", "so" if again else "different", remedy)
 
@@ -150,13 +150,13 @@ def snapshot(run: Run) -> tuple[Any, ...]:
     return state, modes, float(run.dataset.inputs.double().sum()), [p.grad is None for p in run.model.parameters()]
 
 
-def check_drawing(look: Look) -> Iterator[Check]:
+def check_drawing(subject: Subject) -> Iterator[Check]:
     """A figure from nothing but the stored table, of one run and of many; matplotlib stays as it was."""
-    tables = [stored(table) for table in look.tables]
+    tables = [stored(table) for table in subject.tables]
     several = [("many runs", gather(tables))]
-    for what, table in [("one run", tables[0]), *several] if measures(look.analysis) else several:
+    for what, table in [("one run", tables[0]), *several] if measures(subject.analysis) else several:
         before, style, opened = table.copy(deep=True), dict(matplotlib.rcParams), pyplot.get_fignums()
-        figure = look.analysis.draw(table)
+        figure = subject.analysis.draw(table)
         is_figure = isinstance(figure, Figure)
         remedy = "return a matplotlib.figure.Figure, drawn from the table alone"
         yield judged(f"figure of {what}", is_figure, "a Figure", type(figure).__name__, remedy)
@@ -167,16 +167,16 @@ def check_drawing(look: Look) -> Iterator[Check]:
         yield judged(f"drawing {what} leaves all else alone", not changes, "unchanged", found, remedy)
 
 
-def check_needs_no_model(look: Look) -> Iterator[Check]:
+def check_needs_no_model(subject: Subject) -> Iterator[Check]:
     """The figure of a stored table does not change when the weights of its run do."""
-    table = stored(look.tables[0] if measures(look.analysis) else gather(look.tables))
-    model = look.runs[0].model
-    first, kept = picture(look.analysis.draw(table)), {name: v.clone() for name, v in model.state_dict().items()}
+    table = stored(subject.tables[0] if measures(subject.analysis) else gather(subject.tables))
+    model = subject.runs[0].model
+    first, kept = picture(subject.analysis.draw(table)), {name: v.clone() for name, v in model.state_dict().items()}
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1.0)
     try:
-        same = picture(look.analysis.draw(table)) == first
+        same = picture(subject.analysis.draw(table)) == first
     finally:
         model.load_state_dict(kept)
     remedy = "put all that the figure shows into the table: figures are redrawn from tables alone"
@@ -191,12 +191,12 @@ def picture(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def check_summary(look: Look) -> Iterator[Check]:
+def check_summary(subject: Subject) -> Iterator[Check]:
     """What the summary shows of one run."""
-    if not hasattr(look.analysis, "summarise"):
+    if not hasattr(subject.analysis, "summarise"):
         yield Check("summary", "reported", "numbers for the summary table", "no summarise(table); it is not needed")
         return
-    found: Any = look.analysis.summarise(stored(look.tables[0]))
+    found: Any = subject.analysis.summarise(stored(subject.tables[0]))
     passed = isinstance(found, Mapping) and all(
         isinstance(key, str) and isinstance(value, Real) and not math.isinf(value) for key, value in found.items()
     )
@@ -209,7 +209,7 @@ def check_summary(look: Look) -> Iterator[Check]:
         "return {column: number}; NaN says that it has no meaning for this run",
     )
     if passed:
-        yield _described(look.analysis, [str(key) for key in found])
+        yield _described(subject.analysis, [str(key) for key in found])
 
 
 def _described(analysis: Any, numbers: list[str]) -> Check:
@@ -222,7 +222,7 @@ def _described(analysis: Any, numbers: list[str]) -> Check:
     return judged("columns and numbers", not idle, "a number for each column", found, remedy)
 
 
-CHECKS: tuple[Callable[[Look], Iterator[Check]], ...] = (
+CHECKS: tuple[Callable[[Subject], Iterator[Check]], ...] = (
     check_table,
     check_measure,
     check_drawing,

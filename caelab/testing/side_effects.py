@@ -1,4 +1,4 @@
-"""Looks on at every call of a plugin that is checked: what it changes for the whole process is noted and put back."""
+"""Side effects of a plugin that is checked: what it changes for the whole process is recorded and put back."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ AT_ONCE = CHEAP  # what would spoil the next call
 LATER = [setting for setting in ALL if setting not in (*CHEAP, *GENERATORS)]
 
 
-class Onlooker:
-    """Stands where a run's own watch stands, and refuses nothing, so that one fault hides no other.
+class SideEffectRecorder:
+    """Records the side effects of calls, in place of a run's own watch; it refuses nothing, so no fault hides another.
 
     Attributes:
-        changed: what was changed, with the hook in which it first was.
+        changed: each setting that was changed, with the hook that first changed it.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Onlooker:
     def call(
         self, plugin: str, hook: str, names: Sequence[str], function: Callable[..., Any], given: Sequence[Any]
     ) -> Any:
-        """The plugin's answer; settings are put back whatever happens."""
+        """Call a plugin and return its answer; settings are put back whatever happens."""
         found = Found(AT_ONCE, torch_state=False)
         try:
             return function(*given)
@@ -40,7 +40,7 @@ class Onlooker:
             self.note(found, hook)
 
     def note(self, found: Found, where: str) -> None:
-        """Keep what is different now, and put it back."""
+        """Record what is different now, and put it back."""
         changes = found.changes()
         found.put_back(changes)
         for change in changes:
@@ -52,7 +52,7 @@ class Onlooker:
 
     @contextmanager
     def throughout(self, where: str) -> Iterator[None]:
-        """Look on at settings that take longer to read, once around many calls."""
+        """Record changes of the settings that take longer to read, once around many calls."""
         found = Found(LATER, torch_state=False)
         try:
             yield
@@ -61,16 +61,16 @@ class Onlooker:
 
 
 class Unanswered(TextIOBase):
-    """An input that nobody types into."""
+    """A standard input that nobody types into: reading from it is an error."""
 
     def readline(self, *_: Any) -> str:  # type: ignore[override]
-        """Refused, so that nobody waits for it."""
+        """Raise an error, so that nobody waits for input."""
         raise EOFError("it asks for input, and nobody answers it here; let it take what it needs as an option")
 
     read = readline
 
     def fileno(self) -> int:
-        """None, so that ``input`` asks this object."""
+        """Raise an error, so that ``input`` reads from this object."""
         raise OSError("no file")
 
 
@@ -87,9 +87,9 @@ def first_line(said: StringIO) -> str:
     return f"{len(lines)} line{'s' * (len(lines) > 1)}, the first: {lines[0][:80]!r}" if lines else ""
 
 
-def noticed(onlooker: Onlooker, said: StringIO) -> Iterator[Check]:
+def noticed(recorder: SideEffectRecorder, said: StringIO) -> Iterator[Check]:
     """The rows on what was changed for the whole process, and on what was printed, if anything was."""
-    changed = ", ".join(f"{what} in {where}" for what, where in onlooker.changed.items())
+    changed = ", ".join(f"{what} in {where}" for what, where in recorder.changed.items())
     if changed:
         remedy = "others in the same process see it too: set it before caelab starts, or put it back at once"
         yield Check("settings of the process", "failed", "unchanged", f"changed: {changed}", remedy)
@@ -97,11 +97,11 @@ def noticed(onlooker: Onlooker, said: StringIO) -> Iterator[Check]:
         yield Check("prints", "reported", "nothing, in every call", printed, "return numbers, as a metric or a table")
 
 
-class Watched:
-    """An analysis whose functions are looked on at."""
+class Recorded:
+    """An analysis whose calls are recorded."""
 
-    def __init__(self, analysis: Any, onlooker: Onlooker) -> None:
-        self._analysis, self._onlooker = analysis, onlooker
+    def __init__(self, analysis: Any, recorder: SideEffectRecorder) -> None:
+        self._analysis, self._recorder = analysis, recorder
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._analysis, name)
@@ -109,8 +109,8 @@ class Watched:
             return found
 
         @wraps(found)
-        def watched(*args: Any, **kwargs: Any) -> Any:
+        def recorded(*args: Any, **kwargs: Any) -> Any:
             call = partial(found, **kwargs)
-            return self._onlooker.call("", name, [], call, args)
+            return self._recorder.call("", name, [], call, args)
 
-        return watched
+        return recorded
