@@ -8,7 +8,11 @@ import pytest
 import torch
 
 import caelab
+from caelab.registry.catalogue import Catalogue, Offer, catalogue
+from caelab.report.publish import publish_comparison
 from caelab.streams import Streams
+from caelab.testing import check_claim
+from tests.core.invented import analysis, dots, invented_comparison
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
@@ -82,6 +86,20 @@ def test_the_range_of_the_code_is_between_two_quantiles(run):
     code = run.encode(run.dataset.valid_inputs).numpy()
     expected = np.quantile(code, 0.9, axis=0) - np.quantile(code, 0.1, axis=0)
     np.testing.assert_allclose(table["range"], expected, rtol=1e-5)
+
+
+def test_the_price_of_contraction_can_come_out_each_way_and_stands_on_the_page(tmp_path, monkeypatch):
+    module = example("price_of_contraction")
+    check_claim(module.price_of_contraction)
+    own = Catalogue()
+    own.add("a reader", module)
+    offers = {key: each for key, each in catalogue().offers.items() if key[0] != "claim"}
+    monkeypatch.setattr(catalogue(), "offers", {**offers, **own.offers})
+    catalogue().offers["analysis", "dots"] = Offer("analysis", "dots", "test", analysis("dots", dots))
+    assert "findings: 1 supported, 0 contradicted, 0 inconclusive" in publish_comparison(
+        tmp_path, invented_comparison()
+    )
+    assert "Contraction has a price" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_rings_have_their_radii_and_their_tangents():

@@ -100,7 +100,8 @@ def test_an_existing_folder_is_left_as_it_is(capsys, tmp_path):
         ("model", "rbm", "the model 'rbm' is there already"),
         ("regularizer", "training", "'training' already means a part of a run"),
         ("regularizer", "reconstruction", "'my-reconstruction' would do"),
-        ("regularizer", "plugins", "a package caelab_regularizers is installed already"),
+        ("regularizer", "regularizers", "a package caelab_regularizers is installed already"),
+        ("regularizer", "plugins", "a package caelab_plugins is installed already"),  # its earlier name
     ],
 )
 def test_a_name_that_cannot_be_is_refused_with_one_that_can(kind, name, sentence, capsys, tmp_path, monkeypatch):

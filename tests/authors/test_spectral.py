@@ -26,19 +26,27 @@ def test_its_own_tests_pass(place, own_tests):
 @pytest.mark.slow
 def test_what_its_readme_says_to_do_gives_a_figure_and_a_summary(place, caelab_command, readme_commands):
     for words in readme_commands(place / EXAMPLE.name):
-        fewer = " --seeds 1" if words.startswith("compare") else ""
-        caelab_command(f"{words} --set model.hidden=[30]{fewer}", place, place / "installed")
+        fewer = {"compare": " --set model.hidden=[30] --seeds 1", "train": " --set model.hidden=[30]", "check": ""}
+        caelab_command(f"{words}{fewer[words.split()[0]]}", place, place / "installed")
     assert (place / "compare" / "figures" / "spectral_norm.pdf").is_file()
     summary = pd.read_csv(place / "compare" / "summary.csv").set_index("model")
     largest = summary["largest singular value, validation"]
     assert largest["spectral-ae"] < largest["ae"]
+    page = (place / "compare" / "report.html").read_text(encoding="utf-8")
+    for text in ("shrinks the direction to which the code responds most", "caelab-spectral", "inconclusive"):
+        assert text in page
 
 
 @pytest.mark.slow
 def test_the_list_names_the_distribution_and_its_hooks(place, caelab_command):
     rows = [line.split("\t") for line in caelab_command("plugins", place, place / "installed").splitlines()]
     offered = {(row[0], row[1]): row[2] for row in rows if row[3] == "caelab-spectral/spectral"}
-    assert set(offered) == {("analysis", "spectral_norm"), ("recipe", "spectral-ae"), ("regularizer", "spectral")}
+    assert set(offered) == {
+        ("analysis", "spectral_norm"),
+        ("claim", "spectral-lowers-the-top"),
+        ("recipe", "spectral-ae"),
+        ("regularizer", "spectral"),
+    }
     assert offered["regularizer", "spectral"] == "weight: float, iterations: int = 20"
     hooks = caelab_command("plugins --hooks", place, place / "installed").splitlines()
     asked = [row for row in (line.split("\t") for line in hooks) if row[0] == "penalty_terms" and row[2] == "spectral"]

@@ -18,7 +18,7 @@ import click
 from caelab.errors import CaelabError, unknown_name
 from caelab.storage.files import publish
 
-KINDS = ("analysis", "dataset", "model", "regularizer")
+KINDS = ("analysis", "claim", "dataset", "model", "regularizer")
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 LONGEST = 60  # letters; a file's name ends at 255 bytes, and nobody types more
 TERMS_OF_THE_CORE = ("reconstruction", "training_loss")

@@ -1,4 +1,4 @@
-"""The largest singular value of the encoder's Jacobian: as a penalty, and measured. Imported only when used."""
+"""The largest singular value of the encoder's Jacobian: penalised, measured, and claimed. Imported only when used."""
 
 from caelab import hookimpl
 from caelab.runs.recipes import Recipe
@@ -14,6 +14,12 @@ def register_regularizers(register):
 def register_analyses(register):
     """The measurement: ``--analyses spectral_norm``."""
     register("spectral_norm", "caelab_spectral.analysis")
+
+
+@hookimpl
+def register_claims(register):
+    """What the penalty is for, to be supported or contradicted by every comparison with the two models."""
+    register("spectral-lowers-the-top", "caelab_spectral.claims:lowers_the_top")
 
 
 @hookimpl

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from caelab_spectral import analysis
+from caelab_spectral import analysis, claims
 from caelab_spectral.penalty import Spectral
 from caelab_spectral.power_iteration import largest_singular_values, leading_singular_vectors
 
 import caelab
 from caelab.streams import Streams
-from caelab.testing import check_analysis, check_regularizer
+from caelab.testing import check_analysis, check_claim, check_regularizer
 
 
 def encoder(kind, dtype=torch.float64):
@@ -92,6 +92,10 @@ def test_the_regularizer_passes_every_check():
 
 def test_the_analysis_passes_every_check():
     check_analysis(analysis)
+
+
+def test_the_claim_can_come_out_each_way():
+    check_claim(claims.lowers_the_top)
 
 
 @pytest.fixture(scope="module")
