@@ -7,6 +7,8 @@ complex-step method (Squire and Trapp 1998) is exact to rounding, and shares not
 import numpy as np
 from torch import nn
 
+from caelab.testing.penalty.references import parameter_differences
+
 ACTIVATIONS = {
     nn.Sigmoid: lambda z: 1 / (1 + np.exp(-z)),
     nn.Tanh: np.tanh,
@@ -83,16 +85,12 @@ def mean_activation_divergence(codes, target):
     return total
 
 
-def parameter_gradient(value, parameter, step=1e-5):
-    """Central differences of ``value()`` with respect to every entry of a torch parameter, changed in place."""
-    flat = parameter.detach().view(-1)
-    gradient = np.zeros(len(flat))
-    for i in range(len(flat)):
-        kept = flat[i].item()
-        flat[i] = kept + step
-        above = value()
-        flat[i] = kept - step
-        below = value()
-        flat[i] = kept
-        gradient[i] = (above - below) / (2 * step)
-    return gradient.reshape(parameter.shape)
+def codes_of(model, batch):
+    """The code of every example, in numpy."""
+    function = as_map(model.encode)
+    return np.stack([function(vector) for vector in batch.numpy()])
+
+
+def parameter_gradient(value, parameter):
+    """Central differences of ``value()`` with respect to every entry of a torch parameter, as an array."""
+    return parameter_differences(value, parameter).numpy()

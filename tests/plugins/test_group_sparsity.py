@@ -15,18 +15,13 @@ def reference(codes, size):
     return total / len(codes)
 
 
-def codes_of(model, batch):
-    function = references.as_map(model.encode)
-    return np.stack([function(vector) for vector in batch.numpy()])
-
-
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 6, 9])
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "identity"])
 def test_it_equals_the_sum_over_groups(trained, batch, size, activation):
     """Six units: sizes that divide them, one that does not, one that is larger than all."""
     model = trained([6], activation)
     found = mean_group_norm(model.encode(batch), size).item()
-    np.testing.assert_allclose(found, reference(codes_of(model, batch), size), rtol=1e-13)
+    np.testing.assert_allclose(found, reference(references.codes_of(model, batch), size), rtol=1e-13)
 
 
 @pytest.mark.parametrize("size", [2, 4])
@@ -35,7 +30,7 @@ def test_the_gradient_equals_central_differences(trained, batch, size, hidden):
     model = trained(hidden, "tanh")
     for parameter in model.encode.parameters():
         (gradient,) = torch.autograd.grad(mean_group_norm(model.encode(batch), size), parameter)
-        expected = references.parameter_gradient(lambda: reference(codes_of(model, batch), size), parameter)
+        expected = references.parameter_gradient(lambda: reference(references.codes_of(model, batch), size), parameter)
         np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-7, atol=1e-9)
 
 

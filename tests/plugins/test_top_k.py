@@ -17,17 +17,12 @@ def reference(codes, k):
     return total / len(codes)
 
 
-def codes_of(model, batch):
-    function = references.as_map(model.encode)
-    return np.stack([function(vector) for vector in batch.numpy()])
-
-
 @pytest.mark.parametrize("k", [1, 2, 5])
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "identity"])
 def test_it_equals_the_distance_to_every_sparse_code(trained, batch, k, activation):
     model = trained([6], activation)
     found = squared_distance_to_k_sparse(model.encode(batch), k).item()
-    np.testing.assert_allclose(found, reference(codes_of(model, batch), k), rtol=1e-12)
+    np.testing.assert_allclose(found, reference(references.codes_of(model, batch), k), rtol=1e-12)
 
 
 @pytest.mark.parametrize("hidden", [[6], [6, 5]], ids=str)
@@ -35,7 +30,7 @@ def test_the_gradient_equals_central_differences(trained, batch, hidden):
     model = trained(hidden, "tanh")
     for parameter in model.encode.parameters():
         (gradient,) = torch.autograd.grad(squared_distance_to_k_sparse(model.encode(batch), 2), parameter)
-        expected = references.parameter_gradient(lambda: reference(codes_of(model, batch), 2), parameter)
+        expected = references.parameter_gradient(lambda: reference(references.codes_of(model, batch), 2), parameter)
         np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-6, atol=1e-9)
 
 

@@ -1,17 +1,31 @@
 """Slow and obvious: one row of the Jacobian after the other, or differences of values."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from caelab.testing.penalty.references import parameter_differences
 
 
-def dense_jacobian(encode, inputs):
-    """∂f_j/∂x_i of every example, one reverse pass per entry of the code, example by example."""
-    matrices = []
-    for example in inputs.detach():
-        point = example[None].clone().requires_grad_()
-        code = encode(point).flatten()
-        rows = [torch.autograd.grad(unit, point, retain_graph=True)[0].flatten() for unit in code]
-        matrices.append(torch.stack(rows))
-    return torch.stack(matrices)
+def dense_jacobian(encode: Callable[[Tensor], Tensor], inputs: Tensor, recorded: bool = False) -> Tensor:
+    """J, shape (batch, code, input): one backward pass for each entry of each example's code."""
+    return torch.stack([rows_of_one(encode, example[None], recorded) for example in inputs])
+
+
+def rows_of_one(encode: Callable[[Tensor], Tensor], example: Tensor, recorded: bool) -> Tensor:
+    """J of one example, shape (code, input)."""
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # the others cannot be differentiated twice
+        point = example.detach().clone().requires_grad_()
+        code = encode(point.clone()).flatten()  # a leaf cannot be written to
+        grads = [
+            torch.autograd.grad(unit, point, create_graph=recorded, retain_graph=True, allow_unused=True)[0]
+            for unit in code
+        ]
+    return torch.stack([torch.zeros_like(point).flatten() if grad is None else grad.flatten() for grad in grads])
 
 
 def by_differences(encode, inputs, step=1e-4):
@@ -27,19 +41,6 @@ def by_differences(encode, inputs, step=1e-4):
     return torch.stack(columns, dim=2).detach()
 
 
-def parameter_gradients(value, parameters, step=1e-5):
+def parameter_gradients(value, parameters):
     """Central differences of ``value()`` with respect to every entry of every parameter."""
-    gradients = []
-    for parameter in parameters:
-        flat = parameter.detach().view(-1)
-        gradient = torch.zeros_like(flat)
-        for i in range(len(flat)):
-            kept = flat[i].item()
-            flat[i] = kept + step
-            above = value()
-            flat[i] = kept - step
-            below = value()
-            flat[i] = kept
-            gradient[i] = (above - below) / (2 * step)
-        gradients.append(gradient.reshape(parameter.shape))
-    return gradients
+    return [parameter_differences(value, parameter) for parameter in parameters]

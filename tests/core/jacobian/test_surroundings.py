@@ -11,7 +11,8 @@ from torch.testing import assert_close
 from caelab import CaelabError
 from caelab.jacobian.service import jacobian
 from caelab_analyses.shared.contraction_ratios import contraction_ratios
-from tests.core.jacobian.test_trial import EXACT, differentiated, plain_dense, questions
+from tests.core.jacobian.references import dense_jacobian
+from tests.core.jacobian.test_trial import EXACT, differentiated, questions
 from tests.core.jacobian.unusual import convolution, images, numbers, vectors
 
 
@@ -23,7 +24,7 @@ def mlp():
 def agree(encode, original, inputs, parameters=None):
     """Values and gradients of all questions are those of the encoder as it was written."""
     parameters = list(original.parameters()) if parameters is None else parameters
-    dense = plain_dense(original, inputs, True)
+    dense = dense_jacobian(original, inputs, True)
     for name, (ask, expected) in questions(inputs, dense.detach()).items():
         with torch.no_grad():
             assert_close(ask(jacobian(encode, inputs)), expected(dense).detach(), **EXACT, msg=name)
@@ -254,8 +255,8 @@ def test_under_autocast_the_answers_are_those_of_full_precision(make):
 
 def test_autocast_inside_an_encoder_gives_what_plain_backward_passes_give():
     encode, inputs = Inside(), torch.rand(4, 6)
-    dense = plain_dense(encode, inputs, False)
-    full = plain_dense(Normalised(), inputs, False)
+    dense = dense_jacobian(encode, inputs, False)
+    full = dense_jacobian(Normalised(), inputs, False)
     assert_close(dense, full, rtol=0.1, atol=0.02)  # bfloat16 has 8 bits
     for name, (ask, expected) in {**questions(inputs.double(), dense.double())}.items():
         if name in ("dense", "squared norm"):
@@ -292,7 +293,7 @@ class TestTransforms:
         named = dict(encode.named_parameters())
         value = lambda p: ask(jacobian(lambda x: functional_call(encode, p, (x,)), inputs)).square().sum()  # noqa: E731
         found = grad(value)(named)
-        dense = plain_dense(encode, inputs, True)
+        dense = dense_jacobian(encode, inputs, True)
         expected = ask(ByHand(inputs, dense)).square().sum()
         theirs = torch.autograd.grad(expected, list(named.values()), materialize_grads=True)
         for mine, plain in zip(found.values(), theirs, strict=True):
@@ -305,7 +306,7 @@ class TestTransforms:
             with pytest.raises(CaelabError, match="randomness='different', or ask for the exact norm"):
                 mapped(inputs)
             return
-        assert_close(mapped(inputs), ask(ByHand(inputs, plain_dense(encode, inputs, False))), **EXACT)
+        assert_close(mapped(inputs), ask(ByHand(inputs, dense_jacobian(encode, inputs, False))), **EXACT)
 
     def test_forward_mode(self, case, ask):
         encode, inputs = case
@@ -313,7 +314,7 @@ class TestTransforms:
         _, found = jvp(lambda x: ask(jacobian(encode, x)), (inputs,), (tangent,))
         step = 1e-5
         above, below = (
-            ask(ByHand(inputs, plain_dense(encode, inputs + sign * step * tangent, False))) for sign in (1, -1)
+            ask(ByHand(inputs, dense_jacobian(encode, inputs + sign * step * tangent, False))) for sign in (1, -1)
         )
         assert_close(found, (above - below) / (2 * step), rtol=1e-5, atol=1e-7)
 

@@ -6,31 +6,16 @@ import weakref
 import pytest
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.testing import assert_close
 
 from caelab import CaelabError
 from caelab.jacobian.service import jacobian
 from caelab.jacobian.validation import trial
 from caelab_analyses.shared.contraction_ratios import contraction_ratios
+from tests.core.jacobian.references import dense_jacobian
 from tests.core.jacobian.unusual import BOTH, VALUES, Checkpointed, With, convolution, images, numbers, vectors
 
 EXACT = {"rtol": 1e-8, "atol": 1e-10}
-
-
-def plain_dense(encode, inputs, recorded):
-    """One row after the other, example by example, by reverse mode without vmap."""
-    matrices = []
-    for example in inputs:
-        point = example[None].clone().requires_grad_()
-        with sdpa_kernel(SDPBackend.MATH):
-            code = encode(point).flatten()
-        rows = [
-            torch.autograd.grad(unit, point, retain_graph=True, create_graph=recorded, materialize_grads=True)[0]
-            for unit in code
-        ]
-        matrices.append(torch.stack([row.flatten() for row in rows]))
-    return torch.stack(matrices)
 
 
 def signs(dense):
@@ -73,7 +58,7 @@ def differentiated(values, parameters):
 def test_values_and_gradients(make):
     encode, inputs = make()
     parameters = list(encode.parameters())
-    dense, recorded = plain_dense(encode, inputs, False), plain_dense(encode, inputs, True)
+    dense, recorded = dense_jacobian(encode, inputs, False), dense_jacobian(encode, inputs, True)
     before = inputs.clone()
     for name, (ask, expected) in questions(inputs, dense).items():
         with torch.no_grad():
@@ -91,7 +76,7 @@ def test_values_and_gradients(make):
 @pytest.mark.parametrize(("make", "operator"), VALUES.values(), ids=VALUES)
 def test_values_where_torch_has_no_second_derivative_and_a_sentence_in_place_of_a_gradient(make, operator):
     encode, inputs = make()
-    dense = plain_dense(encode, inputs, False)
+    dense = dense_jacobian(encode, inputs, False)
     for name, (ask, expected) in questions(inputs, dense).items():
         with torch.no_grad():
             assert_close(ask(jacobian(encode, inputs)), expected(dense), **EXACT, msg=name)
@@ -103,7 +88,7 @@ def test_values_where_torch_has_no_second_derivative_and_a_sentence_in_place_of_
 
 def test_a_chain_has_the_second_derivative_of_hard_sigmoid_that_torch_has_not():
     encode, inputs = nn.Sequential(nn.Linear(6, 4), nn.Hardsigmoid()).double(), vectors()
-    expected = plain_dense(lambda x: torch.clamp(encode[0](x) / 6 + 0.5, 0, 1), inputs, True)
+    expected = dense_jacobian(lambda x: torch.clamp(encode[0](x) / 6 + 0.5, 0, 1), inputs, True)
     parameters = list(encode.parameters())
     found = jacobian(encode, inputs)
     assert found.method == "closed form (hardsigmoid)"
@@ -116,7 +101,7 @@ def test_a_chain_has_the_second_derivative_of_hard_sigmoid_that_torch_has_not():
 @pytest.mark.parametrize("name", ["forward mode does not see no_grad", "scatter_reduce by products", "grid_sample"])
 def test_spectra_and_curves_belong_to_the_same_matrix(name):
     encode, inputs = BOTH[name]()
-    dense = plain_dense(encode, inputs, False)
+    dense = dense_jacobian(encode, inputs, False)
     exact = torch.linalg.svdvals(dense)
     assert_close(jacobian(encode, inputs).singular_values(method="svd"), exact, rtol=1e-8, atol=1e-10)
     directions = numbers(2, *inputs.shape[1:])
@@ -204,7 +189,7 @@ class TestRemembering:
 
 
 def twice(encode, inputs):
-    dense = plain_dense(encode, inputs, False)
+    dense = dense_jacobian(encode, inputs, False)
     return (dense @ inputs.flatten(1)[..., None])[..., 0]
 
 
@@ -220,7 +205,7 @@ def test_layers_whose_weights_are_cut_off_from_the_gradient_are_not_believed():
 
     encode, inputs = nn.Sequential(Cut(6, 4), nn.Tanh()).double(), vectors()
     norms = jacobian(encode, inputs).squared_norm()
-    expected = plain_dense(encode, inputs, True).square().sum(dim=(1, 2))
+    expected = dense_jacobian(encode, inputs, True).square().sum(dim=(1, 2))
     parameters = list(encode.parameters())
     for mine, theirs in zip(differentiated(norms, parameters), differentiated(expected, parameters), strict=True):
         assert_close(mine, theirs, **EXACT)
@@ -235,7 +220,7 @@ def test_layers_without_a_second_derivative_are_found_out_at_first_use():
             return torch.cdist(z.flatten()[:, None], z.new_zeros(1, 1)).reshape(z.shape) * 0 + 1 - torch.tanh(z) ** 2
 
     encode, inputs = nn.Sequential(nn.Linear(6, 4), OnceTanh()).double(), vectors()
-    expected = plain_dense(encode, inputs, True)
+    expected = dense_jacobian(encode, inputs, True)
     parameters = list(encode.parameters())
     found = differentiated(jacobian(encode, inputs).dense(), parameters)
     for mine, theirs in zip(found, differentiated(expected, parameters), strict=True):

@@ -223,7 +223,7 @@ REFUSED = {
     "the largest of all": (lambda x: x / x.max(), "depends on the batch's other examples"),
     "the largest, unseen by autograd": (lambda x: x / x[:, 0].sum().detach(), "depends on the batch's other examples"),
     "batch norm in a function": (lambda x: BATCH_NORM(x), r"a layer \(BatchNorm1d\) normalises by the batch"),
-    "batch norm in a method": (BATCH_NORM.forward, r"a layer \(BatchNorm1d\) normalises by the batch"),
+    "batch norm in a method": (BATCH_NORM.forward, r"\(BatchNorm1d\) normalises"),
     "a way that autograd does not see": (lambda x: torch.tanh(x.detach()), "autograd sees no way from the inputs"),
     "no record": (torch.no_grad()(nn.Linear(6, 3).forward), "autograd sees no way from the inputs of forward"),
     "another width": (nn.Sequential(nn.Linear(7, 3), nn.Tanh()), r"does not take inputs of shape \(4, 6\)"),

@@ -6,26 +6,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from tests.core.jacobian.references import dense_jacobian
 
 STEP = 1e-6
-
-
-def rows(encode: nn.Module, inputs: Tensor, recorded: bool = False) -> Tensor:
-    """J, shape (batch, code, input): one backward pass for each entry of each example's code."""
-    return torch.stack([rows_of_one(encode, example[None], recorded) for example in inputs])
-
-
-def rows_of_one(encode: nn.Module, example: Tensor, recorded: bool) -> Tensor:
-    """J of one example, shape (code, input)."""
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # the others cannot be differentiated twice
-        point = example.detach().clone().requires_grad_()
-        code = encode(point.clone()).flatten()  # a leaf cannot be written to
-        grads = [
-            torch.autograd.grad(unit, point, create_graph=recorded, retain_graph=True, allow_unused=True)[0]
-            for unit in code
-        ]
-    return torch.stack([torch.zeros_like(point).flatten() if grad is None else grad.flatten() for grad in grads])
 
 
 def slope(
@@ -35,13 +19,13 @@ def slope(
 
     By differentiating the plain loop; by central differences of it where torch has no second derivative.
     """
-    number = of(rows(encode, inputs, recorded=True))
+    number = of(dense_jacobian(encode, inputs, recorded=True))
     if not number.requires_grad:
         return 0.0, 1e-7
     try:
         return along(number, encode, direction), 1e-7
     except RuntimeError:
-        return difference(encode, direction, lambda: float(of(rows(encode, inputs)))), 1e-4
+        return difference(encode, direction, lambda: float(of(dense_jacobian(encode, inputs)))), 1e-4
 
 
 def along(number: Tensor, encode: nn.Module, direction: list[Tensor]) -> float:
