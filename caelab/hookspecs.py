@@ -1,4 +1,4 @@
-"""The whole plugin contract, on one page.
+"""The whole plugin contract on one page: the hooks, and the members that the core looks for.
 
 Two plugin managers, never a global one. The *catalogue* (one per process) asks modules what they offer, through
 the ``register_*`` hooks. The *training manager* (one per run) calls the instances made from that run's config,

@@ -1,4 +1,4 @@
-"""Modules that have moved: their earlier names still work, so that plugins and configs of earlier versions do."""
+"""Earlier names of modules that have moved; importing them still works, for plugins and configs of earlier versions."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Measuring runs: tables, figures and statistics."""
+"""Analyses of runs: tables, figures and statistics."""

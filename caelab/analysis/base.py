@@ -1,4 +1,4 @@
-"""Measuring runs: an analysis turns a run into a tidy table, which is stored before anything is drawn from it."""
+"""Measuring a run: an analysis turns it into a tidy table, which is stored before anything is drawn from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an analysis says of the numbers that it sums up to: heading, unit, which way is better, in which table."""
+"""The description of a number that an analysis sums up to: heading, unit, which direction is better, which table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an analysis is, and what it says of itself; the core reads all of it from the analysis and holds no list."""
+"""The contract of analyses: what they must have, and what the core reads from them instead of keeping a list."""
 
 from __future__ import annotations
 

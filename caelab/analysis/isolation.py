@@ -1,4 +1,4 @@
-"""Code of others that measures or judges is kept apart: it changes nothing that others share.
+"""Isolation of other people's code that measures or judges: what it changes for others is undone and told.
 
 What an analysis is given to read stays as it was: data, model, config and history are compared, and put back.
 """

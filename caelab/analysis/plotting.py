@@ -1,4 +1,4 @@
-"""Figures for a paper: one style, a look that every model keeps, charts that analyses share, and saving."""
+"""Figures for a paper: one style, one look for each model in all figures, shared charts, and saving."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Analyses that look at several runs at once: similarity of codes, stability over seeds, distance between twins."""
+"""Analyses of several runs at once, such as similarity of codes or stability over seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be said from a few seeds: paired differences with intervals, and corrections for asking many questions."""
+"""Statistics over a few seeds: paired differences with intervals, and corrections for multiple comparisons."""
 
 from __future__ import annotations
 

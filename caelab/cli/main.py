@@ -1,4 +1,4 @@
-"""The command line. Nothing heavy is imported at the top: help and errors come at once."""
+"""The entry point of the command line; it imports nothing heavy at its top, so that help and errors come at once."""
 
 from __future__ import annotations
 

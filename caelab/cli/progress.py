@@ -1,4 +1,4 @@
-"""What a person sees while long work goes on: rich where there is a terminal, plain lines where there is none."""
+"""Progress display: rich on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

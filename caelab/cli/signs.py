@@ -1,4 +1,4 @@
-"""Mathematical signs on a terminal whose encoding lacks them: plain letters stand in, and nothing ends for it."""
+"""Plain letters for mathematical signs on a terminal whose encoding lacks them."""
 
 from __future__ import annotations
 

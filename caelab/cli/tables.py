@@ -1,4 +1,4 @@
-"""What is installed, as rows for the terminal."""
+"""Terminal tables of what is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays that a user saved with numpy."""
+"""Reading arrays that were saved with numpy (.npy, .npz)."""
 
 from __future__ import annotations
 

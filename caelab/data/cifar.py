@@ -1,4 +1,4 @@
-"""The archive of CIFAR-10 (the binary version): six batches of records, a label and three planes of colour each."""
+"""Reading the archive of CIFAR-10 (binary version): six batches of records, a label and three colour planes each."""
 
 from __future__ import annotations
 

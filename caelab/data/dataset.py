@@ -1,4 +1,4 @@
-"""A data set, checked, hashed and split."""
+"""The Dataset: examples that are checked, hashed and split."""
 
 from __future__ import annotations
 

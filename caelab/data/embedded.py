@@ -1,4 +1,4 @@
-"""Data sets that come with installed packages: no download."""
+"""Data sets that come with installed packages, without a download."""
 
 from __future__ import annotations
 

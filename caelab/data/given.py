@@ -1,4 +1,4 @@
-"""Data that a user has in memory: arrays, tensors, tables and data sets made by hand."""
+"""Data sets from memory: arrays, tensors, tables and data sets made by hand."""
 
 from __future__ import annotations
 

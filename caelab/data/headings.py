@@ -1,4 +1,4 @@
-"""Whether the first row of a table holds the names of its columns, or an example."""
+"""Recognising whether the first row of a table holds the names of its columns or an example."""
 
 from __future__ import annotations
 

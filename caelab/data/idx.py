@@ -1,4 +1,4 @@
-"""IDX files, the format of MNIST and its family.
+"""Reading IDX files, the format of MNIST and its family.
 
 A file is the bytes ``0 0 t k`` (t: the type of the values, k: the number of dimensions), the k sizes as big-endian
 32-bit numbers, and the values, big-endian, in row-major order; it may be gzipped (LeCun, Cortes and Burges, the MNIST

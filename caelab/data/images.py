@@ -1,4 +1,4 @@
-"""A folder of images."""
+"""Reading a folder of images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data sets that are installed, as rows; nothing is loaded for it."""
+"""A list of the installed data sets, made without loading any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What memory is left, looked at before a file is read that claims more."""
+"""The memory that is left, compared with what a file claims to need before it is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One image file: which pictures it holds, and each as a person sees it."""
+"""Reading one image file: which pictures it holds, and each as a person sees it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays read from a stream block by block, so that what is not kept takes no memory."""
+"""Reading arrays from a stream block by block, so that what is not kept takes no memory."""
 
 from __future__ import annotations
 

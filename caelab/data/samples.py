@@ -1,4 +1,4 @@
-"""What a loader returns, and the facts it states about itself. No torch here: listing data sets must be quick."""
+"""Samples, which a loader of a data set returns, and the facts it states of itself; without torch, to be quick."""
 
 from __future__ import annotations
 

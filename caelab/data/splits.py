@@ -1,4 +1,4 @@
-"""Train, valid and test parts: disjoint, and drawn from a seed."""
+"""Splitting a data set into disjoint parts for training, validation and test, drawn from a seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables as text: a row per example, a column per input, and perhaps one of labels."""
+"""Reading tables as text (.csv): a row for each example, a column for each input, and perhaps one of labels."""
 
 from __future__ import annotations
 

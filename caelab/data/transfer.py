@@ -1,4 +1,4 @@
-"""One file over HTTP: stopped where it is too large, too slow or without end, and then nothing of it is left."""
+"""Downloading one file over HTTP; it is stopped, and removed, where it is too large, too slow or without end."""
 
 from __future__ import annotations
 

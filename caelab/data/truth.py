@@ -1,4 +1,4 @@
-"""What is known of the law behind synthetic data: tangent spaces, or the score of a density."""
+"""Known truth of synthetic data: tangent spaces, or the score of a density."""
 
 from __future__ import annotations
 

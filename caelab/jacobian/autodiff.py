@@ -1,4 +1,4 @@
-"""Any encoder by automatic differentiation: rows of the Jacobian in blocks that fit into a memory budget."""
+"""The strategy for any encoder: automatic differentiation, row by row in blocks that fit a memory budget."""
 
 from __future__ import annotations
 

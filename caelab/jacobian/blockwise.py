@@ -1,4 +1,4 @@
-"""A gradient without its record: what is computed in blocks is differentiated block by block."""
+"""Gradients of what is computed in blocks, block by block, without keeping autograd's record of all blocks."""
 
 from __future__ import annotations
 

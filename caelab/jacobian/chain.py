@@ -1,4 +1,4 @@
-"""Chains of layers h_l = s_l(W_l h_{l-1} + b_l): J = D_L W_L ... D_1 W_1, with D_l = diag(s_l'(z_l)) per example."""
+"""The strategy for chains of layers h_l = s_l(W_l h_{l-1} + b_l): J = D_L W_L ... D_1 W_1, D_l = diag(s_l'(z_l))."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What belongs to each example beside its inputs (a noise level, a class, a mask): cut wherever the batch is cut."""
+"""Values that belong to each example beside its inputs (a noise level, a class, a mask), cut as the batch is cut."""
 
 from __future__ import annotations
 

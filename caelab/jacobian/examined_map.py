@@ -1,4 +1,4 @@
-"""The map that a Jacobian is taken of: how it is computed, and what is seen of its inside."""
+"""The map that a Jacobian is taken of: how it is computed, and what is known of its layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a module is made of: an encoder that is a chain of affine and elementwise steps has a cheap Jacobian."""
+"""Recognising an encoder that is a chain of affine and elementwise steps, whose Jacobian is cheap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory a computation may take, and in which pieces it is done."""
+"""The memory budget of a computation, and the pieces that it is done in to keep within it."""
 
 from __future__ import annotations
 

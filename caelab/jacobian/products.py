@@ -1,4 +1,4 @@
-"""The passes that give products with J: Jᵀ u by reverse mode, J v by forward mode or by two reverse passes."""
+"""Products with J in passes of autograd: Jᵀ u by reverse mode, J v by forward mode or by two reverse passes."""
 
 from __future__ import annotations
 

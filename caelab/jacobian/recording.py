@@ -1,4 +1,4 @@
-"""One pass through an encoder that keeps what its affine layers took in, so that a Jacobian need not run them again."""
+"""A recorded pass through an encoder, which keeps the inputs of its affine layers for the Jacobian."""
 
 from __future__ import annotations
 

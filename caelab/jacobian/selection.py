@@ -1,4 +1,4 @@
-"""Which strategy fits an encoder: the cheapest exact one, found by looking at the module and by trying it out."""
+"""Selection of the strategy for an encoder: the cheapest exact one, by its modules and by trying it out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place that computes ∂code/∂input: what is penalised and what is analysed come from here."""
+"""The Jacobian service: the one place that computes ∂code/∂input, for penalties and for analyses."""
 
 from __future__ import annotations
 

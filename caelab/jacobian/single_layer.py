@@ -1,4 +1,4 @@
-"""One layer h = s(W x + b): J = diag(s'(z)) W, in closed form."""
+"""The strategy for one layer h = s(W x + b): J = diag(s'(z)) W, in closed form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every strategy of computing a Jacobian answers: one protocol, so that nothing asks which of them it has."""
+"""The protocol that every strategy of computing a Jacobian keeps."""
 
 from __future__ import annotations
 

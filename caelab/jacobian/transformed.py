@@ -1,4 +1,4 @@
-"""The Jacobian inside a transform of torch.func (grad, vmap, jvp, jacrev): by torch.func alone, so that it composes."""
+"""The strategy inside a transform of torch.func (grad, vmap, jvp, jacrev): torch.func alone, so that it composes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's model as caelab calls it: a batch of flat inputs in, one code out, a batch of flat inputs back."""
+"""Adapter for a user's model: flat inputs in, one code out, flat inputs back."""
 
 from __future__ import annotations
 

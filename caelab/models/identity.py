@@ -1,4 +1,4 @@
-"""Whether a model is the one that a run was made of: what it is made of, and what it computes."""
+"""Comparing a model with the one that a run was made of: its structure, and what it computes."""
 
 from __future__ import annotations
 

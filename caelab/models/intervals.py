@@ -1,4 +1,4 @@
-"""Between what bounds a computation stays whatever its weights and inputs: interval arithmetic along its operations."""
+"""Interval arithmetic: the bounds of a computation, whatever its weights and inputs."""
 
 from __future__ import annotations
 

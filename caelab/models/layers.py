@@ -1,4 +1,4 @@
-"""The pieces that auto-encoders are made of."""
+"""Layers and activations that the built-in auto-encoders are made of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What values a model's output can take, from the module or the operation that it ends in."""
+"""The range of a model's output, from the module or operation that it ends in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reconstruction error, summed over inputs, one number per example; and the map of the input that it looks at."""
+"""The reconstruction error, summed over inputs, one number per example, and the map of the input that it is of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a copy of a model would lose: memory that two tensors share, and hooks on the gradients of parameters."""
+"""Refusing models that cannot be copied: their tensors share memory, or their parameters have gradient hooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions that others call stay those that they were: of torch, of caelab, and of a model's classes."""
+"""Detecting functions of torch, caelab or a model's class that were replaced."""
 
 from __future__ import annotations
 

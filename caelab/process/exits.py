@@ -1,4 +1,4 @@
-"""Code that ends the program: a plugin that calls ``sys.exit`` or ``os._exit`` ends its run with a sentence instead.
+"""Catching code that ends the program: ``sys.exit`` or ``os._exit`` in a plugin ends its run with a sentence.
 
 What no process survives, as a signal of the system or C's ``_exit`` called through a library, is out of reach here.
 """

@@ -1,4 +1,4 @@
-"""A library that calls C's ``exit`` ends the program without Python's knowledge: a sentence is printed all the same."""
+"""A message for libraries that call C's ``exit``, which ends the program without Python's knowledge."""
 
 from __future__ import annotations
 

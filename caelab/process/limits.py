@@ -1,4 +1,4 @@
-"""What the system allows this process: refused before work begins where it is too little to end well."""
+"""Limits of the system on this process, refused before work begins where they are too low."""
 
 from __future__ import annotations
 

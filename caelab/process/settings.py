@@ -1,4 +1,4 @@
-"""Settings that the whole process shares: read before someone else's code runs, compared and put back afterwards.
+"""Settings of the whole process: read before other people's code runs, compared and put back afterwards.
 
 A default type, a thread number or a seed that one plugin sets changes the numbers of all others. ``left_as_found``
 names who did it, and undoes it.

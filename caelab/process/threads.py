@@ -1,4 +1,4 @@
-"""How many threads a run is computed with: it decides in which order sums are added, and so their last digits."""
+"""The number of threads of a run, which decides the order of sums and so their last digits."""
 
 from __future__ import annotations
 

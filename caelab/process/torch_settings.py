@@ -1,4 +1,4 @@
-"""Torch's global settings as a run expects them, whatever the caller has set: a run's name says nothing of them."""
+"""Torch's global settings as a run expects them, whatever the caller has set."""
 
 from __future__ import annotations
 

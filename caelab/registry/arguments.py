@@ -1,4 +1,4 @@
-"""Arguments from Python of a wrong type: each is refused in one sentence that says what was expected and what came."""
+"""Checking arguments of the Python interface: a wrong type is refused in one sentence."""
 
 from __future__ import annotations
 

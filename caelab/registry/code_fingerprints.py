@@ -1,4 +1,4 @@
-"""What the code of functions, classes and modules is, apart from where it was written."""
+"""Fingerprints of code: functions, classes and modules, independent of where they were written."""
 
 from __future__ import annotations
 

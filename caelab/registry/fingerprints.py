@@ -1,4 +1,4 @@
-"""The code of others that a run is made of: when it changes, the run is another one."""
+"""Fingerprints of other people's code that a run is made of: when it changes, the run is another one."""
 
 from __future__ import annotations
 

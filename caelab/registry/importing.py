@@ -1,4 +1,4 @@
-"""What a Python file holds, and what ``package.module:name`` or ``FILE.py:name`` stands for."""
+"""Importing Python files, and the objects that ``package.module:name`` or ``FILE.py:name`` stands for."""
 
 from __future__ import annotations
 

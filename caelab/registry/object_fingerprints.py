@@ -1,4 +1,4 @@
-"""What an object is: a digest of its class, its code and its state, the same in every process.
+"""Fingerprints of objects: a digest of class, code and state, the same in every process.
 
 An address, the order of a set, or the file that a class was typed into do not count. What cannot be told from another
 object of its kind (an open file, a lock) is refused, so that nothing is ever stored under the name of something else.

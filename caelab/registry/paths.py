@@ -1,4 +1,4 @@
-"""Paths that are given where the name of a data set is expected."""
+"""Paths given in place of a data set's name: each gets the name of its kind of file, or is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of plugins: read from their signatures, checked by pydantic, told as one sentence."""
+"""Options of plugins, read from their signatures and checked by pydantic; errors are one sentence."""
 
 from __future__ import annotations
 

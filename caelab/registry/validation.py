@@ -1,4 +1,4 @@
-"""Whether a plugin fits the hooks: what pluggy passes over in silence, or says in three lines, is one sentence here."""
+"""Validation of plugins against the hooks: misspelt hooks and arguments are refused in one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What authors of claims need: the numbers of a comparison, paired differences, and the rule that judges them.
+"""The contract of claims: the numbers of a comparison, paired differences, and the rule that judges them.
 
 A claim is a function ``claim(numbers: Numbers) -> Finding``, which a plugin registers. One that cannot be asked of a
 comparison raises ``NotApplicable`` and is left out.

@@ -1,4 +1,4 @@
-"""One page that shows a comparison: self-contained HTML, nothing on it comes from elsewhere."""
+"""The report page of a comparison: self-contained HTML that loads nothing from elsewhere."""
 
 from __future__ import annotations
 

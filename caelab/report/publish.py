@@ -1,4 +1,4 @@
-"""What a reader holds of a comparison: CSV and LaTeX tables, figures, one page, and a few lines in the terminal."""
+"""Publishing a comparison: CSV and LaTeX tables, figures, the report page, and a summary in the terminal."""
 
 from __future__ import annotations
 

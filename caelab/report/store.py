@@ -1,4 +1,4 @@
-"""The main job: from a study's runs to a folder with tables, figures and a report.
+"""The stored comparison: from a study's runs to a folder with tables and a manifest, and back.
 
 A comparison's folder::
 

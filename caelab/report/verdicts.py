@@ -1,4 +1,4 @@
-"""Claims that plugins register are put to a comparison, each by itself; one that fails does not stop the others."""
+"""Verdicts: each registered claim is asked about a comparison; one that fails does not stop the others."""
 
 from __future__ import annotations
 

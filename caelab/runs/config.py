@@ -1,4 +1,4 @@
-"""The frozen, validated description of one run; YAML in and out. No torch here: errors must come at once."""
+"""The config of one run, frozen and validated, read from YAML and written to it; without torch, to be quick."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anyone's encoder as a run, so that every analysis can measure it."""
+"""An encoder from elsewhere as a run, so that every analysis can measure it."""
 
 from __future__ import annotations
 

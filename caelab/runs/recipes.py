@@ -1,4 +1,4 @@
-"""Named runs: a recipe is laid over the base and may be overridden key by key; plugins offer them."""
+"""Recipes, which are named configs: a recipe is laid over the base, and may be overridden key by key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``run.json`` must hold, and whether a run from before there were checksums is what its folder's name says."""
+"""The content of ``run.json``, and whether a run without checksums is what its folder's name says."""
 
 from __future__ import annotations
 

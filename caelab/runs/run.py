@@ -1,4 +1,4 @@
-"""What a run leaves on disk, and reading it back."""
+"""The run folder: writing it, and reading it back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML from someone else's hands: no code, no key twice, and nothing that unfolds to more than it seems."""
+"""Reading YAML from untrusted hands: no code, no key twice, and no text that unfolds to more than its size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings ``KEY=VALUE``: how they are read, and laid over a config."""
+"""Settings ``KEY=VALUE``, read from the command line and laid over a config."""
 
 from __future__ import annotations
 

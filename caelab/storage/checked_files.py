@@ -1,4 +1,4 @@
-"""The files of a run's folder, and whether they hold what was written.
+"""The files of a run folder, read with a check that they hold what was written.
 
 A run's folder::
 

@@ -1,4 +1,4 @@
-"""What was written is what is read: SHA-256 of files, and of the records that hold them."""
+"""Checksums (SHA-256) of files, and of the records that hold them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing so that nothing is ever found half-written, and saying truly why a file could not be written."""
+"""Atomic writes: a file appears under its name only when it is complete; an error says why it could not be written."""
 
 from __future__ import annotations
 

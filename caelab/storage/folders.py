@@ -1,4 +1,4 @@
-"""Output folders: whether one is ours, and how one is begun."""
+"""Output folders: recognising one that caelab made, and beginning a new one."""
 
 from __future__ import annotations
 

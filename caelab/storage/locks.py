@@ -1,4 +1,4 @@
-"""One writer at a time: a lock that dies with its holder, and that leaves no file which could harm anyone."""
+"""Locks for one writer at a time; a lock ends with the process that holds it, and leaves no harmful file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a folder that belong together change together, or none of them does.
+"""Transactions: files of a folder that belong together change together, or none of them does.
 
 New files are written beside the old ones, and the last of them is a record that names every file that belongs to the
 folder then, with its SHA-256. When that is complete it gets another name at one stroke; from then on the new files are

@@ -1,4 +1,4 @@
-"""Where the runs of a study are computed. An executor is any ``concurrent.futures.Executor``."""
+"""Executors, which compute the runs of a study; any ``concurrent.futures.Executor`` can be one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the words of a command to the configs of a comparison: recipes, settings and grids."""
+"""The plan of a comparison: recipes, settings and grids of the command line as configs."""
 
 from __future__ import annotations
 

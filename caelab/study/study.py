@@ -1,4 +1,4 @@
-"""Many runs: every config from every seed, each trained and measured in a worker, each found again next time."""
+"""The study: every config from every seed is trained and measured in a worker, and found again next time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The weight of each recipe chosen on validation examples, and what the others would have given."""
+"""Tuning: the weight of each recipe is chosen on validation examples."""
 
 from __future__ import annotations
 

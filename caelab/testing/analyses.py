@@ -1,4 +1,4 @@
-"""All checks of one analysis, on tiny trained runs."""
+"""Checking an analysis: all checks, on tiny trained runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is a penalty what it claims to be? Its value against brute force; and which known mistake it is."""
+"""Checking a penalty against what it claims to be: its value by brute force, and the known mistake that it equals."""
 
 from __future__ import annotations
 

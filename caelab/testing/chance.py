@@ -1,4 +1,4 @@
-"""The global random state: whether it was touched, and the same for a while."""
+"""The global random state: detecting that it was touched, and fixing it for a while."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All checks of one claim, on made-up numbers: it must be able to come out each way."""
+"""Checking a claim: all checks, on made-up numbers; it must be able to come out each way."""
 
 from __future__ import annotations
 

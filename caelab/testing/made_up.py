@@ -1,4 +1,4 @@
-"""Comparisons that were never run: numbers that a claim is tried with."""
+"""Made-up comparisons, with which claims are tried."""
 
 from __future__ import annotations
 

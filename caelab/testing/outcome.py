@@ -1,4 +1,4 @@
-"""What a check found: rows of a table, and the error that a failed one ends in."""
+"""The outcome of checks: rows of a table, and the error that is raised where one failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All checks of one regularizer, or of one penalty function, in a report."""
+"""Checking a regularizer or a penalty function: all checks, in one report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a name or a file on the command line stands for."""
+"""Finding what a name or a file on the command line of ``caelab check`` stands for."""
 
 from __future__ import annotations
 

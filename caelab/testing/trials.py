@@ -1,4 +1,4 @@
-"""Options to try a plugin with: those of a recipe, of the class, or plausible ones for the types."""
+"""Trial options: options that a plugin is checked with, from a recipe, its class, or its types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training: from a config to a run."""
+"""Training: from a config, or from objects, to a run."""
 
 from __future__ import annotations
 

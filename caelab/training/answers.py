@@ -1,4 +1,4 @@
-"""What the hooks of a run may answer, and whose answer it was: pluggy itself keeps no names."""
+"""Checking the answers of hooks, and naming the plugin that gave each."""
 
 from __future__ import annotations
 

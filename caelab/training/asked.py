@@ -1,4 +1,4 @@
-"""What a run is made of: the config that says all of it, and the objects that a user gave."""
+"""The request for a run: its config, and the objects that a user gave beside it."""
 
 from __future__ import annotations
 

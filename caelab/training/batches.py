@@ -1,4 +1,4 @@
-"""Which examples of an epoch are trained on."""
+"""Drawing the batches of an epoch."""
 
 from __future__ import annotations
 

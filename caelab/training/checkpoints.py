@@ -1,4 +1,4 @@
-"""A checkpoint is one safetensors file: every tensor that training continues from, and the history as metadata."""
+"""Checkpoints: one safetensors file with every tensor that training continues from, and the history as metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a training step that fails: whose fault it is, and what to do."""
+"""Errors of training steps: the sentence that says which plugin or setting is at fault, and what to do."""
 
 from __future__ import annotations
 

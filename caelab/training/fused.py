@@ -1,4 +1,4 @@
-"""One objective, one Function: the tied one-layer auto-encoder with the contractive penalty, by hand.
+"""A fused objective: the tied one-layer auto-encoder with the contractive penalty, with its gradient by hand.
 
 Autograd keeps every intermediate and adds five gradients of the weight's size, one after the other. Here loss and
 gradient are written out, and everything that reaches W goes through one matrix product.

@@ -1,4 +1,4 @@
-"""Whether a term of the loss can train anything: from its graph, without a backward pass."""
+"""Checking that a term of the loss can train something, from its graph, without a backward pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop: fit → epoch → step, each one job. The only caller of the training hooks."""
+"""The training loop: fit, epoch, step. It is the only caller of the training hooks."""
 
 from __future__ import annotations
 

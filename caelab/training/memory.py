@@ -1,4 +1,4 @@
-"""What plugins remember from one epoch to the next: saved with a checkpoint, or, where that cannot be, told of."""
+"""The memory of plugins from one epoch to the next, which is saved with checkpoints where it can be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one batch is trained on: the reconstruction error and whatever the plugins add to it."""
+"""The objective of one batch: the reconstruction error and the terms of plugins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an object's code holds outside of the object: attributes of its class, globals, and what functions enclose."""
+"""State that an object's code holds outside of it: attributes of its class, globals, and enclosed variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plugin remembers, as tensors and JSON: nothing in a checkpoint is ever run when it is read."""
+"""Packing the state of plugins as tensors and JSON, so that reading a checkpoint runs no code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One manager per run: the instances made from its config, called in an order that does not depend on the config."""
+"""The plugins of one run: instances made from its config, called in an order that does not depend on the config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which parameters a model consists of while it is trained: the optimiser goes on with those that it was made for."""
+"""Checking that a model keeps its parameters while it is trained, as the optimiser does not see new ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What passes between the loop and the plugins of a run, told with shapes in place of numbers."""
+"""Tracing hooks: what passes between the loop and plugins, with shapes in place of numbers."""
 
 from __future__ import annotations
 

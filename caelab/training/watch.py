@@ -1,4 +1,4 @@
-"""No plugin changes what another one sees: what it is handed is looked at again when it comes back.
+"""Detecting plugins that change what others see: every argument is compared when a call returns.
 
 Versions of tensors and a few settings are compared at every call, in some microseconds; at the first steps of an epoch,
 and now and then after, every value, every setting of the process and the random generators.

@@ -1,4 +1,4 @@
-"""Observers that only watch: they leave a run and its name as they are, and are held to that."""
+"""Observers: plugins that only watch; a check holds them to leaving the run and its name as they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several corruptions, one after the other, as one plugin."""
+"""A chain of corruptions, one after the other, as one plugin."""
 
 from __future__ import annotations
 

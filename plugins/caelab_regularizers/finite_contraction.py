@@ -1,4 +1,4 @@
-"""Contraction at a finite radius: the stochastic cousin of the contractive penalty."""
+"""Finite contraction: the contractive penalty's stochastic counterpart at a finite radius."""
 
 from __future__ import annotations
 

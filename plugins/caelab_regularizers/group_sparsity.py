@@ -1,4 +1,4 @@
-"""Group sparsity: whole groups of code units are silent together."""
+"""Group sparsity: whole groups of code units are inactive together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a corruption does to second order: the moments it declares, or those of copies drawn from it."""
+"""The moments of a corruption, declared by it or estimated from drawn copies."""
 
 from __future__ import annotations
 

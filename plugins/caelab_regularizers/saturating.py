@@ -1,4 +1,4 @@
-"""The saturating penalty: units are drawn to where their activation is flat."""
+"""The saturating penalty: it draws units to where their activation is flat."""
 
 from __future__ import annotations
 

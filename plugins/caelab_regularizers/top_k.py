@@ -1,4 +1,4 @@
-"""Top-k codes: what a code holds outside its k largest entries is penalised."""
+"""Top-k codes: the penalty is on what a code holds outside its k largest entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the leading directions of J_f become the tangents: a study over the penalty's weight and the input's scale.
+"""A study of when the leading directions of J_f become tangents, over the penalty's weight and the input's scale.
 
 Two numbers are needed together. The principal angles say whether the k leading right singular vectors of J_f(x) span
 the tangent space; the gap s_k / s_{k+1} says whether the spectrum itself tells them from the others. Beside the models

@@ -1,4 +1,4 @@
-"""How the alignment study is drawn."""
+"""The figure of the alignment study."""
 
 from __future__ import annotations
 

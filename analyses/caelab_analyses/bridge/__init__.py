@@ -1,1 +1,1 @@
-"""The bridge: what contraction has to do with denoising, as one study with one page."""
+"""The bridge: a study of how contraction and denoising are related, with a page of its own."""

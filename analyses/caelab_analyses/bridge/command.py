@@ -1,4 +1,4 @@
-"""``caelab bridge``: the study from its runs to its page."""
+"""The command ``caelab bridge``, which carries out the study and writes its page."""
 
 from __future__ import annotations
 

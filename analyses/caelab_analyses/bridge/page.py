@@ -1,4 +1,4 @@
-"""The bridge's page, from its stored tables alone."""
+"""The HTML page of the bridge, written from stored tables alone."""
 
 from __future__ import annotations
 

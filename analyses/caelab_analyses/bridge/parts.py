@@ -1,4 +1,4 @@
-"""The steps of the argument: which table shows each, how it is drawn, and what it says in one sentence."""
+"""The steps of the bridge's argument: the table, the figure and the sentence of each."""
 
 from __future__ import annotations
 

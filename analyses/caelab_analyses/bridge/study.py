@@ -1,4 +1,4 @@
-"""What is computed for the bridge: runs, and the analyses of each, side by side in one pool."""
+"""The runs of the bridge and their analyses, computed side by side in one pool of workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the features are worth to a classifier (Rifai et al. 2011, section 5): a linear probe, and fine-tuning.
+"""Classification from learned features (Rifai et al. 2011, section 5): a linear probe, and fine-tuning.
 
 Both learn from the same few labelled training examples, the first ones of the split, which are the same for every
 model of a seed. Validation examples choose the epoch, test examples are looked at once.

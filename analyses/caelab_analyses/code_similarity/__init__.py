@@ -1,4 +1,4 @@
-"""How alike the codes of two encoders are, whatever the order and the rotation of their units: linear CKA.
+"""Similarity of the codes of two encoders by linear CKA, which ignores the order and the rotation of units.
 
 Centred kernel alignment with linear kernels (Kornblith et al. 2019, ICML, equation 3 and section 3)::
 

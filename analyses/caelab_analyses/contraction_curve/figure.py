@@ -1,4 +1,4 @@
-"""How contraction curves are drawn."""
+"""The figure of contraction curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How deterministic twins are drawn against the corruptions they stand for."""
+"""The figure of deterministic twins beside the corruptions that they stand for."""
 
 from __future__ import annotations
 

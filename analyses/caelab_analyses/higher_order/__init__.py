@@ -1,4 +1,4 @@
-"""What the higher-order penalty of CAE+H changes: how fast J_f turns along the leading tangents and across them.
+"""Curvature of the encoder: how fast J_f turns along its leading tangents and across them, as CAE+H penalises.
 
 Along a unit direction u, J_f(x + r u) and J_f(x - r u) differ by 2 r ∂_u J_f(x) to first order. For one layer
 h = s(W x + b) the derivative is ∂_u J = diag(s''(z) * W u) W. A manifold that bends asks for some curvature along its

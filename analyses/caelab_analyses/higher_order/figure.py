@@ -1,4 +1,4 @@
-"""How curvature along and across tangents is drawn."""
+"""The figure of curvature along and across tangents."""
 
 from __future__ import annotations
 

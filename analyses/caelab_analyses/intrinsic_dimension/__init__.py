@@ -1,4 +1,4 @@
-"""How many directions a model keeps, read from the spectrum of J_f, beside what the data alone say of their dimension.
+"""Intrinsic dimension: how many directions a model keeps by the spectrum of J_f, beside estimates from data alone.
 
 The spectrum answers in three ways: where its largest gap is, how many values carry 95 % of ‖J‖², and its
 participation ratio. The data answer by nearest neighbours: TwoNN and maximum likelihood. On a synthetic manifold the

@@ -1,4 +1,4 @@
-"""The intrinsic dimension of data, from distances to nearest neighbours alone; no model."""
+"""Estimates of the intrinsic dimension of data from distances to nearest neighbours, without a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much an encoder contracts: the norm of its Jacobian on validation examples, the columns of the paper's Table 1.
+"""The norm of an encoder's Jacobian on validation examples, the columns of the paper's Table 1.
 
 Rifai et al. (2011) print an "average ‖J‖_F" whose size is that of the mean squared entry; so all three readings stand
 here, and are to be compared with the paper by rank and ratio.

@@ -1,8 +1,8 @@
-"""How far a run is from the linear limit, in which the contractive penalty is weight decay.
+"""The linear limit, in which the contractive penalty is weight decay: how far a run is from it.
 
 For one layer h = s(W x + b), ‖J_f(x)‖_F² = Σ_j s'(z_j)² ‖W_j‖². Where every |z_j| is small the slopes are s'(0), and
 the penalty is s'(0)² ‖W‖_F², weight decay; as units saturate it falls below. For the logistic sigmoid the relative
-difference starts as ½ Σ_j E[z_j²] ‖W_j‖² / ‖W‖_F². What linear auto-encoders learn is in ``linear_solutions``.
+difference starts as ½ Σ_j E[z_j²] ‖W_j‖² / ‖W‖_F². What linear auto-encoders learn is in ``solutions``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the linear limit is drawn: the way out of it, where each run stands, and what weight decay explains there."""
+"""The figure of the linear limit: where each run stands, and how much weight decay explains there."""
 
 from __future__ import annotations
 

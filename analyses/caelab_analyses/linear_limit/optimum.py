@@ -1,6 +1,6 @@
-"""A linear run beside what it should have learned: the principal subspace, and its objective's closed form.
+"""A linear run compared with its optimum: the principal subspace, and the closed form of its objective.
 
-An affine r(x) = V (W x + b) + c, trained under squared error, is held against ``linear_solutions``: plain against the
+An affine r(x) = V (W x + b) + c, trained under squared error, is compared with ``solutions``: plain against the
 projection on the principal directions, with Gaussian corruption against ridge regression, with a contractive penalty
 or weight decay and tied weights against the soft threshold.
 """

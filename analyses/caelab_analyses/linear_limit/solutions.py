@@ -1,4 +1,4 @@
-"""What linear auto-encoders r(x) = V (W x + b) + c learn, in closed form and by training, in float64.
+"""Solutions of linear auto-encoders r(x) = V (W x + b) + c, in closed form and by training, in float64.
 
 With mean m and covariance S = U diag(s) Uᵀ of the data (divided by n), and k units, every one of these is
 r(x) = m + A (x - m) with A = U diag(a) Uᵀ, a_i = 0 beyond the k largest:

@@ -1,4 +1,4 @@
-"""Whether the directions an encoder responds to are those along which the data vary.
+"""Alignment of the directions that an encoder responds to with those along which the data vary.
 
 On synthetic manifolds the tangent space is known, and principal angles to it are measured. On images some of its
 directions are known, those of shift, rotation, scale and thickness, and the share of them that lies in the span of

@@ -1,4 +1,4 @@
-"""How alignment with known tangents is drawn: a panel per number, a line per model, and what to hold it against."""
+"""The figure of alignment: a panel for each number, a line for each model, and reference lines."""
 
 from __future__ import annotations
 

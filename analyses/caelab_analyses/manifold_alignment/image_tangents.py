@@ -1,4 +1,4 @@
-"""Tangents of images along known transformations: what an encoder that contracts well should still let through.
+"""Tangents of images along known transformations, such as translation and rotation.
 
 Each is ∂T_t(x)/∂t at t = 0, taken as a central difference (T_{+s} x - T_{-s} x) / 2s. The geometric ones move the
 image's content as a whole by a cubic spline; with the velocity field u(p) of the motion, the chain rule gives the

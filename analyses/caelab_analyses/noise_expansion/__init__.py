@@ -1,4 +1,4 @@
-"""Denoising against its second-order expansion: how far E L(x, r(x + ε)), ε ~ N(0, σ² I), is from three predictions.
+"""Denoising error compared with its second-order expansion: E L(x, r(x + ε)), ε ~ N(0, σ² I), and three predictions.
 
 They are the full expansion, its Gauss-Newton part, and the contractive penalty σ² ‖J_f‖_F² on the encoder alone (Bishop
 1995; Rifai et al. 2011). What the full expansion leaves is of order σ⁴.

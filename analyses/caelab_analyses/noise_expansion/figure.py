@@ -1,4 +1,4 @@
-"""How a noise expansion is drawn."""
+"""The figure of a noise expansion."""
 
 from __future__ import annotations
 

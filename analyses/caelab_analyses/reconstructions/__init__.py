@@ -1,4 +1,4 @@
-"""What comes in, what the encoder was given, and what the decoder makes of it."""
+"""Images of inputs, of what the encoder was given, and of what the decoder makes of it."""
 
 from __future__ import annotations
 

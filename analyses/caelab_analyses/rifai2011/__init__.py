@@ -1,1 +1,1 @@
-"""What Rifai, Vincent, Muller, Glorot and Bengio (2011) say of contractive auto-encoders, as claims."""
+"""Claims of Rifai, Vincent, Muller, Glorot and Bengio (2011) about contractive auto-encoders."""

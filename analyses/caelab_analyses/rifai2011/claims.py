@@ -1,4 +1,4 @@
-"""What the paper says, each sentence as a claim; ``caelab.report.claims`` has the rule that judges them.
+"""The paper's sentences as claims; ``caelab.report.claims`` has the rule that judges them.
 
 A claim whose models or numbers a comparison lacks is left out.
 """

@@ -1,4 +1,4 @@
-"""How chains are drawn: trajectories over the density in the plane, strips of images elsewhere."""
+"""The figure of sampling chains: trajectories over a density in the plane, strips of images for other data."""
 
 from __future__ import annotations
 

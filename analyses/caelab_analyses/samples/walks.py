@@ -1,4 +1,4 @@
-"""Two ways to draw from what an auto-encoder has learned: Langevin steps along its score, walks along its tangents."""
+"""Sampling from an auto-encoder: Langevin steps along its score, and walks along its tangents."""
 
 from __future__ import annotations
 

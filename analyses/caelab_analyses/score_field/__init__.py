@@ -1,7 +1,8 @@
-"""What a reconstruction points at: (r(x) - x) / σ² beside the score of the data's density.
+"""The vector field (r(x) - x) / σ² of a reconstruction, compared with the score of the data's density.
 
-Where the density is known (``gaussian-mixture``, ``spiral``) against the true score, on a grid and at validation
-examples; elsewhere along the segments between pairs of validation examples (Alain and Bengio 2014, JMLR 15).
+Where the density is known (``gaussian-mixture``, ``spiral``), the field is compared with the true score, on a grid and
+at validation examples; elsewhere it is shown along segments between pairs of validation examples (Alain and Bengio
+2014, JMLR 15).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How score fields are drawn: arrows over densities in the plane, the field along segments elsewhere."""
+"""The figure of score fields: arrows over densities in the plane, the field along segments for other data."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What several analyses use: tiles, legends, float64 copies, fields, subspaces."""
+"""Code that several analyses share: tiles, legends, float64 copies, fields, subspaces."""

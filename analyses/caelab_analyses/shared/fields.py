@@ -1,4 +1,4 @@
-"""The reconstruction as a vector field: (r(x) - x) / σ² as an estimate of the score, and the energy it comes down from.
+"""A reconstruction as a vector field: (r(x) - x) / σ² as an estimate of the score, and the energy of that field.
 
 A field F has an energy E with F = -∇E exactly where its Jacobian is symmetric. For r(x) = Wᵀ s(W x + b) + c, tied
 weights and a linear output, J_r = Wᵀ diag(s') W is, and with S an antiderivative of s

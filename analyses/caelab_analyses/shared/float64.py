@@ -1,4 +1,4 @@
-"""Copies of a run's encoder: in float64, as spectra and tangents need it, or to train on; the run stays as it is."""
+"""Copies of a run's encoder, in float64 for spectra and tangents, or to be trained on; the run is not changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of small images: how inputs go into tables, and how tables become boards of tiles."""
+"""Rows of small images: storing them in tables, and drawing them as boards of tiles."""
 
 from __future__ import annotations
 

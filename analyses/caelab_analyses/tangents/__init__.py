@@ -1,4 +1,4 @@
-"""The directions in input space that an encoder responds to most, as images beside the example they belong to.
+"""Tangent images: the directions in input space that an encoder responds to most, beside their example.
 
 The leading right singular vectors v_1, v_2, ... of J_f(x) span what the code does not ignore near x: the encoder's
 estimate of the data manifold's tangent space (Rifai et al. 2011, NIPS).

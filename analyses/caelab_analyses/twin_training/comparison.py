@@ -1,4 +1,4 @@
-"""How far apart functions lie that were trained side by side; distances are to the denoising auto-encoder."""
+"""Distances of functions that were trained side by side to the denoising auto-encoder among them."""
 
 from __future__ import annotations
 

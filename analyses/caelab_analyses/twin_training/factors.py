@@ -1,4 +1,4 @@
-"""Products of two matrices, example by example, through a narrow middle: never multiplied out."""
+"""Products of two matrices of low rank, one pair per example, without multiplying them out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How twins are drawn: distances and cosines against σ, gradients along training, spectra and curves of one σ."""
+"""The figures of twins: distances and cosines against σ, gradients along training, spectra and curves of one σ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three objectives that all contract, and how far the functions that they lead to lie apart.
+"""Training of three objectives that all contract, from the same weights and on the same batches.
 
 With squared error L(x, y) = ‖y - x‖², r = g∘f and means over examples:
 

@@ -1,4 +1,4 @@
-"""The commands, each in a module of its own that imports nothing heavy at its top."""
+"""The commands, one module each, which imports nothing heavy at its top."""
 
 COMMANDS = {
     "analyse": "caelab.cli.commands.analyse:analyse",

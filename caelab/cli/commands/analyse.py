@@ -1,4 +1,4 @@
-"""``caelab analyse``: measure runs, or any encoder."""
+"""The command ``caelab analyse``, which measures runs or any encoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``caelab check``: is a plugin what it says?"""
+"""The command ``caelab check``, which tells whether a plugin is what it says."""
 
 from __future__ import annotations
 

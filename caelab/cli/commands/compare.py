@@ -1,4 +1,4 @@
-"""``caelab compare``: the main job."""
+"""The command ``caelab compare``, which trains, measures and reports several models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``caelab plugins`` and ``caelab data``: what there is."""
+"""The commands ``caelab plugins`` and ``caelab data``, which list what is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``caelab new``: an installable package with a plugin of one's own, which works before a line of it is changed.
+"""The command ``caelab new``, which writes an installable package with a working plugin.
 
 jinja2 fills six small files in. Project templating tools (copier, cookiecutter) would be a further dependency for
 everyone, and ask questions where one command should do.

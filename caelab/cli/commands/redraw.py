@@ -1,4 +1,4 @@
-"""``caelab figures`` and ``caelab report``: once more, from what is stored."""
+"""The commands ``caelab figures`` and ``caelab report``, which draw a stored comparison again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several commands have in common."""
+"""Options and steps that several commands have in common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``caelab train``: one run."""
+"""The command ``caelab train``, which trains one run."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What must be true of an encoder for its Jacobian to be right, found once on a few examples."""
+"""Validation of encoders: what must be true for a Jacobian to be right, tried once on a few examples."""

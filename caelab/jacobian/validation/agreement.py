@@ -1,4 +1,4 @@
-"""What the layers of a chain say of themselves is tried out on two examples: their affine maps and their slopes."""
+"""Validation of layers: the affine maps and slopes that they state are compared with what they compute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoders that torch.compile has compiled: they are differentiated as they were written.
+"""Encoders compiled by torch.compile, which are differentiated as they were written.
 
 Compiled code can neither be differentiated twice nor be mapped over, which the Jacobian needs; what it was compiled
 from computes the same.

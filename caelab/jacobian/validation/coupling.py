@@ -1,4 +1,4 @@
-"""Whether an output at one example has a gradient by another one: exactly zero where examples do not mix."""
+"""Detecting outputs that depend on other examples, by gradients that are exactly zero where they do not."""
 
 from __future__ import annotations
 

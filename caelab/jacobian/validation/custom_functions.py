@@ -1,4 +1,4 @@
-"""A user's own autograd.Functions: whether what they call their derivative can be differentiated again."""
+"""Validation of a user's own autograd.Functions: whether their derivative can be differentiated again."""
 
 from __future__ import annotations
 

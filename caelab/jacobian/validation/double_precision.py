@@ -1,4 +1,4 @@
-"""A copy of an encoder in float64, where rounding is told from a weak dependence."""
+"""A copy of an encoder in float64, which tells rounding errors from a weak dependence."""
 
 from __future__ import annotations
 

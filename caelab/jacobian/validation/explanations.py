@@ -1,4 +1,4 @@
-"""What torch cannot differentiate, told in a sentence that names the operator and says what to do."""
+"""Explanations of what torch cannot differentiate: a sentence that names the operator and says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an encoder is, found once on a few examples and looked at again when something was switched."""
+"""Findings about an encoder, made once on a few examples and again when something was switched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Passes of a few examples through an encoder, before anything is computed: what no look at its modules tells."""
+"""Validation by a few passes: a few examples go through an encoder, to see what its modules do not tell."""
 
 from __future__ import annotations
 

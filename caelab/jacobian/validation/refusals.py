@@ -1,4 +1,4 @@
-"""What has no Jacobian per example, or none that could be right, is refused before anything is computed."""
+"""Refusal of encoders that have no Jacobian per example, or none that could be right."""
 
 from __future__ import annotations
 

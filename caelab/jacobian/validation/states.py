@@ -1,8 +1,8 @@
-"""What can switch an encoder's behaviour, in one comparable value: taken for every batch, so in microseconds.
+"""The state that can switch an encoder's behaviour, as one comparable value; read for every batch, in microseconds.
 
-Kinds, modes, hooks and attributes of the modules, what functions close over or find in their globals, and torch's
-autocast. Of tensors: which one it is, its shape, and how often it was changed in place, not its values; of parameters,
-which training changes, only whether they want a gradient.
+It holds kinds, modes, hooks and attributes of the modules, what functions close over or find in their globals, and
+torch's autocast. Of tensors: which one it is, its shape, and how often it was changed in place, not its values; of
+parameters, which training changes, only whether they want a gradient.
 """
 
 from __future__ import annotations

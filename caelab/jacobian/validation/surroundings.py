@@ -1,4 +1,4 @@
-"""What surrounds a question to the Jacobian service: mixed precision that is on, and errors that torch may raise."""
+"""Settings around a call of the Jacobian service: mixed precision that is on, and errors that torch may raise."""
 
 from __future__ import annotations
 

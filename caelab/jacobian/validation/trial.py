@@ -1,4 +1,4 @@
-"""Which passes are right for an encoder: each is compared once with a plain backward pass, one vector at a time.
+"""Validation of passes: each kind is compared once with a plain backward pass, one vector at a time.
 
 torch's batched and forward-mode derivatives are wrong for some operators (``cdist``, the product of
 ``scatter_reduce``), missing for others, and forward mode does not see what is cut by ``torch.no_grad()``. Reverse mode

@@ -1,4 +1,4 @@
-"""The vectors that are multiplied by a Jacobian: one for each example, or many."""
+"""Validation of the vectors that a Jacobian is multiplied by: one for each example, or many."""
 
 from __future__ import annotations
 

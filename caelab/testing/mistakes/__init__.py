@@ -1,1 +1,1 @@
-"""Known mistakes: what has been taken for a known penalty, and how one is recognised."""
+"""Known mistakes in penalties, and how each is recognised."""

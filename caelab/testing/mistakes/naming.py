@@ -1,4 +1,4 @@
-"""Which known mistakes a penalty equals, one or several at once: what it computes, where, times what, rounded, cut off.
+"""Naming the known mistakes that a penalty equals, one or several at once.
 
     suspect = floor?( factor · quantity(at the clean or the corrupted batch) ), its gradient there or cut
 

@@ -1,1 +1,1 @@
-"""The checks of a penalty: value, gradient, reduction, manners, and cost."""
+"""The checks of a penalty: value, gradient, reduction, side effects, and cost."""

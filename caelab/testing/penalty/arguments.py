@@ -1,4 +1,4 @@
-"""What a penalty changes in what it is handed, which is not its own."""
+"""Checking that a penalty does not change its arguments, which others share."""
 
 from __future__ import annotations
 

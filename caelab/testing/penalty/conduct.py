@@ -1,4 +1,4 @@
-"""How a penalty behaves beside others: modes, shared arguments, random numbers."""
+"""Checking how a penalty behaves beside others: modes, shared arguments, random numbers."""
 
 from __future__ import annotations
 

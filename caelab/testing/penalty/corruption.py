@@ -1,4 +1,4 @@
-"""What a corruption of the input has to keep: a new batch, from its stream alone, example by example."""
+"""Checking a corruption: it returns a new batch, drawn from its stream alone, example by example."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plugin says of itself in attributes: on its class, an instance, or the function that it is made from."""
+"""Attributes by which a plugin describes itself, on its class, on an instance, or on its function."""
 
 from __future__ import annotations
 

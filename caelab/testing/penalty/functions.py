@@ -1,4 +1,4 @@
-"""A penalty function from anyone's script, as a plugin: its arguments are found by their names."""
+"""A penalty function from a script as a plugin: its arguments are found by their names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the gradient of a penalty that of its value? Against central differences; and if there is none, why."""
+"""Checking the gradient of a penalty against central differences; where there is none, the check says why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a plugin answers hooks at all, and whether the answers are what the training loop can use."""
+"""Checking that a plugin answers hooks, and that the training loop can use the answers."""
 
 from __future__ import annotations
 

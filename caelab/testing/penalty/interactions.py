@@ -1,4 +1,4 @@
-"""A regularizer in a run with others: the same to the last bit in every order, their random streams untouched; cost."""
+"""Checking a regularizer beside others: the same result in every order, no shared random stream; and its cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One place that can change between two calls of a plugin: how it is put back, and what in it differs now."""
+"""One place that can change between two calls of a plugin, with how it is compared and put back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plugin keeps between its calls: looked at, put back before every look, and named where it changes."""
+"""The memory of a plugin between its calls: it is put back before every call, and what changes is named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where numbers are large, small or coarse; and what scaling the code costs."""
+"""Checking a penalty at large, small and coarse numbers, and what scaling the code costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a penalty does in a setting, what was expected there, and when two of them are the same."""
+"""Observing a penalty in one setting: its values, those expected, and when two of them are equal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks run in float64 what runs in float32: torch's default type follows, and so do constants made in float32."""
+"""Running float32 code in float64 for checks: torch's default type and float32 constants follow."""
 
 from __future__ import annotations
 

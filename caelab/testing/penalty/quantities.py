@@ -1,4 +1,4 @@
-"""Known quantities by name: what a penalty may claim to be, and the brute force that it is held against."""
+"""Known quantities by name, which a penalty may claim to be, with their brute-force computation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a penalty is summed up: over examples, over the batch, over inputs and units."""
+"""Checking the reduction of a penalty: over examples, over the batch, over inputs and units."""
 
 from __future__ import annotations
 

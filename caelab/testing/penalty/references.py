@@ -1,4 +1,4 @@
-"""Known quantities by brute force: explicit derivatives, example by example, entry by entry, in float64.
+"""Brute-force references of known quantities: explicit derivatives, entry by entry, in float64.
 
 Slow and obvious on purpose. Nothing here shares code with the Jacobian service or with any plugin.
 """

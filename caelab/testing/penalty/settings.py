@@ -1,4 +1,4 @@
-"""The situations a penalty is looked at in: tiny auto-encoders whose weights tell right formulas from wrong ones."""
+"""The settings in which penalties are checked: tiny auto-encoders whose weights tell right formulas from wrong ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is under test: instances made anew for every look, and their value in a setting."""
+"""The plugin that is checked: fresh instances for every measurement, and its value in a setting."""
 
 from __future__ import annotations
 
