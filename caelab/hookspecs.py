@@ -200,7 +200,7 @@ class AnalysisMembers:
         """The table of one run, one row per observation; further parameters are the analysis's options."""
 
     def compare(self, runs: Any, streams: Any) -> Any:
-        """The table of several runs, for quantities between them."""
+        """The table of several runs; its columns ``model`` and ``seed`` say which of them a row is about."""
 
     def draw(self, table: Any) -> Any:
         """The figure, from nothing but the table; its columns ``model`` and ``seed`` tell the runs apart."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any
 
 from caelab.analysis.columns import Column, clash, overlap
 from caelab.errors import CaelabError, shown
@@ -17,41 +17,10 @@ from caelab.registry.catalogue import catalogue
 from caelab.registry.fingerprints import content_of, imported_beside
 from caelab.registry.signatures import checked_options, option_fields
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-
-    from caelab.runs.run import Run
-    from caelab.streams import Streams
-
 log = logging.getLogger(__name__)
 
 GIVEN_BY_CORE = ("run", "runs", "streams")
 NEEDED = "it needs measure(run, streams) or compare(runs, streams), and draw(table)"
-SHARED = "shared"
-
-
-@runtime_checkable
-class Analysis(Protocol):
-    """What a plugin registers as an analysis; a module with these functions is one.
-
-    It has ``measure``, or ``compare(runs, streams) -> table`` for quantities between runs, or both. The columns
-    ``model`` and ``seed`` of the table of ``compare`` say which run a row is about. It may add
-    ``summarise(table) -> {name: number}``, what the summary shows of one run, and say of itself:
-
-    * ``title`` and ``caption``: what stands above and below its figure on the report page;
-    * ``default``: whether a comparison runs it unless it is told which analyses to run;
-    * ``columns``: a :class:`~caelab.analysis.columns.Column` for each number that it sums up to;
-    * ``needs_labels``: whether it has no meaning for data without labels.
-    """
-
-    def measure(self, run: Run, streams: Streams) -> pd.DataFrame:
-        """Numbers of one run, tidy: one row per observation. Further parameters are the analysis's options."""
-        ...
-
-    def draw(self, table: pd.DataFrame) -> Figure:
-        """A figure from nothing but the table, whose columns ``model`` and ``seed`` tell the runs apart."""
-        ...
 
 
 def load_analysis(name: str) -> Any:

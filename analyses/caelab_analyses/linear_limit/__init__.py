@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
@@ -30,8 +29,6 @@ from caelab.streams import Streams
 from caelab_analyses.linear_limit.figure import AS_TRAINED, linear_limit_figure
 from caelab_analyses.linear_limit.optimum import linear_numbers
 from caelab_analyses.shared.float64 import double_encoder
-
-FIT_BELOW = 0.1  # relative difference up to which its order in the scale is fitted
 
 title = "The linear limit"
 caption = (
@@ -189,19 +186,6 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
         "gradient explained by weight decay": trained["explained_share"].mean(),
         **{name: value for name, value in of_linear.items() if math.isfinite(value)},
     }
-
-
-def difference_order(table: pd.DataFrame) -> float:
-    """The exponent p in 1 - mean ‖J‖² / limit ∝ tᵖ, fitted where the difference is below 0.1; 2 for a sigmoid.
-
-    NaN where fewer than two scales qualify, as for the identity, whose difference is 0.
-    """
-    difference = 1 - table.groupby("scale")["norm_share"].mean()
-    small = difference[(difference > 1e-12) & (difference < FIT_BELOW)]
-    if len(small) < 2:
-        return math.nan
-    slope, _ = np.polyfit(np.log(small.index.to_numpy(dtype=float)), np.log(small.to_numpy()), 1)
-    return float(slope)
 
 
 def draw(table: pd.DataFrame) -> Figure:

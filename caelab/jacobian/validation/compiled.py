@@ -98,13 +98,6 @@ def _has_compiled_methods(thing: Any) -> bool:
     return any(is_marked(value) for each in names for value in list(each.values()))
 
 
-def modules_of(encode: Any) -> Iterator[nn.Module]:
-    """All modules within an encoder."""
-    for value in [encode] if isinstance(encode, nn.Module) else values_of(encode) or ():
-        if isinstance(value, nn.Module):
-            yield from value.modules()
-
-
 def values_of(encode: Any) -> list[Any] | None:
     """What a function refers to; nothing where that cannot be told."""
     if isinstance(encode, MethodType):
