@@ -10,7 +10,7 @@ LONGEST = 300  # letters of a value that is quoted
 
 
 class CaelabError(Exception):
-    """What a user can cause and mend; the command line prints it after ``error:`` and exits with status 2.
+    """An error that a user can cause and mend; the command line prints it after ``error:`` and exits with status 2.
 
     The message says what was expected, what came, and what to do.
     """

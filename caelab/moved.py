@@ -69,6 +69,6 @@ def new_name(name: str) -> str:
 
 
 def keep_earlier_names() -> None:
-    """From now on modules are found by their earlier names too."""
+    """Let modules be imported by their earlier names too, from now on."""
     if not any(isinstance(finder, Moved) for finder in sys.meta_path):
         sys.meta_path.insert(0, Moved())  # before the finder that would make a second module of the same file

@@ -149,13 +149,13 @@ def _measured(run: Run, name: str, analysis: Any, options: Mapping[str, Any]) ->
 
 
 def called(name: str) -> str:
-    """How a sentence calls the analysis."""
+    """The name of an analysis as sentences use it."""
     return f"the analysis {name!r}"
 
 
 @contextmanager
 def by_itself(name: str, seed: int = 0) -> Iterator[None]:
-    """An analysis neither sees what another did to this process, nor leaves anything behind.
+    """Isolate an analysis: it sees nothing that another did to this process, and leaves nothing behind.
 
     Raises:
         CaelabError: it changed a setting that all others share.
@@ -166,7 +166,7 @@ def by_itself(name: str, seed: int = 0) -> Iterator[None]:
 
 @contextmanager
 def named_failure(name: str, what: str) -> Iterator[None]:
-    """What goes wrong inside an analysis is told with its name.
+    """Raise errors from inside an analysis as a sentence with the analysis's name.
 
     Raises:
         CaelabError: it raised; the original error is the cause.
@@ -193,12 +193,12 @@ def _with_names(table: pd.DataFrame, run: Run) -> pd.DataFrame:
 
 
 def gather(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """The tables of many runs as one."""
+    """Put the tables of many runs together into one."""
     return pd.concat(list(tables), ignore_index=True)
 
 
 def drawn(name: str, table: pd.DataFrame) -> Figure:
-    """The figure of an analysis from its table.
+    """Draw the figure of an analysis from its table.
 
     Raises:
         CaelabError: it cannot be drawn.

@@ -77,7 +77,7 @@ def run_left_as_found(run: Run, who: str) -> Iterator[None]:
 
 
 class DataState:
-    """The data of a run. Of large data no copy is kept: if they are changed, they are loaded again."""
+    """The data of a run as they were; of large data no copy is kept, and they are loaded again if they are changed."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -134,7 +134,7 @@ def tensors_of(dataset: Dataset) -> dict[str, Tensor]:
 
 
 def checksum(tensor: Tensor) -> int:
-    """Of a tensor's type, shape and every bit.
+    """A checksum of a tensor's type, shape and every bit.
 
     >>> a = torch.zeros(3)
     >>> checksum(a) == checksum(torch.zeros(3)) != checksum(torch.zeros(3, 1))
@@ -145,7 +145,7 @@ def checksum(tensor: Tensor) -> int:
 
 
 class ModelState:
-    """The weights of a model, and everything that its modules remember."""
+    """The weights of a model, and everything else that its modules hold, to compare with and to put back."""
 
     def __init__(self, model: Any) -> None:
         self.modules = list(dict.fromkeys(module for each in _owners(model) for module in each.modules()))
@@ -210,7 +210,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 
 class FactsState:
-    """What is written down of a run: its config, history and record."""
+    """The config, history and record of a run as they were, to compare with and to put back."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -235,7 +235,7 @@ class FactsState:
 
 
 class FilesState:
-    """The files of a run, by size and time; none of a run in memory."""
+    """The files of a run as they were, by size and time; a run in memory has none."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path

@@ -108,12 +108,12 @@ def _so_far(out: Path, but: str) -> tuple[dict[str, Any], Sums]:
 
 
 def files_of(names: Sequence[str]) -> list[str]:
-    """The files of these analyses."""
+    """The names of the files that these analyses write."""
     return [f"{name}.{kind}" for name in names for kind in ("parquet", "pdf", "png")]
 
 
 def in_short(runs: Sequence[Run], numbers: Sequence[Mapping[str, float]]) -> Iterator[str]:
-    """What sums each run up, as ``  cae: mean norm = 3.914, saturated share = 0.64``; the seed where needed."""
+    """The summary of each run as a line of text, as ``  cae: mean norm = 3.914, saturated share = 0.64``."""
     labels = [run.label for run in runs]
     for run, found in zip(runs, numbers, strict=True):
         seed = f", seed {run.seed}" if labels.count(run.label) > 1 else ""

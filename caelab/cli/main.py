@@ -30,7 +30,7 @@ class Commands(click.Group):
     """caelab's own subcommands, and those that plugins offer."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        """All names, sorted."""
+        """The names of all commands, sorted."""
         from caelab.registry.catalogue import catalogue
 
         return sorted({*COMMANDS, *catalogue().names("command")})
@@ -44,7 +44,7 @@ class Commands(click.Group):
         return catalogue().get("command", name) if name in catalogue().names("command") else None
 
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:
-        """As click does, with the nearest name where there is none."""
+        """Find a command as click does; for an unknown one the error names the nearest."""
         if self.get_command(context, args[0]) is None and not args[0].startswith("-"):
             near = get_close_matches(args[0], self.list_commands(context), n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]!r}?" if near else "."

@@ -56,7 +56,7 @@ class Steps:
         self.bar.stop()
 
     def step(self, what: str, count: int | None = None) -> None:
-        """One more is done, or so many are."""
+        """Count one step, or several, as done."""
         self.count = self.count + 1 if count is None else count
         self.bar.update(self.task, completed=self.count, description=f"{self.title}: {what}")
         if not console.is_terminal:
@@ -80,7 +80,7 @@ class EpochProgress:
 
     @hookimpl
     def after_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
-        """One line, or one step of the bar, per epoch."""
+        """Show one epoch, as a line or as a step of the bar."""
         self.steps.step(f"epoch {epoch}, validation reconstruction {metrics['valid_reconstruction']:.4g}", epoch)
 
 

@@ -58,7 +58,7 @@ PLAIN = {
 
 
 def in_ascii(sign: str) -> str:
-    """A sign in plain letters, or ``?``.
+    """A mathematical sign in plain letters, or ``?`` where it has none.
 
     >>> in_ascii("‖") + "J" + in_ascii("‖") + in_ascii("²"), in_ascii("é"), in_ascii("語")
     ('||J||^2', 'e', '?')

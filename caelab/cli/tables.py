@@ -127,7 +127,7 @@ def type_name(annotation: Any) -> str:
 
 
 def about(thing: Any) -> str:
-    """The first sentence of what a thing says of itself."""
+    """The first sentence of a thing's docstring."""
     if isinstance(thing, Recipe):
         return thing.about
     text = inspect.getdoc(thing) or ""

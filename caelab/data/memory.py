@@ -57,7 +57,7 @@ def check_room(what: str, values: int, kind: np.dtype[np.generic], advice: str =
 
 
 def sized(count: float) -> str:
-    """A number of bytes for a person.
+    """A number of bytes as text with a unit.
 
     >>> sized(100), sized(3 * 2**20), sized(73 * 2**40)
     ('100 bytes', '3 MiB', '73 TiB')

@@ -54,7 +54,7 @@ def contents(file: Path) -> Contents:
 
 
 def described(count: int, width: int, height: int) -> str:
-    """So many pictures of one size, in words."""
+    """A number of pictures and their size in words."""
     return f"{count} {'picture' if count == 1 else 'pictures'} of {height} x {width}"
 
 

@@ -90,7 +90,7 @@ def _blocks(stream: BinaryIO, count: int, width: int, dtype: np.dtype[Any]) -> I
 
 
 def read_exactly(stream: BinaryIO, size: int) -> bytes:
-    """So many bytes.
+    """Read an exact number of bytes from a stream.
 
     Raises:
         EOFError: there are fewer.

@@ -18,7 +18,7 @@ BLOCK = 2**16  # bytes
 
 @dataclass(frozen=True)
 class Limits:
-    """What a transfer may take.
+    """The limits of a transfer: bytes, seconds, and the least rate.
 
     Args:
         window: seconds over which the rate is looked at; so long, too, may the server be silent.

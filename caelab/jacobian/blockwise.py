@@ -15,7 +15,7 @@ SquaredRows = Callable[[Rows, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Blocks:
-    """What is computed at once.
+    """The function that gives one block of rows, and how many blocks there are.
 
     Attributes:
         compute: Σ of the squares of a range of rows of J, shape (examples,), from the range, the indices of the

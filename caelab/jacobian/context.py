@@ -100,7 +100,7 @@ def repeated(encode: Encode, count: int) -> Encode:
 
 
 def innermost(encode: Any) -> Any:
-    """What the user gave."""
+    """The encoder that the user gave, without caelab's wrappers."""
     while isinstance(encode, (Conditioned, Eager)):
         encode = encode.encode
     return encode

@@ -78,13 +78,13 @@ class Search:
         return cls(slope, diagonal, images, images @ images.mT, slope.new_empty(len(slope), 0, len(operator.tail)))
 
     def of(self, examples: Tensor) -> Search:
-        """The same for some of the examples."""
+        """The search for some of the examples."""
         if bool(examples.all()):
             return self
         return Search(*(getattr(self, each.name)[examples] for each in fields(self)))
 
     def widened(self, operator: Operator, corrections: Tensor) -> Search:
-        """With the directions that the corrections add to the basis."""
+        """The search with the directions added that the corrections give."""
         new = corrections - (corrections @ self.added.mT) @ self.added
         new = orthonormal(new)
         images = _times(new, operator.tail).mul_(self.slope[:, None])
@@ -112,7 +112,7 @@ def orthonormalising(rows: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Ritz:
-    """Approximate eigenpairs of A, and what they lack.
+    """Approximate eigenpairs of A, with their residuals.
 
     Attributes:
         values: θ, shape (examples, count), descending.
@@ -127,7 +127,7 @@ class Ritz:
     sine: Tensor
 
     def of(self, examples: Tensor) -> Ritz:
-        """The same for some of the examples."""
+        """The eigenpairs of some of the examples."""
         return Ritz(*(getattr(self, each.name)[examples] for each in fields(self)))
 
 

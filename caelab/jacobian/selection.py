@@ -58,7 +58,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Selection:
-    """What fits.
+    """The strategy that was selected, and what was found on the way.
 
     Attributes:
         strategy: computes J.

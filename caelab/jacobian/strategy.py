@@ -83,13 +83,13 @@ class Strategy(Protocol):
 
 
 class Opaque:
-    """What a strategy for a map whose inside is not known says of its layers."""
+    """The part of a strategy that is the same for every map whose inside is not known."""
 
     @property
     def layers(self) -> Sequence[Layer]:
-        """None are known."""
+        """No layers are known."""
         return ()
 
     def slopes(self) -> list[Tensor]:
-        """None are known."""
+        """No slopes are known."""
         return []

@@ -99,7 +99,7 @@ def part_of(found: Any, part: Part | None) -> Tensor:
 
 
 def parts(found: Any) -> dict[Part, Any]:
-    """What can be chosen among what ``encode`` returned."""
+    """The parts of what ``encode`` returned that can be chosen as the code."""
     if isinstance(found, Mapping):
         return dict(found)
     if hasattr(found, "_fields"):

@@ -145,7 +145,7 @@ def materialised(model: nn.Module, inputs: Tensor, seed: int) -> nn.Module:
 
 
 def repr_of(model: nn.Module) -> str:
-    """What a module shows of itself, without addresses.
+    """The ``repr`` of a module without addresses.
 
     >>> repr_of(nn.Tanh())
     'Tanh()'

@@ -112,12 +112,12 @@ def hull(ranges: Sequence[Range]) -> Range:
 
 
 def plus(one: Range, other: Range) -> Range:
-    """Of a sum."""
+    """The bounds of a sum."""
     return one[0] + other[0], one[1] + other[1]
 
 
 def times(one: Range, other: Range) -> Range:
-    """Of a product; what is infinite is no value but a bound that no value reaches.
+    """The bounds of a product; infinity is a bound that no value reaches.
 
     >>> times((-1, 2), (3, 4)), times((0, math.inf), (0, 1))
     ((-4, 8), (0.0, inf))
@@ -127,7 +127,7 @@ def times(one: Range, other: Range) -> Range:
 
 
 def inverse(given: Range) -> Range:
-    """Of 1/x; anything where x may be 0 on both its sides.
+    """The bounds of 1/x; anything where x may be 0 on both its sides.
 
     >>> inverse((1, math.inf)), inverse((0, 2)), inverse((-1, 1))
     ((0.0, 1.0), (0.5, inf), (-inf, inf))
@@ -140,7 +140,7 @@ def inverse(given: Range) -> Range:
 
 
 def magnitude(given: Range) -> Range:
-    """Of |x|.
+    """The bounds of |x|.
 
     >>> magnitude((-3, 2)), magnitude((1, 2))
     ((0.0, 3), (1, 2))
@@ -150,7 +150,7 @@ def magnitude(given: Range) -> Range:
 
 
 def power(given: Range, exponent: Range) -> Range:
-    """Of a square; of other powers nothing is known."""
+    """The bounds of a square; of other powers nothing is known."""
     size = magnitude(given)
     return (size[0] * size[0], size[1] * size[1]) if exponent == (2, 2) else ANY
 

@@ -69,7 +69,7 @@ class TiedLinear(nn.Module):
         return F.linear(code, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        """What ``print(model)`` shows."""
+        """The part of ``print(model)`` in brackets: the layer's shape."""
         return f"in_features={self.weight.shape[1]}, out_features={self.weight.shape[0]}, tied=True"
 
 

@@ -21,7 +21,7 @@ MADE_LATE = ("__pydantic", "__signature__", "__class_getitem__", "Storage")  # t
 
 
 def owners(classes: Iterable[type] = ()) -> list[Owner]:
-    """Modules and classes whose functions everyone calls.
+    """The modules and classes whose functions are checked.
 
     Args:
         classes: further ones, as those of a model; their bases are looked at too.

@@ -30,7 +30,7 @@ class EndsTheProgram(Exception):
 
 
 def how(error: SystemExit) -> str:
-    """What was called, as ``sys.exit(3)``."""
+    """The call that ended the program, as ``sys.exit(3)``."""
     return (
         str(error.code) if isinstance(error, Ended) else f"sys.exit({'' if error.code is None else repr(error.code)})"
     )

@@ -58,7 +58,7 @@ class Change:
 
     @property
     def values(self) -> tuple[Any, Any]:
-        """Before and after."""
+        """The values before and after the change, as text."""
         return self.before, self.after
 
 
@@ -298,7 +298,7 @@ ALL = [*CHEAP, *OTHERS, *GENERATORS]
 
 
 class Found:
-    """The settings as they were when this was made.
+    """The settings of the process at the time when this was made.
 
     Args:
         settings: which; by default all, random generators among them.
@@ -315,7 +315,7 @@ class Found:
         self.torch_state = torch.get_rng_state() if torch_state else None
 
     def changes(self) -> list[Change]:
-        """What is different now. Modes that were entered are left at once; everything else stays for ``put_back``."""
+        """The settings that are different now; modes that were entered are left at once, the rest by ``put_back``."""
         if [read() for read in self.reads] == self.values:
             return []
         modes = [each for each in self._different(MODES) if each.after > each.before]
@@ -336,7 +336,7 @@ class Found:
 
 
 def sentence(who: str, changes: Sequence[Change]) -> str:
-    """What is said of whoever changed settings that others share."""
+    """The sentence that names who changed settings that others share."""
     drawn = [each for each in changes if each.setting in GENERATORS]
     if drawn and len(drawn) == len(changes):
         named = " and ".join(str(each) for each in drawn)

@@ -27,7 +27,7 @@ def one_thread() -> Iterator[None]:
 
 
 def on_one_thread(function: Callable[P, R]) -> Callable[P, R]:
-    """Call a function so, wherever it is called: what it returns does not depend on how many others work beside it."""
+    """Decorate a function to run on one thread, so that its numbers do not depend on the load of the machine."""
 
     @wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def path_of(given: Any, what: str) -> Path:
-    """A path that was given as a text or as a ``Path``.
+    """The ``Path`` of an argument that was given as a text or as a ``Path``.
 
     Raises:
         CaelabError: it is neither.
@@ -27,7 +27,7 @@ def path_of(given: Any, what: str) -> Path:
 
 
 def text_of(given: Any, what: str) -> str:
-    """A text.
+    """Check that an argument is a text, and return it.
 
     Raises:
         CaelabError: it is none.
@@ -38,7 +38,7 @@ def text_of(given: Any, what: str) -> str:
 
 
 def rows_of(given: Any, what: str) -> list[Any]:
-    """A row of things; a text or a path, which is one thing, counts as a row of one.
+    """An argument as a list; a text or a path counts as a list of one.
 
     Raises:
         CaelabError: it is no row.
@@ -54,7 +54,7 @@ def rows_of(given: Any, what: str) -> list[Any]:
 
 
 def texts_of(given: Any, what: str) -> list[str]:
-    """A row of texts.
+    """An argument as a list of texts.
 
     Raises:
         CaelabError: it is no row, or something in it is no text.
@@ -63,7 +63,7 @@ def texts_of(given: Any, what: str) -> list[str]:
 
 
 def by_label(given: Any, what: str, *, names: bool = False) -> dict[str, Any]:
-    """Things by label; nothing where None came.
+    """An argument as a mapping of labels to things; empty for None.
 
     Args:
         given: a mapping; where ``names`` are taken too, a name or a list of them, which stand for no options.
@@ -84,7 +84,7 @@ def by_label(given: Any, what: str, *, names: bool = False) -> dict[str, Any]:
 
 
 def function_of(given: Any, what: str) -> Any:
-    """What can be called.
+    """Check that an argument can be called, and return it.
 
     Raises:
         CaelabError: it cannot.
@@ -95,7 +95,7 @@ def function_of(given: Any, what: str) -> Any:
 
 
 def tensor_of(given: Any, what: str) -> Tensor:
-    """A tensor.
+    """Check that an argument is a tensor, and return it.
 
     Raises:
         CaelabError: it is none.
@@ -106,7 +106,7 @@ def tensor_of(given: Any, what: str) -> Tensor:
 
 
 def count_of(given: Any, what: str) -> int:
-    """A whole number of at least 1.
+    """Check that an argument is a whole number of at least 1, and return it.
 
     Raises:
         CaelabError: it is none.
@@ -115,7 +115,7 @@ def count_of(given: Any, what: str) -> int:
 
 
 def seed_of(given: Any) -> int:
-    """A seed, which a text or any other object would give no stream that comes again.
+    """Check that an argument is a seed, a whole number, and return it.
 
     Raises:
         CaelabError: it is no whole number of at least 0.

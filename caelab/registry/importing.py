@@ -21,7 +21,7 @@ _brought: dict[str, Path] = {}  # the modules that files found beside them, with
 
 
 def load_file(path: Path) -> ModuleType:
-    """A Python file as a module of its own, run anew at every call; it may import its neighbours, as a script does.
+    """Import a Python file as a module of its own, run anew at every call; it may import its neighbours.
 
     A file of a package (a folder with ``__init__.py``) belongs to it, so that its relative imports work.
 
@@ -59,7 +59,7 @@ def home_of(path: Path) -> tuple[Path, str]:
 
 @contextmanager
 def beside(folder: Path) -> Iterator[None]:
-    """Modules of this folder can be imported; one of the same name that another file found beside it does not count."""
+    """Within the block, let modules of this folder be imported; loaded ones of the same name elsewhere do not count."""
     for name in [name for name, other in _brought.items() if other != folder and _found_in(folder, name)]:
         _forget(name)
     before = set(sys.modules)
@@ -112,7 +112,7 @@ def as_script(name: str) -> Iterator[None]:
 
 
 def allow_code(*targets: str) -> None:
-    """From now on this process imports the code at these places when a config names it.
+    """Allow this process to import the code at these places when a config names it.
 
     A config, or a run's folder, may come from anyone, so the code that it names is never imported without this.
 
@@ -124,7 +124,7 @@ def allow_code(*targets: str) -> None:
 
 
 def allowed_code() -> frozenset[str]:
-    """What ``allow_code`` was told, to be told to a worker process too."""
+    """The places that ``allow_code`` allowed, to be passed on to a worker process."""
     return frozenset(_allowed)
 
 

@@ -35,7 +35,7 @@ NOT_STATE = ("training", "_compiled_call_impl")  # of a module: the trainer sets
 
 
 class Unnameable(CaelabError):
-    """An object holds something that cannot be told from another of its kind."""
+    """An object has no fingerprint, as it holds something that cannot be told from another of its kind."""
 
 
 def fingerprint(thing: Any, what: str, *, without: frozenset[str] = frozenset()) -> str:
@@ -99,7 +99,7 @@ class Walk:
             visitor(self, thing)
 
     def members(self, kind: str, members: Mapping[Any, Any]) -> None:
-        """Named parts, in their order."""
+        """Take named parts into the digest, in their order."""
         self.say(kind, len(members))
         for name, value in members.items():
             self.visit(name)
@@ -107,19 +107,19 @@ class Walk:
                 self.visit(value)
 
     def container(self, thing: Any) -> None:
-        """The class of a container; of a user's own class its code, and the attributes beside the members."""
+        """Take the class of a container into the digest; of a user's own class its code and its attributes too."""
         self.say(library_name(type(thing)) or "own")
         if not library_name(type(thing)):
             self.visit(type(thing))
             self.members("attributes", getattr(thing, "__dict__", {}))
 
     def mapping(self, thing: Mapping[Any, Any]) -> None:
-        """A dictionary, in its order."""
+        """Take a dictionary into the digest, in its order."""
         self.container(thing)
         self.members("mapping", thing)
 
     def sequence(self, thing: Any) -> None:
-        """A list, a tuple, a queue."""
+        """Take a list, a tuple or a queue into the digest."""
         self.container(thing)
         self.say(len(thing))
         for place, value in enumerate(thing):
@@ -127,12 +127,12 @@ class Walk:
                 self.visit(value)
 
     def unordered(self, thing: Any) -> None:
-        """A set: the order of its members is chance."""
+        """Take a set into the digest, whatever the order of its members."""
         self.container(thing)
         self.say(*sorted(fingerprint(each, self.place()) for each in thing))
 
     def tensor(self, thing: Tensor) -> None:
-        """Type, shape, values and whether it is trained; two that share their memory are not two that are equal."""
+        """Take type, shape, values and trainability of a tensor into the digest; shared memory counts as well."""
         if torch.nn.parameter.is_lazy(thing):
             self.say("without a shape yet", type(thing).__name__)
             return
@@ -154,7 +154,7 @@ class Walk:
         return bool(self.without) and ".".join(inner) in self.without
 
     def array(self, thing: Any) -> None:
-        """Type, shape and values of an array."""
+        """Take type, shape and values of an array into the digest."""
         values = np.asarray(thing)
         self.say("array", values.dtype.str, values.shape)
         if values.dtype.hasobject:
@@ -163,7 +163,7 @@ class Walk:
             self.say(np.ascontiguousarray(values).tobytes())
 
     def table(self, thing: Any) -> None:
-        """The index, the names and the values of a table or of one column."""
+        """Take the index, the names and the values of a table, or of one column, into the digest."""
         columns = thing.items() if isinstance(thing, pd.DataFrame) else [(thing.name, thing)]
         index = thing.index
         self.members(type(thing).__name__, {"index": index.to_numpy() if not isinstance(thing, pd.Index) else None})
@@ -185,11 +185,11 @@ class Walk:
         self.members("marks", {k: v for k, v in vars(thing).items() if not (known and k == "__wrapped__")})
 
     def code(self, thing: CodeType) -> None:
-        """What the interpreter runs; not where it was written."""
+        """Take a piece of code into the digest, apart from where it was written."""
         self.members("code", parts_of_code(thing))
 
     def class_(self, thing: type) -> None:
-        """The classes it is made from and all that it defines; of a library only the name."""
+        """Take a class into the digest: its bases and all that it defines; of a library only its name."""
         known = library_name(thing)
         self.say("class", known or thing.__qualname__)
         if not known:
@@ -197,11 +197,11 @@ class Walk:
             self.members("defines", namespace_of(thing))
 
     def module(self, thing: ModuleType) -> None:
-        """A library by its name, a file of the user by its text."""
+        """Take a module into the digest: a library by its name, a file of the user by its text."""
         self.say("module", library_name(thing) or source_of_module(thing))
 
     def network(self, thing: nn.Module) -> None:
-        """Everything that a module holds, whether or not its ``repr`` or its ``state_dict`` show it."""
+        """Take everything that an ``nn.Module`` holds into the digest."""
         if isinstance(thing, torch.jit.ScriptModule):
             self.say("scripted", re.sub(r"#.*", "", str(thing.inlined_graph)))  # comments say in which file a line was
             self.visit(dict(thing.state_dict()))
@@ -217,7 +217,7 @@ class Walk:
                 self.sequence([*value.values()]) if hooks and isinstance(value, Mapping) else self.visit(value)
 
     def instance(self, thing: Any) -> None:
-        """Any other object: its class and its attributes, or what pickle would need to make it again."""
+        """Take any other object into the digest: its class and its attributes, or what pickle would need."""
         self.visit(type(thing))
         slots = [name for kind in type(thing).__mro__ for name in _slots(kind) if hasattr(thing, name)]
         if hasattr(thing, "__dict__") or slots:
@@ -232,7 +232,7 @@ class Walk:
         self.members("made again from", dict(enumerate(parts)))
 
     def place(self) -> str:
-        """Where the walk is, as a person writes it."""
+        """The place where the walk is, as a person writes it."""
         return ".".join([self.what, *(p for p in self.path if p not in ("attributes", "_modules"))])
 
     def refusal(self, thing: Any) -> Unnameable:

@@ -100,7 +100,7 @@ class Numbers:
         return self.by_label(self.label(recipe), column)
 
     def those(self, recipes: Sequence[str], column: str) -> list[pd.Series]:
-        """The numbers of those of the recipes that are here.
+        """The numbers of those recipes that the comparison has.
 
         Raises:
             NotApplicable: none is.
@@ -262,7 +262,7 @@ def side(numbers: pd.Series | float) -> str:
 
 
 def short(number: float) -> str:
-    """Three digits.
+    """A number with three digits, as text.
 
     >>> short(3.899), short(-0.5), short(12345.6), short(0)
     ('3.90', '−0.500', '12346', '0')

@@ -35,7 +35,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Page:
-    """What the page shows.
+    """The content of the report page.
 
     Attributes:
         title: of the page.

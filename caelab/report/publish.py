@@ -128,7 +128,7 @@ def warnings(problems: Sequence[Problem]) -> Iterator[str]:
 
 
 def write_tables(rows: pd.DataFrame, tables: Sequence[Table], folder: Path) -> None:
-    """``runs.csv``, ``summary.csv`` and ``tables/*.tex``."""
+    """Write ``runs.csv``, ``summary.csv`` and ``tables/*.tex``."""
     for name, frame in (("runs", rows), ("summary", summary_table(rows))):
         write_bytes(folder / f"{name}.csv", frame.to_csv(index=False).encode())
     for table in tables:
@@ -136,7 +136,7 @@ def write_tables(rows: pd.DataFrame, tables: Sequence[Table], folder: Path) -> N
 
 
 def write_report(page: Page, target: Path) -> None:
-    """The page, complete or not at all."""
+    """Write the page, complete or not at all."""
     write_text(target, render(page))
 
 
@@ -148,7 +148,7 @@ def page_of(
     problems: Sequence[Problem],
     folder: Path,
 ) -> Page:
-    """Everything the report shows."""
+    """The content of the report page for a comparison."""
     return Page(
         title=title_of(comparison),
         facts=facts_of(comparison, folder),
@@ -187,7 +187,7 @@ def title_of(comparison: Comparison) -> str:
 
 
 def facts_of(comparison: Comparison, folder: Path) -> dict[str, str]:
-    """What was run, in a few words."""
+    """A few words on what was run."""
     seconds = training_seconds(comparison.rows, folder)
     return {
         "command": comparison.command,

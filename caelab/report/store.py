@@ -90,7 +90,7 @@ class StoredAppearance(BaseModel):
 
 
 class Record(BaseModel):
-    """What ``comparison.json`` must hold."""
+    """The schema of ``comparison.json``."""
 
     command: str
     configs: list[dict[str, Any]]
@@ -108,7 +108,7 @@ def collect(
     result: StudyResult,
     tuning: pd.DataFrame | None = None,
 ) -> Comparison:
-    """What a finished study amounts to."""
+    """Make a comparison from a finished study."""
     plain = [config.as_dict() for config in configs]
     rows, tables = run_rows(result), result.tables()
     families = dict.fromkeys(family_of(config.label) for config in configs)
@@ -128,7 +128,7 @@ def save(comparison: Comparison, folder: Path) -> None:
 
 
 def write_data(comparison: Comparison, place: Path) -> None:
-    """Every table that the rest is made from."""
+    """Write every table that figures and report are made from."""
     for name, table in {**comparison.tables, "runs": comparison.rows}.items():
         with named_failure(name, "has a table that cannot be stored as Parquet"):
             content = parquet_bytes(table)

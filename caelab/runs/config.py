@@ -27,7 +27,7 @@ LONGEST_LABEL = 180  # bytes; a file system allows 255 for the name of a run's f
 
 
 class Section(BaseModel):
-    """A part of a config that no one may change after it was checked."""
+    """A part of a config; it is frozen once it is checked."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,7 +51,7 @@ class DataBlock(Block):
 
 
 class Training(Section):
-    """How the parameters are found."""
+    """The part of a config that says how the parameters are found."""
 
     reconstruction: Literal["cross-entropy", "squared-error"]
     optimizer: Literal["adam", "sgd"]

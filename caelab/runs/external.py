@@ -19,7 +19,7 @@ from caelab.runs.settings import merged
 
 
 class EncoderOnly(nn.Module):
-    """A model that can encode and nothing else; analyses that reconstruct say so."""
+    """A model that can only encode; analyses that need reconstructions leave it out."""
 
     def __init__(self, encode: Callable[[Tensor], Tensor]) -> None:
         super().__init__()

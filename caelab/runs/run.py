@@ -131,7 +131,7 @@ def _loaded(
 
 
 def files_at(path: str) -> list[tuple[str, int, int, int]]:
-    """What tells a file, or every file of a folder, from what it was before: place, number, size, time of change."""
+    """The place, number, size and time of change of a file, or of every file in a folder."""
     place = Path(path).expanduser().absolute()
     with suppress(OSError, ValueError):  # it need not be a path
         found = sorted(place.rglob("*")) if place.is_dir() else [place]
@@ -182,7 +182,7 @@ def as_called(config: RunConfig, model: nn.Module, dataset: Dataset) -> nn.Modul
 
 
 def of_type(model: nn.Module, dataset: Dataset) -> Dataset:
-    """The data in the type of the model's parameters: a float64 model computes in float64."""
+    """The data set in the type of the model's parameters: a float64 model computes in float64."""
     dtype = dtype_of(model)
     return dataset if dtype is dataset.inputs.dtype else replace(dataset, inputs=dataset.inputs.to(dtype))
 
@@ -203,7 +203,7 @@ def refuse_too_large(make: Callable[[], nn.Module]) -> None:
 
 
 def output_is_set(config: RunConfig) -> bool:
-    """Whether the option ``output`` of the config's model says what it ends in."""
+    """Whether the config's model has the option ``output``."""
     with suppress(ValueError, TypeError):  # its parameters cannot be read
         kind = config.model.kind
         return kind != GIVEN and "output" in inspect.signature(catalogue().get("model", kind)).parameters
@@ -211,7 +211,7 @@ def output_is_set(config: RunConfig) -> bool:
 
 
 def asked_of(factory: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a factory asks for, by name, of what can be given."""
+    """The arguments that a factory names, out of those that can be given."""
     parameters = inspect.signature(factory).parameters
     everything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     return {name: value for name, value in given.items() if everything or name in parameters}

@@ -19,7 +19,7 @@ class Strict(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """The next node, not too deep."""
+        """Read the next node, if it is not too deep."""
         self.depth += 1
         if self.depth > DEEPEST:
             raise _refused(f"its lists and mappings are more than {DEEPEST} deep")
@@ -28,7 +28,7 @@ class Strict(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping, its keys all different."""
+        """Read a mapping, if its keys are all different."""
         keys = [key.value for key, _ in node.value]
         for place, key in enumerate(keys):
             if key in keys[:place]:

@@ -16,7 +16,7 @@ FILES = "files"  # a record's key for the checksums of the files that belong to 
 
 
 def checksum(content: bytes) -> str:
-    """SHA-256 in hexadecimal digits."""
+    """SHA-256 of bytes, as hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 

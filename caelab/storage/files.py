@@ -51,7 +51,7 @@ def storage_error(error: OSError, path: Path | str | None = None, done: str = "w
 
 @contextmanager
 def told_as_storage(path: Path | str, done: str = "written") -> Iterator[None]:
-    """What the system refuses within this block is told in one sentence, which names ``path``.
+    """Raise errors of the system within this block as one sentence, which names ``path``.
 
     Raises:
         StorageError: an ``OSError`` came, which is the cause.
@@ -63,13 +63,13 @@ def told_as_storage(path: Path | str, done: str = "written") -> Iterator[None]:
 
 
 def aside(target: Path) -> Path:
-    """Where a file or folder grows before it appears under its name."""
+    """The path at which a file or folder is written before it is renamed."""
     return target.with_name(f"{PARTIAL}{target.name}")
 
 
 @contextmanager
 def written_aside(target: Path) -> Iterator[Path]:
-    """Write a file beside its place; it appears under its name when complete, or not at all.
+    """Write a file beside its place and rename it when it is complete.
 
     Raises:
         StorageError: it cannot be written; what was there before is still there.

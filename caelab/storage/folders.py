@@ -13,7 +13,7 @@ from caelab.storage.locks import one_writer
 
 
 def open_folder(folder: Path, manifest: str) -> None:
-    """Begin an output folder, or go on in one that is ours, which its manifest tells.
+    """Begin an output folder, or continue one that caelab made, which its manifest tells.
 
     Args:
         folder: where it is to lie.
@@ -33,7 +33,7 @@ def open_folder(folder: Path, manifest: str) -> None:
 
 
 def refuse_foreign(folder: Path, is_ours: Callable[[Path], bool], instead: str) -> None:
-    """Refuse an output folder that cannot be made, or that holds files of which none is ours.
+    """Refuse an output folder that cannot be made, or that holds files of which caelab made none.
 
     Args:
         folder: where the output is to lie.

@@ -44,7 +44,7 @@ ABOUT_A_ROW = ("model", "seed", "run")  # of every row, beside its numbers
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One run to train and to measure."""
+    """One run of a study, to be trained and measured."""
 
     config: RunConfig
     out: Path
@@ -175,7 +175,7 @@ class StudyResult:
 
     @property
     def problems(self) -> list[Problem]:
-        """Every analysis that did not work, each model and message once."""
+        """The analyses that did not work, each model and message once."""
         of_runs = [problem for outcome in self.outcomes for problem in outcome.problems]
         return list(dict.fromkeys([*of_runs, *self.between.problems]))
 
@@ -352,7 +352,7 @@ def compared(outcomes: Sequence[Outcome], analyses: Mapping[str, Options]) -> Be
 
 
 def free_first(jobs: Sequence[Job]) -> list[int]:
-    """The places of the jobs, in the order to begin with: last those whose runs another process is training now."""
+    """The order in which to begin the jobs: last those whose runs another process is training now."""
     if not any(list(job.out.glob(f"{PARTIAL}*.lock")) for job in jobs[:1]):
         return [*range(len(jobs))]
     busy = [is_being_written(run_folder(job.out, job.config, dataset_of(job.config))) for job in jobs]
@@ -414,7 +414,7 @@ def checked_seeds(given: Any) -> list[int]:
 
 
 def cancel(futures: Sequence[Future[Any]]) -> None:
-    """Call off what has not begun."""
+    """Cancel the calls that have not begun."""
     for future in futures:
         future.cancel()
 

@@ -211,7 +211,7 @@ def _rows(choice: Choice, errors: Sequence[float], best: int | None, by: str) ->
 
 
 def told(table: pd.DataFrame) -> Iterator[str]:
-    """One line for each model: what was chosen among what, or that it stays as it was given."""
+    """One line for each model: which candidate was chosen, or why it keeps its weight."""
     if table.empty:
         yield "no model of this comparison has a grid to choose from"
     by = table.columns[2]

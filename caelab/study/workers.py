@@ -58,7 +58,7 @@ class RemoteTraceback(Exception):
 
 
 def doing(what: str) -> None:
-    """Tell the parent what this worker begins, so that it can be told if the worker dies; elsewhere nothing happens."""
+    """Tell the parent process which run this worker begins, for the message if the worker dies."""
     _tell(what)
 
 
@@ -69,14 +69,14 @@ def refuse_unguarded() -> None:
 
 
 class Call(NamedTuple):
-    """What is to be carried out, as bytes, and where its result goes."""
+    """A call to carry out, as bytes, and the future that gets its result."""
 
     future: Future[Any]
     content: bytes
 
 
 class Worker:
-    """One process, as its parent sees it.
+    """A worker process as its parent sees it.
 
     Args:
         context: multiprocessing's, by which it is started.
@@ -155,12 +155,12 @@ class Worker:
         raise WorkerDied(f"{_ending(status)}{f' during {self.last}' if self.last else ''}")
 
     def kill(self) -> None:
-        """End it now, whatever it does."""
+        """Kill the process now, whatever it does."""
         with suppress(OSError, ValueError, AttributeError):
             self.process.kill()
 
     def close(self) -> None:
-        """Let it end; it waits for nothing but the next call."""
+        """Let the process end; it must be waiting for its next call."""
         self.connection.close()
         with _starting:
             self.process.join()
@@ -200,7 +200,7 @@ def _serve(connection: Connection, prepare: Callable[..., None], arguments: tupl
 
 
 def end_with_parent() -> None:
-    """From now on this process is killed when its parent ends, however that ends, and whatever this process does."""
+    """Have this process killed when its parent ends, however that ends."""
     parent = parent_process()
     if parent is not None:
         if sys.platform == "linux":
@@ -232,7 +232,7 @@ def _answer(content: bytes) -> bytes:
 
 
 def told(error: BaseException) -> BaseException:
-    """An error that ends the program as one that ends a call."""
+    """An error that ends the program, as one that ends a call."""
     if isinstance(error, SystemExit):
         return CaelabError(
             f"a plugin calls sys.exit({error.code!r}) in a run, which ends programs; let it raise instead"

@@ -75,7 +75,7 @@ def check_analysis(
 
 
 def examined(analysis: Any, name: str, options: dict[str, Any], run: Run | None) -> Iterator[Check]:
-    """All rows; what raises ends them with one that fails."""
+    """Run all checks; an error ends them with a row that fails."""
     missing = [] if measures(analysis) or compares(analysis) else ["measure"]
     missing += [] if callable(getattr(analysis, "draw", None)) else ["draw"]
     found = f"no {' and no '.join(missing)}" if missing else "both"
@@ -114,7 +114,7 @@ def tried_with(name: str, analysis: Any, given: Mapping[str, Any]) -> dict[str, 
 
 @contextmanager
 def put_back(run: Run, name: str) -> Iterator[None]:
-    """Whatever happens to a run within the block is undone behind it."""
+    """Undo within the block whatever happens to a run."""
     raised: list[BaseException] = []
     with suppress(CaelabError), run_left_as_found(run, f"the analysis {name!r}"):
         try:

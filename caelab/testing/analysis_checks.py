@@ -72,7 +72,7 @@ def named(table: pd.DataFrame, run: Run) -> pd.DataFrame:
 
 
 def check_description(analysis: Any) -> Iterator[Check]:
-    """What it says of itself for the report page: title, caption, and a column for each number that it sums up to."""
+    """Check the title, the caption, and the columns of the numbers that the analysis sums up to."""
     said = {key: getattr(analysis, key, "") for key in ("title", "caption")}
     wrong = [f"{key}={text!r}" for key, text in said.items() if not isinstance(text, str)]
     lacking = [f"no {key}" for key, text in said.items() if text == ""]
@@ -92,7 +92,7 @@ def check_description(analysis: Any) -> Iterator[Check]:
 
 
 def check_table(subject: Subject) -> Iterator[Check]:
-    """What ``measure`` returns, and that it can be stored and read back."""
+    """Check what ``measure`` returns, and that it can be stored and read back."""
     run = subject.runs[0]
     table = subject.table(run)
     named_well = list(table.columns) == [str(c) for c in table.columns] and table.columns.is_unique
@@ -122,14 +122,14 @@ def same_table(first: pd.DataFrame, second: pd.DataFrame) -> bool:
 
 
 def stored(table: pd.DataFrame) -> pd.DataFrame:
-    """The table through Parquet and back."""
+    """The table after it was written to Parquet and read back."""
     file = io.BytesIO()
     table.to_parquet(file)
     return pd.read_parquet(io.BytesIO(file.getvalue())).reset_index(drop=True)
 
 
 def check_measure(subject: Subject) -> Iterator[Check]:
-    """The same streams give the same table; the run and the global random state stay as they are."""
+    """Check that the same streams give the same table, and that the run and the global random state do not change."""
     run = subject.runs[0]
     before = random_states()
     first = subject.table(run)
@@ -151,7 +151,7 @@ def snapshot(run: Run) -> tuple[Any, ...]:
 
 
 def check_drawing(subject: Subject) -> Iterator[Check]:
-    """A figure from nothing but the stored table, of one run and of many; matplotlib stays as it was."""
+    """Check the figure of one run and of many, drawn from nothing but the stored table; matplotlib must not change."""
     tables = [stored(table) for table in subject.tables]
     several = [("many runs", gather(tables))]
     for what, table in [("one run", tables[0]), *several] if measures(subject.analysis) else several:
@@ -168,7 +168,7 @@ def check_drawing(subject: Subject) -> Iterator[Check]:
 
 
 def check_needs_no_model(subject: Subject) -> Iterator[Check]:
-    """The figure of a stored table does not change when the weights of its run do."""
+    """Check that the figure of a stored table does not change when the weights of its run do."""
     table = stored(subject.tables[0] if measures(subject.analysis) else gather(subject.tables))
     model = subject.runs[0].model
     first, kept = picture(subject.analysis.draw(table)), {name: v.clone() for name, v in model.state_dict().items()}
@@ -192,7 +192,7 @@ def picture(figure: Figure) -> bytes:
 
 
 def check_summary(subject: Subject) -> Iterator[Check]:
-    """What the summary shows of one run."""
+    """Check the numbers that sum up one run."""
     if not hasattr(subject.analysis, "summarise"):
         yield Check("summary", "reported", "numbers for the summary table", "no summarise(table); it is not needed")
         return

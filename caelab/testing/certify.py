@@ -24,7 +24,7 @@ from caelab.testing.penalty.subjects import Subject, Trial
 
 
 def check_values(subject: Subject, observations: list[Observation]) -> Iterator[Check]:
-    """The value in every setting, against the claim."""
+    """Check the value in every setting against the claim."""
     for observation in observations:
         if observation.failure:
             yield _failed(observation)
@@ -43,7 +43,7 @@ def check_values(subject: Subject, observations: list[Observation]) -> Iterator[
 
 
 def in_epoch(subject: Subject, check: Check) -> Check:
-    """A value that is wrong belongs to an epoch, where values change with it."""
+    """A failed row with the epoch in its remedy, where values change with the epoch."""
     if check.verdict != "failed" or not subject.by_epoch:
         return check
     remedy = f"its value changes with the epoch; if another is to be looked at, say epoch = N; {check.remedy}"
@@ -93,7 +93,7 @@ def _alternative(claim: Claim, setting: Setting) -> str:
 
 
 def check_known_mistakes(subject: Subject, observations: list[Observation]) -> tuple[list[Check], list[str]]:
-    """The row that names the known mistakes; asked for where something failed."""
+    """Name the known mistakes that a failed penalty equals, in a row."""
     found = named_mistakes(subject, observations)
     trial = Trial(subject, subject.home)
     if lacking_derivative(trial, trial.value()):  # without any gradient it equals what was detached

@@ -129,7 +129,7 @@ class Asked:
 
 
 def examined(asked: Asked) -> Iterator[Check]:
-    """All rows; what raises ends them with one that fails."""
+    """Run all checks; an error ends them with a row that fails."""
     is_function = callable(asked.claim)
     remedy = "register a function of one argument"
     yield judged("function", is_function, "claim(numbers)", type(asked.claim).__name__, remedy)
@@ -159,7 +159,7 @@ def given_well(examples: Any) -> Check:
 
 
 def check_answers(asked: Asked) -> Check:
-    """Whether it speaks to a made-up comparison at all."""
+    """Check that the claim answers for a made-up comparison at all."""
     speaks = len(asked.several)
     found = f"{speaks} findings" if speaks else f"it leaves itself out of all: {asked.refusal}"
     remedy = (
@@ -170,7 +170,7 @@ def check_answers(asked: Asked) -> Check:
 
 
 def check_texts(asked: Asked) -> Iterator[Check]:
-    """Statement, source and evidence are there, and no number in the evidence is missing."""
+    """Check that statement, source and evidence are there, and that no number in the evidence is missing."""
     findings = [answer.finding for answer in asked.one_of_each]
     empty = [name for name in TEXTS for finding in findings if not vars(finding)[name].strip()]
     remedy = "say what is claimed, who claims it, and the numbers that the verdict rests on"
@@ -182,7 +182,7 @@ def check_texts(asked: Asked) -> Iterator[Check]:
 
 
 def check_conduct(asked: Asked) -> Iterator[Check]:
-    """The same numbers give the same finding, whatever the order of their rows; they are only read."""
+    """Check that the same numbers give the same finding, whatever the order of their rows, and are not changed."""
     answers = asked.one_of_each
     again = all(asked(copied(answer.numbers), seed=1) == answer.finding for answer in answers)
     remedy = "draw no random number, or from a generator with a seed of its own; keep nothing from call to call"
@@ -211,7 +211,7 @@ def same_words(one: Finding, other: Finding) -> bool:
 
 
 def check_verdicts(asked: Asked) -> Iterator[Check]:
-    """It can come out each way: by its own examples, or by made-up numbers."""
+    """Check that the claim can come out each way, by its own examples or by made-up numbers."""
     found: Counter[str] = Counter(answer.finding.verdict for answer in asked.several)
     if asked.examples is not None:
         yield from check_examples(asked)
@@ -229,7 +229,7 @@ def check_verdicts(asked: Asked) -> Iterator[Check]:
 
 
 def check_examples(asked: Asked) -> Iterator[Check]:
-    """Each of its own examples comes out as it says."""
+    """Check that each of the claim's own examples comes out as stated."""
     for verdict, numbers in asked.examples.items():
         found: list[str] = [each.finding.verdict for each in asked.several if each.numbers is numbers] or ["left out"]
         remedy = "mend the claim, or the numbers that it gives as examples"
@@ -246,7 +246,7 @@ def counted(verdicts: Mapping[str, int]) -> str:
 
 
 def check_absence(asked: Asked) -> Iterator[Check]:
-    """Where models, columns or tables are missing it leaves itself out: every claim is asked of every comparison."""
+    """Check that the claim leaves itself out where models, columns or tables are missing."""
     for what, numbers in poorer(asked.several[0].numbers):
         try:
             found, verdict = next((answer.finding.verdict for answer in asked.of([numbers])), "left out"), "passed"

@@ -114,7 +114,7 @@ def penalty_subject(
     activations: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
 ) -> Subject:
-    """A function as something to check.
+    """A penalty function as something to check.
 
     Raises:
         CaelabError: a parameter whose name says nothing, an option that is no parameter, an unknown activation.

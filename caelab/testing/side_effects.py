@@ -47,7 +47,7 @@ class SideEffectRecorder:
             self.changed.setdefault(str(change), where)
 
     def check_term(self, plugin: str, name: str, term: Tensor) -> str:
-        """Nothing is refused: a term without a gradient is a row of its own."""
+        """Refuse nothing: a term without a gradient has a row of its own."""
         return ""
 
     @contextmanager
@@ -76,7 +76,7 @@ class Unanswered(TextIOBase):
 
 @contextmanager
 def hushed(said: StringIO) -> Iterator[StringIO]:
-    """What is printed within the block is kept instead; who asks for input is told so; nobody ends the program."""
+    """Keep what is printed within the block, refuse input, and let nothing end the program."""
     with redirect_stdout(said), patch("sys.stdin", Unanswered()), held_open():
         yield said
 

@@ -26,7 +26,7 @@ INSTEAD = {
 
 
 class WrongAnswer(Exception):
-    """What came, what was expected, and what to do."""
+    """The answer of a hook is of the wrong kind: what came, what was expected, and what to do."""
 
 
 class PluginFailure(Exception):
@@ -58,7 +58,7 @@ def told(plugin: str, hook: str, epoch: int | None, error: BaseException) -> Cae
 
 
 class Watcher(Protocol):
-    """Calls a plugin, and looks at what it leaves behind."""
+    """The protocol of what calls plugins and sees what they leave behind."""
 
     def call(
         self, plugin: str, hook: str, names: Sequence[str], function: Callable[..., Any], given: Sequence[Any]
@@ -72,7 +72,7 @@ class Watcher(Protocol):
 def name_failures(
     manager: pluggy.PluginManager, hooks: Mapping[str, Any], watcher: Callable[[], Watcher | None]
 ) -> None:
-    """From now on every implementation raises ``PluginFailure`` with its plugin's name.
+    """Make every implementation raise ``PluginFailure`` with its plugin's name, from now on.
 
     Causes are what it raised, a wrong answer, and an argument that it changed in place.
 
@@ -228,7 +228,7 @@ def _refuse_odd_name(name: str) -> None:
 
 
 def checked_batch(answer: Any, clean: Tensor) -> Tensor:
-    """A corrupted batch.
+    """The corrupted batch, if it has the shape and type of the clean one.
 
     Raises:
         WrongAnswer: it is no tensor of the clean batch's shape and type.

@@ -32,7 +32,7 @@ UNKNOWN = "unknown"  # the digest of what cannot be told from another; such a ru
 
 @dataclass(frozen=True)
 class Asked:
-    """One run as it was asked for.
+    """A request for one run, as its config and the objects that were given.
 
     Attributes:
         config: all that determines the run; an object stands in it as a block of the kind ``given``.
@@ -73,7 +73,7 @@ def asked_for(
     seed: int | None = None,
     stored: bool = False,
 ) -> Asked:
-    """Everything that ``train`` was given as one config and the objects that it speaks of.
+    """The request that the arguments of ``train`` make.
 
     Raises:
         CaelabError: a wrong config, impossible data, a label that is used twice, or, where the run is to be stored, an

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def last_left_out(model: nn.Module, inputs: Tensor, size: int) -> int:
-    """1 where the last batch of every epoch would hold one example, which the model cannot train on alone; else 0.
+    """The number of examples left out of each epoch: 1 where the model cannot train on a last batch of one, else 0.
 
     So it is with batch normalisation of codes. Another example is left out in every epoch, since their order changes.
 

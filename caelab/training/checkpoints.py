@@ -62,7 +62,7 @@ def _digest(tensors: Mapping[str, Tensor], facts: str) -> str:
 
 
 def load_checkpoint(path: Path, parts: Iterable[str], device: str = "cpu") -> tuple[dict[str, Flat], dict[str, Any]]:
-    """Read what ``save_checkpoint`` wrote.
+    """Read a checkpoint that ``save_checkpoint`` wrote.
 
     Raises:
         DamagedFile: it holds something else than was written.

@@ -22,7 +22,7 @@ Digests = dict[str, dict[str, str]]
 
 
 class Memory:
-    """What the plugins of a run, and its model, remember.
+    """The memory of the plugins of a run and of its model.
 
     Args:
         plugins: by label.
@@ -42,7 +42,7 @@ class Memory:
         self.start: Digests = {}
 
     def begin(self) -> None:
-        """What is there now was made before the first epoch, and is made again when a run goes on."""
+        """Take what is there now as the start; it is made again when a run goes on."""
         self.start = self.digests()
 
     def digests(self) -> Digests:

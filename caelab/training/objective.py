@@ -63,7 +63,7 @@ class Objective:
         return Recording(self.model.encode, inputs, self.model.encode(inputs))
 
     def own_term(self, clean: Tensor, corrupted: Tensor, code: Tensor) -> dict[str, Tensor]:
-        """What the model is trained on without any penalty: reconstruction, unless it brings its own loss."""
+        """The model's own term without any penalty: the reconstruction error, unless it brings its own loss."""
         if hasattr(self.model, "training_loss"):
             return {"training_loss": self.model.training_loss(corrupted, self.streams)}
         return {"reconstruction": reconstruction_error(self.kind, self.model, code, clean).mean()}
@@ -77,7 +77,7 @@ class Objective:
         found: Pass | None = None,
         passed: Recording | None = None,
     ) -> dict[str, Tensor]:
-        """What the plugins add; ``found`` and ``passed`` hold what is known already."""
+        """The terms of the plugins; ``found`` and ``passed`` hold what is known already."""
         answers = self.plugins.call(
             "penalty_terms",
             epoch,

@@ -29,7 +29,7 @@ class Structure:
         self.renew()
 
     def renew(self, optimised: Collection[int] | None = None) -> None:
-        """Look again at what the model consists of.
+        """Read anew which parameters and modules the model has.
 
         Args:
             optimised: the ``id`` of each parameter of the optimiser; by default of those that ask for a gradient.

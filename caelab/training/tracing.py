@@ -33,10 +33,10 @@ class HookTrace:
         manager.add_hookcall_monitoring(self.before, self.after)
 
     def before(self, hook: str, implementations: Sequence[Any], arguments: Mapping[str, Any]) -> None:
-        """Nothing is told before the answer is known."""
+        """Log nothing before the answer is known."""
 
     def after(self, outcome: Any, hook: str, implementations: Sequence[Any], arguments: Mapping[str, Any]) -> None:
-        """Tell a call that somebody answers, unless one like it was told."""
+        """Log a call that somebody answers, unless one like it was logged."""
         if not implementations:
             return
         names = ", ".join(str(each.plugin_name) for each in reversed(implementations))  # in the order of the calls

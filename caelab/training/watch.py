@@ -39,12 +39,12 @@ class Interference(Exception):
 
 
 def hurdle(changed: str, instead: str) -> Interference:
-    """The sentence behind "plugin 'mine' in penalty_terms"."""
+    """The sentence that follows "plugin 'mine' in penalty_terms"."""
     return Interference(f"changes {changed}, which others see too; {instead}")
 
 
 class Look:
-    """Everything that one call may not change, as it was before; what versions tell is looked at elsewhere."""
+    """A snapshot of everything that one call may not change."""
 
     def __init__(self, watch: Watch, plugin: str, hook: str, arguments: Mapping[str, Any]) -> None:
         self.tensors = {name: value for name, value in arguments.items() if isinstance(value, Tensor)}
@@ -56,7 +56,7 @@ class Look:
         self.settings = Found(ALL, torch_state=False)
 
     def again(self) -> None:
-        """Compare.
+        """Compare the present state with the snapshot.
 
         Raises:
             Interference: something that others see is different now.
@@ -85,7 +85,7 @@ class Weights:
         self.finite = not self.reads and watch.not_finite() is None
 
     def again(self) -> None:
-        """Compare.
+        """Compare the model with what it was before the call.
 
         Raises:
             Interference: weights that only may be read, or the mode, are different; or NaN came into the weights.
@@ -136,7 +136,7 @@ def undo_gradients(plain: Sequence[Tensor]) -> None:
 
 @dataclass
 class Watch:
-    """Looks after what the plugins of one run share.
+    """Detects what the plugins of one run change for each other.
 
     Args:
         model: the one that is trained.
@@ -161,16 +161,16 @@ class Watch:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """Of the model, when it was looked at last."""
+        """The parameters that the model had when it was read last."""
         return self.structure.parameters
 
     @property
     def modules(self) -> list[nn.Module]:
-        """Of the model, when it was looked at last."""
+        """The modules that the model had when it was read last."""
         return self.structure.modules
 
     def renew(self, optimised: Collection[int] | None = None) -> None:
-        """Look again at what the model consists of, and the ``id`` of each parameter that the optimiser changes."""
+        """Read anew what the model consists of, and the ``id`` of each parameter that the optimiser changes."""
         self.structure.renew(optimised)
 
     def check_structure(self, hook: str) -> None:
@@ -183,7 +183,7 @@ class Watch:
             raise Interference(wrong)
 
     def begin(self, epoch: int, step: int = 0) -> None:
-        """From now on calls belong to that step; step 0 is what comes before the first one of an epoch."""
+        """Count calls as those of a step from now on; step 0 is what comes before the first one of an epoch."""
         if epoch != self.epoch:
             self.drawing = {}  # their generators start anew at every epoch, so that a resumed run draws the same
         self.epoch, self.step = epoch, step
@@ -240,7 +240,7 @@ class Watch:
         return [module.training for module in self.modules]
 
     def changed_mode(self, modes: Sequence[bool]) -> Interference:
-        """Put the mode of every module back; the sentence."""
+        """Put the mode of every module back, and return the sentence that says what changed."""
         for module, mode in zip(self.modules, modes, strict=True):
             module.training = mode
         return hurdle(

@@ -44,7 +44,7 @@ def implementations(manager: pluggy.PluginManager, label: str) -> list[tuple[str
 
 
 def hold_to_watching(manager: pluggy.PluginManager, label: str) -> None:
-    """From now on the observer gets copies, and random numbers that it draws globally are its own."""
+    """Give the observer copies, and random numbers of its own, from now on."""
     for _, implementation in implementations(manager, label):
         implementation.function = _apart(implementation.function)
 

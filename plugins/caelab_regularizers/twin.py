@@ -116,7 +116,7 @@ def second_order(model: Any, kind: str, mean: Tensor, variance: Tensor) -> Tenso
 
 
 def second_order_of_copies(model: Any, kind: str, copies: Tensor) -> Tensor:
-    """The same from copies x̃ (samples, batch, input), their mean in place of μ: the mean of ½ Σ_k L''_k (J (x̃ - μ))_k².
+    """The second-order term from copies x̃ (samples, batch, input), their mean in place of μ.
 
     Any correlation of the inputs is in it. The mean of s copies misses μ, which raises L there by 1/s of this term on
     average; this term, with 1/s and not 1/(s - 1), falls short by as much, so that their sum has no bias.

@@ -20,7 +20,7 @@ from caelab_analyses.bridge.study import DATA, MANIFEST, OURS
 
 
 def publish(folder: Path) -> Iterator[str]:
-    """Draw every step and write ``report.html``, all of them together.
+    """Draw every step and write ``report.html``; all files change together.
 
     Yields:
         Lines for the terminal: what each step found, and where everything is.

@@ -65,7 +65,7 @@ def per_model(table: pd.DataFrame, analysis: str, column: str, form: str = "{:.3
 
 
 def expansion(table: pd.DataFrame) -> str:
-    """Of ``noise_expansion``."""
+    """Sentence on the tables of ``noise_expansion``."""
     orders = per_model(table, "noise_expansion", "remainder order", "{:.2f}")
     full = per_model(table, "noise_expansion", "relative error at smallest sigma", "{:.2%}")
     floor = per_model(table, "noise_expansion", "Gauss-Newton error at smallest sigma", "{:.1%}")
@@ -77,7 +77,7 @@ def expansion(table: pd.DataFrame) -> str:
 
 
 def twins(table: pd.DataFrame) -> str:
-    """Of ``deterministic_twin``."""
+    """Sentence on the tables of ``deterministic_twin``."""
     found = [
         f"{corruption} to {per_model(table, 'deterministic_twin', f'{corruption} twin holds to')}"
         for corruption in table["corruption"].unique()
@@ -89,7 +89,7 @@ def twins(table: pd.DataFrame) -> str:
 
 
 def twin_training_reading(table: pd.DataFrame) -> str:
-    """Of ``twin_training``."""
+    """Sentence on the tables of ``twin_training``."""
     single = table[table["at"].isna()].set_index(["quantity", "twin", "sigma"])["value"].sort_index()
     sentences = []
     for quantity, form in (("distance of r(x) - x", "{:.1%}"), ("cosine of r(x) - x", "{:.3f}")):
@@ -130,13 +130,13 @@ def how_they_meet(single: pd.Series) -> str:
 
 
 def span(values: pd.Series, form: str) -> str:
-    """The smallest to the largest of some numbers."""
+    """The range of some numbers as text, from the smallest to the largest."""
     low, high = (form.format(value) for value in (values.min(), values.max()))
     return low if low == high else f"{low} to {high}"
 
 
 def score(table: pd.DataFrame) -> str:
-    """Of ``score_field``."""
+    """Sentence on the tables of ``score_field``."""
     cosine = per_model(table, "score_field", "score cosine", "{:.3f}")
     blurred = per_model(table, "score_field", "blurred score cosine", "{:.3f}")
     return (
@@ -146,7 +146,7 @@ def score(table: pd.DataFrame) -> str:
 
 
 def dimension(table: pd.DataFrame) -> str:
-    """Of ``intrinsic_dimension``."""
+    """Sentence on the tables of ``intrinsic_dimension``."""
     of_model = [
         f"{name}: {per_model(table, 'intrinsic_dimension', f'dimension by {name}', '{:.3g}')}" for name in OF_MODEL
     ]
@@ -156,7 +156,7 @@ def dimension(table: pd.DataFrame) -> str:
 
 
 def samples(table: pd.DataFrame) -> str:
-    """Of ``samples``."""
+    """Sentence on the tables of ``samples``."""
     return (
         "Median distance of the chains' second halves from the nearest training example: Langevin "
         f"{per_model(table, 'samples', 'langevin distance')}; the walk {per_model(table, 'samples', 'walk distance')}."
@@ -164,7 +164,7 @@ def samples(table: pd.DataFrame) -> str:
 
 
 def linear(table: pd.DataFrame) -> str:
-    """Of ``linear_limit``."""
+    """Sentence on the tables of ``linear_limit``."""
     return (
         "‖J‖² of the trained model over its linear limit: "
         f"{per_model(table, 'linear_limit', '‖J‖² over its linear limit', '{:.2f}')}. Where it is 1, contraction is "
@@ -173,7 +173,7 @@ def linear(table: pd.DataFrame) -> str:
 
 
 def images(table: pd.DataFrame) -> str:
-    """Of ``manifold_alignment`` on images."""
+    """Sentence on the tables of ``manifold_alignment`` on images."""
     share = table[(table["source"] == "local PCA")]["value"].mean()
     return (
         "Share of shift, rotation, scale and thickness within the leading directions: "
@@ -183,7 +183,7 @@ def images(table: pd.DataFrame) -> str:
 
 
 def transition(table: pd.DataFrame) -> str:
-    """Of ``alignment_transition``."""
+    """Sentence on the tables of ``alignment_transition``."""
     best = table.loc[table.groupby("recipe")["angle"].idxmin()]
     found = []
     for recipe, angle, gap, strength in best[["recipe", "angle", "gap", "strength"]].values.tolist():
@@ -193,7 +193,7 @@ def transition(table: pd.DataFrame) -> str:
 
 
 def curvature(table: pd.DataFrame) -> str:
-    """Of ``higher_order``."""
+    """Sentence on the tables of ``higher_order``."""
     of = {str(model): load_analysis("higher_order").summarise(rows) for model, rows in table.groupby("model")}
     changes = [
         f"{of['cae-h'][column] / of['cae'][column] - 1:+.0%} {place}"

@@ -45,7 +45,7 @@ FEW_EPOCHS = "training.epochs=2"
 
 @dataclass(frozen=True)
 class BridgeStudy:
-    """Everything the page shows.
+    """The runs and analyses that the bridge's page shows, and their computation.
 
     Attributes:
         dataset: images.
@@ -121,11 +121,11 @@ class BridgeStudy:
             )
 
     def steps(self) -> int:
-        """How many things there are to do."""
+        """The number of computations to do, for the progress display."""
         return sum(len(study.jobs()) for study in self.studies().values())
 
     def run(self, executor: str, workers: int, done: Callable[[str], None]) -> None:
-        """Compute what is not there yet, and store every table."""
+        """Compute what is missing, and store every table."""
         from caelab.study.study import carry_out
 
         jobs = {name: study.jobs() for name, study in self.studies().items()}

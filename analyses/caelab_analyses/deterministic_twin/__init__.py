@@ -165,7 +165,7 @@ def cases(sigmas: Sequence[float], probabilities: Sequence[float]) -> Iterator[C
 
 
 def own_cases(corruptions: Sequence[Mapping[str, Any]]) -> Iterator[Case]:
-    """Those of a user's choice, in order of strength within each kind."""
+    """The cases that a user chose, in order of strength within each kind."""
     for kind in dict.fromkeys(of["kind"] for of in corruptions):
         same = [of for of in corruptions if of["kind"] == kind]
         numbers = [[name for name, value in of.items() if _is_number(value)] for of in same]
@@ -229,7 +229,7 @@ def increments(
 
 
 def standard_error(drawn: Tensor) -> float:
-    """Of the mean over fixed examples and random copies, values (examples, samples)."""
+    """The standard error of the mean over fixed examples and random copies, values (examples, samples)."""
     return float((drawn.var(dim=1) / drawn.shape[1]).sum().sqrt() / len(drawn))
 
 

@@ -46,7 +46,7 @@ def plane(shown: pd.DataFrame) -> Figure:
 
 
 def trajectory(axes: Axes, rows: pd.DataFrame, sampler: str, style: Look) -> None:
-    """The chains of one sampler."""
+    """The states of the chains of one sampler."""
     truth = rows[rows["sampler"] == TRUTH]
     if len(truth):
         contours(axes, truth, truth["log density"].to_numpy())

@@ -45,7 +45,7 @@ def twin_figure(table: pd.DataFrame) -> Figure:
 
 
 def panels(grid: Any, table: pd.DataFrame, heading: str) -> None:
-    """The six of one data set."""
+    """Draw the six panels of one data set."""
     sigmas = sorted(table["sigma"].unique())
     middle = sigmas[len(sigmas) // 2]
     one = table[table["sigma"] == middle]
@@ -70,7 +70,7 @@ def panels(grid: Any, table: pd.DataFrame, heading: str) -> None:
 
 
 def against_sigma(axes: Axes, table: pd.DataFrame, quantity: str, label: str) -> None:
-    """One number per σ, a line per twin."""
+    """Draw one number against σ, a line for each twin."""
     _lines(axes, table[table["quantity"] == quantity], "sigma")
     axes.set(xscale="log", xlabel="noise level σ (input units)", ylabel=label)
     sigmas = sorted(table["sigma"].unique())
@@ -79,7 +79,7 @@ def against_sigma(axes: Axes, table: pd.DataFrame, quantity: str, label: str) ->
 
 
 def lines(axes: Axes, table: pd.DataFrame, quantity: str, xlabel: str, ylabel: str) -> None:
-    """What depends on a step, a rank or a radius, a line per twin."""
+    """Draw a quantity against a step, a rank or a radius, a line for each twin."""
     _lines(axes, table[table["quantity"] == quantity], "at")
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

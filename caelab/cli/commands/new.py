@@ -25,14 +25,14 @@ TERMS_OF_THE_CORE = ("reconstruction", "training_loss")
 
 
 class Package(NamedTuple):
-    """What is called how."""
+    """The names of a new plugin, of its package and of its distribution."""
 
     kind: str
     name: str
 
     @property
     def distribution(self) -> str:
-        """What pip calls it.
+        """The name of the distribution, which pip installs.
 
         >>> Package("regularizer", "low_rank").distribution
         'caelab-low-rank'
@@ -41,12 +41,12 @@ class Package(NamedTuple):
 
     @property
     def package(self) -> str:
-        """What Python imports."""
+        """The name of the package, which Python imports."""
         return self.distribution.replace("-", "_")
 
     @property
     def symbol(self) -> str:
-        """The plugin's class.
+        """The name of the plugin's class.
 
         >>> Package("regularizer", "low-rank").symbol
         'LowRank'
@@ -98,7 +98,7 @@ def refuse_names(package: Package) -> None:
 
 
 def nearest_valid(name: str) -> str:
-    """The name that someone probably meant.
+    """The valid name that is nearest to one that is not.
 
     >>> nearest_valid("My Régularizer!"), nearest_valid("2nd"), nearest_valid("λ")
     ('my-regularizer', 'nd', 'mine')

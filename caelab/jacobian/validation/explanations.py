@@ -131,7 +131,7 @@ class Undifferentiable(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, reason: CaelabError, values: Tensor, *sources: Tensor) -> Tensor:
-        """The values, as they are.
+        """The values, unchanged.
 
         Args:
             ctx: autograd's context.
@@ -144,7 +144,7 @@ class Undifferentiable(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """No gradient.
+        """Raise the reason why there is no gradient.
 
         Raises:
             CaelabError: always.

@@ -87,7 +87,7 @@ def _as_conditioned(encode: Encode) -> Conditioned:
 
 
 class FailureError(CaelabError):
-    """An encoder fails at some inputs."""
+    """An encoder failed on some inputs."""
 
 
 def first_code(whole: Examples, chosen: list[int]) -> tuple[Examples, Any]:
@@ -201,7 +201,7 @@ def refuse_mixing(examples: Examples, first: Tensor) -> None:
 
 
 def mixing(encode: Encode) -> CaelabError:
-    """What is said of an encoder that mixes examples."""
+    """The sentence for an encoder whose output at one example depends on the others."""
     reason = "depends on the batch's other examples"
     return dependent(encode, reason, "find the layer that normalises over the batch")
 
@@ -282,7 +282,7 @@ def _same_in_any_type(whole: Examples, part: slice, found: Tensor, expected: Ten
 
 
 def apart(whole: Examples, count: int) -> str:
-    """What is said of an encoder that a batch cannot be cut for."""
+    """The sentence for an encoder whose output for a part of the batch differs from that for the whole."""
     return (
         f"{name_of(whole.encode)} gives another output for {count} of the {len(whole)} examples than for them among "
         "all, so the batch cannot be cut; hand over what belongs to each example (a noise level, a class, a mask) as "

@@ -118,7 +118,7 @@ def _iterates(module: nn.Module) -> bool:
 
 
 def dependent(encode: Any, reason: str, remedy: str) -> CaelabError:
-    """What is said of an output at one example that something else has a part in."""
+    """The sentence for an output at one example that depends on something else."""
     return CaelabError(
         f"the output of {name_of(encode)} at one example {reason}, so no Jacobian per example exists; call .eval(), "
         f"or {remedy}"
@@ -176,6 +176,6 @@ def refuse_no_gradient(encode: Any) -> None:
 
 
 def name_of(encode: Any) -> str:
-    """What a message calls an encoder."""
+    """The name of an encoder as messages use it."""
     encode = innermost(encode)
     return type(encode).__name__ if isinstance(encode, nn.Module) else str(getattr(encode, "__name__", encode))

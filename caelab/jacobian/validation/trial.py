@@ -36,7 +36,7 @@ NOISE = 1e3  # in units of the type's epsilon, against the largest of all gradie
 
 
 class Directions(StrEnum):
-    """How J v is taken, the cheapest first."""
+    """The passes by which J v can be taken, the cheapest first."""
 
     FORWARD = "forward mode"
     FORWARD_EACH = "J v one by one"
@@ -47,7 +47,7 @@ class Directions(StrEnum):
 
 @dataclass(frozen=True)
 class Rows:
-    """How rows are taken.
+    """The passes by which rows of J are taken.
 
     Attributes:
         together: many in one pass; otherwise one after the other.
@@ -60,7 +60,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Products:
-    """How J v is taken.
+    """The passes by which J v is taken.
 
     Attributes:
         directions: the cheapest right way.
@@ -97,7 +97,7 @@ class Plain:
 
     @classmethod
     def of(cls, encode: Encode, inputs: Tensor, recorded: bool) -> Plain:
-        """At a few inputs.
+        """Take the row at a few inputs.
 
         Raises:
             CaelabError: torch cannot take a row.
@@ -171,7 +171,7 @@ class Plain:
 
 
 def rows_of(encode: Encode, inputs: Tensor, recorded: bool) -> Rows:
-    """How rows are taken right: together, unless that differs from one after the other.
+    """The passes that give right rows of J: all at once, unless that differs from one after the other.
 
     Raises:
         CaelabError: torch cannot take them at all.
@@ -184,7 +184,7 @@ def rows_of(encode: Encode, inputs: Tensor, recorded: bool) -> Rows:
 
 
 def products_of(many: bool, encode: Encode, inputs: Tensor, recorded: bool) -> Products:
-    """How J v is taken right, for one vector per example or for many: the first way that belongs to the rows.
+    """The first kind of passes whose J v agrees with the rows, for one vector per example or for many.
 
     Raises:
         CaelabError: torch cannot take rows.
@@ -207,7 +207,7 @@ def products_of(many: bool, encode: Encode, inputs: Tensor, recorded: bool) -> P
 def agrees_once(
     found: dict[Any, Any], pull: Callable[[Tensor, Tensor], Tensor], encode: Encode, inputs: Tensor
 ) -> bool:
-    """As ``agrees``, once for an encoder in one state: what came out is kept in ``found``."""
+    """The answer of ``agrees``, found once for an encoder in one state and kept in ``found``."""
     recorded = torch.is_grad_enabled()
     key = ("layers", recorded, inputs.requires_grad)
     if key not in found:

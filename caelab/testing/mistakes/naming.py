@@ -68,7 +68,7 @@ class Found:
     gradient: Tensor
 
     def changed(self, suspect: Suspect, factor: float) -> Found:
-        """The same times a factor, rounded or cut off."""
+        """The values and gradient times a factor, rounded or cut off."""
         values = (factor * self.values).floor() if suspect.rounded else factor * self.values
         flat = suspect.rounded or suspect.cut
         return Found(values, (0.0 if flat else factor) * self.gradient)
@@ -285,7 +285,7 @@ def computed(quantity: Quantity, setting: Setting, claim: Claim) -> Found:
 
 
 def agree(seen: Observation, other: Found) -> bool:
-    """Equal values; equal gradients, of what is not random."""
+    """Whether values are equal, and the gradients of what is not random."""
     if seen.values is None or seen.gradient is None or not same_values(seen.values, other.values):
         return False
     if len(seen.values) > 1:

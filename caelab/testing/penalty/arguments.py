@@ -23,7 +23,7 @@ LARGE = 100.0
 
 
 def check_arguments(subject: Subject) -> Check:
-    """The row on what a penalty changes in what it is handed: tensors, flags, weights, the mode."""
+    """Check that a penalty changes none of its arguments: tensors, flags, weights, the model's mode."""
     trial = Trial(subject, replace(subject.home, corrupted=True))
     arguments = arguments_of(trial)
     tensors = {name: value for name, value in arguments.items() if isinstance(value, Tensor)}
@@ -58,7 +58,7 @@ def changed_weights(subject: Subject) -> Check | None:
 
 
 def arguments_of(trial: Trial) -> dict[str, Any]:
-    """What the hook is handed on the trial's batch, every tensor of its own."""
+    """The arguments of the hook for the trial's batch, every tensor a copy."""
     corrupted = trial.clean + 0.1 if trial.setting.corrupted else trial.clean
     code = trial.model.encode(corrupted)
     return {

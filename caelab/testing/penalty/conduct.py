@@ -12,7 +12,7 @@ from caelab.testing.penalty.subjects import Subject, Trial
 
 
 def check_conduct(subject: Subject) -> Iterator[Check]:
-    """Training and evaluation mode, arguments left as they are, random numbers from the streams alone."""
+    """Check training and evaluation mode, unchanged arguments, and random numbers drawn from the streams alone."""
     yield _modes(subject)
     yield check_arguments(subject)
     yield _global_random_state(subject)
@@ -20,7 +20,7 @@ def check_conduct(subject: Subject) -> Iterator[Check]:
 
 
 def check_memory(subject: Subject) -> Iterator[Check]:
-    """What it keeps from one call to the next; a penalty that is to remember says so."""
+    """Check what the penalty keeps from one call to the next; one that remembers on purpose says so."""
     seen = subject.recalled
     name, expected = "the same when it is called again", "the same value of the same batch, after another one"
     if not seen.matters:
@@ -71,7 +71,7 @@ def _global_random_state(subject: Subject) -> Check:
 
 
 def untouched_random_state(before: tuple[Any, ...], after: tuple[Any, ...]) -> Check:
-    """The row on the global random state."""
+    """Check that the global random state did not change."""
     whose = ("torch", "numpy", "numpy", "random")
     touched = sorted({name for name, old, new in zip(whose, before, after, strict=True) if old != new})
     remedy = "draw from a stream of your own, generator=streams['my noise']; then it changes nothing for the others"

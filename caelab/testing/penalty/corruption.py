@@ -28,7 +28,7 @@ ALONE = "clean batch left alone"
 
 
 def check_corruption(subject: Subject) -> Iterator[Check]:
-    """The corrupted batch: its kind, what it depends on, its declared moments."""
+    """Check the corrupted batch: its kind, what it depends on, its declared moments."""
     before, clean = random_states(), batch()
     remedy = "others train towards the clean batch: return a new tensor, change nothing in place"
     try:

@@ -60,7 +60,7 @@ def _plain(name: str) -> str:
 
 
 def checked_epoch(subject: str, epoch: Any) -> int | None:
-    """The epoch at which a plugin asks to be looked at; none and 0 say nothing.
+    """The attribute ``epoch`` of a plugin, if it is a whole number; None and 0 say nothing.
 
     Raises:
         CaelabError: it is no whole number.
@@ -76,7 +76,7 @@ def checked_epoch(subject: str, epoch: Any) -> int | None:
 
 
 def checked_flag(subject: str, name: str, flag: Any) -> bool:
-    """A switch, as ``over_batch``.
+    """The attribute of that name as true or false, as ``over_batch``.
 
     Raises:
         CaelabError: it is neither true nor false.

@@ -175,7 +175,7 @@ def called(function: Callable[..., Any], values: Mapping[str, Any]) -> Any:
 
 
 def title(function: Callable[..., Any]) -> str:
-    """What to call a function."""
+    """The name of a function as reports show it."""
     return getattr(function, "__name__", type(function).__name__)
 
 
@@ -206,7 +206,7 @@ def known_names() -> str:
 
 
 def refuse_unknown_options(function: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Options are parameters of the function.
+    """Refuse options that are no parameters of the function.
 
     Raises:
         CaelabError: one is not; the nearest is offered.

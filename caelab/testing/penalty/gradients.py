@@ -25,7 +25,7 @@ IN_STEPS = "its value moves in steps; look for //, round, int, argmax or a compa
 
 
 def check_gradients(subject: Subject, observations: Sequence[Observation]) -> Iterator[Check]:
-    """The gradient in every setting, against central differences of the value; not zero; reaching what moves it."""
+    """Check the gradient in every setting: it equals central differences, is not zero, and reaches what counts."""
     why = why_no_gradient(subject)
     for seen in observations:
         if seen.values is not None and not seen.setting.layer and seen.setting.weights in ("random", "trained"):
@@ -51,7 +51,7 @@ def why_no_gradient(subject: Subject) -> str:
 
 
 def lacking_derivative(trial: Trial, value: Tensor) -> str:
-    """That torch has no derivative of an operator that a value is made with, in torch's words; else the empty text."""
+    """The sentence for a value made by an operator without a derivative in torch; else the empty text."""
     if not value.requires_grad:
         return ""
     try:
@@ -74,7 +74,7 @@ def untrainable_terms(subject: Subject) -> dict[str, str]:
 
 
 def rounded(subject: Subject) -> str:
-    """That the value is rounded to a coarser type, if it is; the empty text if not."""
+    """The sentence for a value that is rounded to a coarser type; the empty text if it is not."""
     coarse = digits_of(subject)
     return f"the value is rounded to {coarse}, so it moves in steps; compute it in the batch's own type" * bool(coarse)
 

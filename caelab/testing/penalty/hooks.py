@@ -26,7 +26,7 @@ OWN_METRICS = ("epoch", "valid_reconstruction")
 
 
 def check_hooks(subject: Subject) -> Iterator[Check]:
-    """Methods that are called like hooks are marked as such, and there is one."""
+    """Check that methods with names of hooks are marked as such, and that there is one."""
     methods = {name: getattr(subject.sample, name, None) for name in HOOKS}
     methods = {name: method for name, method in methods.items() if callable(method)}
     unmarked = [name for name, method in methods.items() if not hasattr(method, "caelab_impl")]
@@ -39,7 +39,7 @@ _NO_HOOK = f"a regularizer answers at least one hook, under @hookimpl: {', '.joi
 
 
 def check_terms(subject: Subject) -> Iterator[Check]:
-    """It runs; a penalty returns terms, which are finite numbers and have a gradient."""
+    """Check that the plugin runs, and that its terms are finite numbers with a gradient."""
     if not marked(subject, "penalty_terms"):
         yield Check("runs", "passed", "no error", _roles(subject))
         return
@@ -107,7 +107,7 @@ def _roles(subject: Subject) -> str:
 
 
 def check_metrics(subject: Subject) -> Iterator[Check]:
-    """What ``extra_metrics`` returns: numbers, under names of its own."""
+    """Check that ``extra_metrics`` returns numbers under names of its own."""
     if not marked(subject, "extra_metrics"):
         return
     trial = Trial(subject, subject.home)

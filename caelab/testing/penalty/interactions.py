@@ -48,7 +48,7 @@ class Mixed:
 
 
 def check_interactions(subject: Subject) -> Iterator[Check]:
-    """Mixing with every built-in regularizer in either order, and the share of a training step."""
+    """Check training beside every built-in regularizer in either order, and the share of a training step."""
     mixed, own = Mixed(), own_terms(subject)
     for partner, alone in partners(subject):
         if own & alone.terms:
@@ -66,7 +66,7 @@ def check_interactions(subject: Subject) -> Iterator[Check]:
 
 
 def mix(subject: Subject, partner: Subject, alone: Outcome, mixed: Mixed) -> None:
-    """Train both in either order, and note what differs."""
+    """Train with both plugins in either order, and note what differs."""
     try:
         there, back = (train_at(subject.home, instances) for instances in both_orders(subject, partner))
     except CaelabError as error:

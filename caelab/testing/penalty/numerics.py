@@ -20,7 +20,7 @@ FREE = ("identity", "relu", "leaky-relu")  # s(ε z) = ε s(z): scaling the enco
 
 
 def check_numerics(subject: Subject) -> Iterator[Check]:
-    """In single precision, that of runs, as in double; finite at the extremes; the scale exploit."""
+    """Check single precision against double, extreme values, and what scaling the code gains."""
     precision = _precision(subject)
     yield precision
     if precision.found.startswith(FAILS):
@@ -74,7 +74,7 @@ def _precision(subject: Subject) -> Check:
 
 
 def check_constants(subject: Subject) -> Iterator[Check]:
-    """Tensors that it makes in float32 whatever the batch: right in a run, which is in float32, and nowhere else."""
+    """Check for tensors made in float32 whatever the batch's type, which are right only in a float32 run."""
     if subject.in_double is None:
         return
     met = ", ".join(subject.in_double.met)

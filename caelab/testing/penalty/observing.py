@@ -47,7 +47,7 @@ class Observation:
 
 
 def observe(subject: Subject, setting: Setting) -> Observation:
-    """Look at a penalty in one setting; one that refuses it or fails in it has no values there."""
+    """Compute values and gradient of a penalty in one setting; one that refuses it or fails has none there."""
     try:
         trial = Trial(subject, setting)
         return Observation(setting, drawn(trial), trial.gradient())
@@ -71,7 +71,7 @@ def drawn(trial: Trial) -> Tensor:
 
 
 def standard_error(values: Tensor) -> float:
-    """Of the mean of random values; of a single value none."""
+    """The standard error of the mean of random values; none for a single value."""
     return math.sqrt(float(values.var()) / len(values)) if len(values) > 1 else 0.0
 
 
@@ -82,14 +82,14 @@ def relative_error(values: Tensor) -> float:
 
 
 def same_values(found: Tensor, expected: Tensor) -> bool:
-    """Equal to rounding; where values are random, equal means within so many standard errors."""
+    """Whether values are equal to rounding, or where they are random, within so many standard errors."""
     error = math.hypot(standard_error(found), standard_error(expected))
     mean, right = float(found.mean()), float(expected.mean())
     return abs(mean - right) <= CONSTANTS * max(abs(mean), abs(right)) + DEVIATIONS * error
 
 
 def same_gradients(found: Tensor, expected: Tensor) -> bool:
-    """Equal to rounding, seen from the largest entry."""
+    """Whether gradients are equal to rounding, relative to the largest entry."""
     size = max(float(found.abs().max()), float(expected.abs().max()))
     return float((found - expected).abs().max()) <= 1e3 * ROUNDING * size
 

@@ -15,7 +15,7 @@ READS = ("__get__", "__set__", "__repr__", "numel", "size", "dim", "__len__")
 
 @contextmanager
 def default_type(dtype: torch.dtype) -> Iterator[None]:
-    """New tensors are of this type for a while."""
+    """Set torch's default type within the block."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -25,7 +25,7 @@ def default_type(dtype: torch.dtype) -> Iterator[None]:
 
 
 class InDouble(TorchFunctionMode):
-    """Takes float32 for float64, wherever someone asks for it or hands it over, as if the run itself were in float64.
+    """Replaces float32 by float64 in every call of torch, as if the run itself were in float64.
 
     Attributes:
         met: the functions in which float32 and float64 came together, or in which float32 was asked for.

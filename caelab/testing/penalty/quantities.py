@@ -56,7 +56,7 @@ class Situation:
 
 @dataclass(frozen=True)
 class Claim:
-    """A known quantity.
+    """A known quantity that a penalty may claim to be.
 
     Attributes:
         name: as plugins claim it.

@@ -20,7 +20,7 @@ DEVIATIONS = 5.0
 
 
 def check_reduction(subject: Subject) -> Iterator[Check]:
-    """Duplicates, order and size of the batch; how examples combine; proportionality to the weight; scaling."""
+    """Check duplicates, order and size of the batch, how examples combine, and proportionality to the weight."""
     for row in _rows(subject):
         why = rounded(subject) if row.verdict == "failed" else ""
         yield replace(row, remedy=why) if why else row

@@ -24,7 +24,7 @@ Weights = Literal["random", "trained", "identical", "huge"]
 
 @dataclass(frozen=True)
 class Setting:
-    """One situation.
+    """One setting in which a penalty is checked: a tiny model, its weights, and its loss.
 
     Attributes:
         name: as rows call it.

@@ -54,7 +54,7 @@ EPOCHS = (1, 2, 5, 10, 20, 50, 100, 1000)
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A regularizer under test.
+    """A regularizer that is checked.
 
     Attributes:
         name: its label in the run.
@@ -73,7 +73,7 @@ class Subject:
     may_crash: bool = False
 
     def make(self, **changed: Any) -> Any:
-        """A fresh instance.
+        """Make a fresh instance.
 
         Raises:
             CaelabError: it cannot be made.
@@ -92,12 +92,12 @@ class Subject:
 
     @cached_property
     def sample(self) -> Any:
-        """An instance to look at, never trained with."""
+        """An instance to read attributes of; it is never trained with."""
         return self.make()
 
     @cached_property
     def recorder(self) -> SideEffectRecorder:
-        """Looks on at every call of it."""
+        """The recorder of side effects, for every call of this regularizer."""
         return SideEffectRecorder()
 
     def says(self, name: str, default: Any = None) -> Any:
@@ -126,7 +126,7 @@ class Subject:
 
     @cached_property
     def stated_epoch(self) -> int | None:
-        """The epoch at which it says that it is to be looked at."""
+        """The epoch at which the plugin asks to be checked, by its attribute ``epoch``."""
         return checked_epoch(self.name, self.says("epoch"))
 
     @cached_property
@@ -139,7 +139,7 @@ class Subject:
 
     @cached_property
     def epoch(self) -> int:
-        """The epoch at which it is looked at: its own word; where it claims something, where it is that; the first."""
+        """The epoch at which the plugin is checked: the stated one, one in which it equals its claim, or the first."""
         if self.stated_epoch or not self.by_epoch:
             return self.stated_epoch or EPOCHS[0]
         acting = [epoch for epoch, value in self.by_epoch.items() if value] or [EPOCHS[0]]
@@ -185,7 +185,7 @@ class Subject:
 
     @property
     def weight(self) -> float:
-        """The factor in front of the quantity; what is no single number is none."""
+        """The factor in front of the quantity; 1 where the attribute ``weight`` is no single number."""
         try:
             return float(getattr(self.sample, "weight", 1.0))
         except (TypeError, ValueError, RuntimeError):
@@ -261,7 +261,7 @@ def value_at(subject: Subject, epoch: int) -> float:
 
 
 def one_line(error: BaseException) -> str:
-    """An error of anyone's as a part of a sentence."""
+    """An error's kind and message on one line, as a part of a sentence."""
     if isinstance(error, CaelabError):
         return " ".join(str(error).split())
     if isinstance(error, SystemExit):
