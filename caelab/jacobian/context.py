@@ -9,7 +9,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from caelab.errors import CaelabError
-from caelab.jacobian.validation.compiled import Eager
+from caelab.jacobian.compiled import Eager
 
 Encode = Callable[..., Tensor]
 Context = Tensor | Sequence[Tensor] | Mapping[str, Tensor]

@@ -12,6 +12,7 @@ from torch import Tensor
 from caelab.errors import CaelabError
 from caelab.jacobian.autodiff import Autodiff
 from caelab.jacobian.chain import Chain
+from caelab.jacobian.compiled import uncompiled
 from caelab.jacobian.context import Context, conditioned
 from caelab.jacobian.layers import Layer, find_layers
 from caelab.jacobian.memory import budget_in_bytes
@@ -20,7 +21,6 @@ from caelab.jacobian.single_layer import SingleLayer
 from caelab.jacobian.strategy import Strategy
 from caelab.jacobian.transformed import Transformed, is_inside
 from caelab.jacobian.validation import findings, passes, refusals, trial
-from caelab.jacobian.validation.compiled import uncompiled
 from caelab.jacobian.validation.states import State, state_of
 
 Encode = Callable[..., Tensor]

@@ -254,16 +254,16 @@ def _check_back(model: Any, code: Tensor, batch: Tensor) -> bool:
             f"{len(batch)} examples"
         )
     found = []
-    for way in [each for each in ("decode", "logits") if hasattr(model, each)]:
+    for part in [each for each in ("decode", "logits") if hasattr(model, each)]:
         try:
-            outputs = getattr(model, way)(code)
+            outputs = getattr(model, part)(code)
         except (Exception, SystemExit) as error:  # a user's model may fail in any way
             raise CaelabError(
-                f"the model {name} fails in {way} on a code {_shown(code)}: {type(error).__name__}: {_line(error)}"
+                f"the model {name} fails in {part} on a code {_shown(code)}: {type(error).__name__}: {_line(error)}"
             ) from error
         if not isinstance(outputs, Tensor) or len(outputs.shape) < 1 or outputs.numel() != batch.numel():
             raise CaelabError(
-                f"expected from {way} of {name} a reconstruction of the inputs' shape {tuple(batch.shape)}, but "
+                f"expected from {part} of {name} a reconstruction of the inputs' shape {tuple(batch.shape)}, but "
                 f"{_shown(outputs)} came; let the last layer have {batch.shape[1]} outputs"
             )
         found.append(outputs.shape == batch.shape)

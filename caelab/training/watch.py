@@ -43,7 +43,7 @@ def hurdle(changed: str, instead: str) -> Interference:
     return Interference(f"changes {changed}, which others see too; {instead}")
 
 
-class Look:
+class Snapshot:
     """A snapshot of everything that one call may not change."""
 
     def __init__(self, watch: Watch, plugin: str, hook: str, arguments: Mapping[str, Any]) -> None:
@@ -201,17 +201,17 @@ class Watch:
         if not thorough and plugin not in self.drawing:
             return self._quickly(hook, function, given)
         with self.chance(plugin):
-            look = Look(self, plugin, hook, dict(zip(names, given, strict=True)))
+            snapshot = Snapshot(self, plugin, hook, dict(zip(names, given, strict=True)))
             try:
                 answer = function(*given)
             except BaseException:
-                look.settings.put_back(look.settings.changes())
+                snapshot.settings.put_back(snapshot.settings.changes())
                 raise
-            look.again()
+            snapshot.again()
         return answer
 
     def _quickly(self, hook: str, function: Callable[..., Any], given: Sequence[Any]) -> Any:
-        """The answer, after a look at what a few microseconds tell."""
+        """The answer, after the checks that take a few microseconds."""
         settings, modes, plain = [read() for read in READS], self.modes(), without_gradient(given)
         versions = self.versions() if hook in READS_WEIGHTS else None
         try:

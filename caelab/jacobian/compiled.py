@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-MARK = "_torchdynamo_orig_callable"  # where torch.compile keeps the function that it was given
+ORIGINAL = "_torchdynamo_orig_callable"  # where torch.compile keeps the function that it was given
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ def original(encode: Any) -> Any:
         # a method has the attributes of its function, so what is found there belongs to no object yet
         return MethodType(original(encode.__func__), encode.__self__)
     if not isinstance(encode, nn.Module):
-        return getattr(encode, MARK, encode)
+        return getattr(encode, ORIGINAL, encode)
     hooked = any(vars(encode).get(hooks) for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks"))
     return encode._modules["_orig_mod"] if is_wrapper(encode) and not hooked else encode
 
@@ -72,7 +72,7 @@ def is_marked(function: Any) -> bool:
     """Whether ``torch.compile`` made a function, or a static or class method, of another."""
     if isinstance(function, (staticmethod, classmethod, MethodType)):
         function = function.__func__
-    return isinstance(function, FunctionType) and MARK in vars(function)
+    return isinstance(function, FunctionType) and ORIGINAL in vars(function)
 
 
 def is_wrapper(module: nn.Module) -> bool:
