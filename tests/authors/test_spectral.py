@@ -24,17 +24,26 @@ def test_its_own_tests_pass(place, own_tests):
 
 
 @pytest.mark.slow
-def test_what_its_readme_says_to_do_gives_a_figure_and_a_summary(place, caelab_command, readme_commands):
+def test_what_its_readme_says_to_do_gives_figures_tables_and_a_verdict(place, caelab_command, readme_commands):
     for words in readme_commands(place / EXAMPLE.name):
-        fewer = {"compare": " --set model.hidden=[30] --seeds 1", "train": " --set model.hidden=[30]", "check": ""}
-        caelab_command(f"{words}{fewer[words.split()[0]]}", place, place / "installed")
+        more = {"compare": " --set model.hidden=[30] --seeds 2", "train": " --set model.hidden=[30]", "check": ""}
+        said = caelab_command(f"{words}{more[words.split()[0]]}", place, place / "installed")
+    assert "Spectral AE" in said  # the recipe's display name
+    assert "largest s" in said  # the short heading of a column
     assert (place / "compare" / "figures" / "spectral_norm.pdf").is_file()
     summary = pd.read_csv(place / "compare" / "summary.csv").set_index("model")
     largest = summary["largest singular value, validation"]
     assert largest["spectral-ae"] < largest["ae"]
     page = (place / "compare" / "report.html").read_text(encoding="utf-8")
-    for text in ("shrinks the direction to which the code responds most", "caelab-spectral", "inconclusive"):
-        assert text in page
+    for text in (
+        "Agreement on the leading direction",
+        "learnt by heart",
+        "Spectral AE",
+        "shrinks the direction to which the code responds most",
+    ):
+        assert text in page, text  # title, caption, display name, claim
+    assert "Bold: the largest mean" in (place / "compare" / "tables" / "table-leading-directions.tex").read_text()
+    assert "#117733" in page  # the recipe's colour, in the figures
 
 
 @pytest.mark.slow
@@ -42,6 +51,7 @@ def test_the_list_names_the_distribution_and_its_hooks(place, caelab_command):
     rows = [line.split("\t") for line in caelab_command("plugins", place, place / "installed").splitlines()]
     offered = {(row[0], row[1]): row[2] for row in rows if row[3] == "caelab-spectral/spectral"}
     assert set(offered) == {
+        ("analysis", "spectral_agreement"),
         ("analysis", "spectral_norm"),
         ("claim", "spectral-lowers-the-top"),
         ("recipe", "spectral-ae"),

@@ -1,7 +1,9 @@
-"""The largest singular value of the encoder's Jacobian: penalised, measured, and claimed. Imported only when used."""
+"""The largest singular value of the encoder's Jacobian, as a penalty, two analyses, a claim, and a recipe.
 
-from caelab import hookimpl
-from caelab.runs.recipes import Recipe
+What they are made of is imported when it is first used.
+"""
+
+from caelab import Look, Recipe, hookimpl
 
 
 @hookimpl
@@ -12,8 +14,15 @@ def register_regularizers(register):
 
 @hookimpl
 def register_analyses(register):
-    """The measurement: ``--analyses spectral_norm``."""
+    """Two measurements: ``--analyses spectral_norm,spectral_agreement``."""
     register("spectral_norm", "caelab_spectral.analysis")
+    register("spectral_agreement", "caelab_spectral.agreement")
+
+
+@hookimpl
+def register_claims(register):
+    """What the report page says of the penalty, beside the claims of others."""
+    register("spectral-lowers-the-top", "caelab_spectral.claims:lowers_the_top")
 
 
 @hookimpl
@@ -25,6 +34,11 @@ def register_claims(register):
 @hookimpl
 def register_recipes(register):
     """An auto-encoder with the penalty, to be compared with others: ``caelab compare spectral-ae cae``."""
-    about = "auto-encoder contracted along its most sensitive direction"
-    tune = {"spectral.weight": [3.0, 10.0, 30.0]}
-    register("spectral-ae", Recipe(about, {"regularizers": {"spectral": {"weight": 10.0}}}, tune))
+    recipe = Recipe(
+        "auto-encoder contracted along its most sensitive direction",
+        {"regularizers": {"spectral": {"weight": 10.0}}},
+        tune={"spectral.weight": [3.0, 10.0, 30.0]},
+        name="Spectral AE",
+        look=Look("#117733", "h", "--"),
+    )
+    register("spectral-ae", recipe)

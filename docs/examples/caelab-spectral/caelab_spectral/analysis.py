@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 import caelab
+from caelab import Column
 from caelab.analysis.plotting import COLUMN_WIDTH, display_name, look, paper_style
 from caelab.options import Count
 from caelab_spectral.power_iteration import largest_singular_values
@@ -16,13 +17,21 @@ PARTS = {"training": "-", "validation": "--"}
 
 title = "The largest singular value"
 caption = (
-    "The share of examples whose largest singular value lies below a value: further left is more contraction. Where "
-    "the dashed curve lies right of the solid one, the contraction was learnt by heart."
+    "The share of examples whose Jacobian has a largest singular value below a value. Curves further left contract "
+    "more; a dashed curve far to the right of its solid one is contraction learnt by heart."
 )
-columns = [
-    caelab.Column(name=f"largest singular value, {part}", heading=f"largest s of J,\n{part}", better="smaller")
-    for part in PARTS
-]
+columns = (
+    Column(
+        name="largest singular value, training", heading="largest s,\ntraining", better="smaller", table="contraction"
+    ),
+    Column(
+        name="largest singular value, validation",
+        heading="largest s,\nvalidation",
+        better="smaller",
+        table="contraction",
+        short="largest s",
+    ),
+)
 
 
 def measure(run, streams, *, examples: Count = 200, iterations: Count = 100):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from caelab_spectral import analysis, claims
+from caelab_spectral import agreement, analysis, claims
 from caelab_spectral.penalty import Spectral
 from caelab_spectral.power_iteration import largest_singular_values, leading_singular_vectors
 
@@ -90,8 +90,9 @@ def test_the_regularizer_passes_every_check():
     check_regularizer(Spectral, {"weight": 1.0, "iterations": 100})
 
 
-def test_the_analysis_passes_every_check():
-    check_analysis(analysis)
+@pytest.mark.parametrize("name", ["spectral_norm", "spectral_agreement"])
+def test_the_analyses_pass_every_check(name):
+    check_analysis(name, {"iterations": 10})
 
 
 def test_the_claim_can_come_out_each_way():
@@ -127,4 +128,16 @@ def test_the_figure_has_two_curves_per_model(runs):
     parts = [analysis.measure(run, Streams(0)).assign(model=name, seed=0) for name, run in runs.items()]
     (axes,) = analysis.draw(pd.concat(parts)).axes
     assert len(axes.lines) == 4
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["AE", "spectral-ae"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["AE", "Spectral AE"]
+
+
+def test_seeds_agree_as_the_svd_says():
+    small = ["training.epochs=2", "model.hidden=[8]"]
+    digits = {"kind": "digits", "splits": [100, 20, 20]}
+    runs = [caelab.train(caelab.recipe_config("ae", small, dataset=digits, seed=seed)) for seed in (0, 1)]
+    table = agreement.compare(runs, Streams(0), examples=6, iterations=2000)
+    inputs = runs[0].dataset.valid_inputs[:6]
+    leading = [[np.linalg.svd(m)[2][0] for m in explicit_jacobians(run.model.encode, inputs)] for run in runs]
+    expected = np.mean([abs(v @ w) for v, w in zip(*leading, strict=True)])
+    assert table["agreement"].tolist() == pytest.approx([expected, expected], abs=1e-3)  # float32, near-equal values
+    assert table[["seed", "other seed"]].to_numpy().tolist() == [[0, 1], [1, 0]]
