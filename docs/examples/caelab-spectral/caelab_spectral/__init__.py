@@ -21,12 +21,6 @@ def register_analyses(register):
 
 @hookimpl
 def register_claims(register):
-    """What the report page says of the penalty, beside the claims of others."""
-    register("spectral-lowers-the-top", "caelab_spectral.claims:lowers_the_top")
-
-
-@hookimpl
-def register_claims(register):
     """What the penalty is for, to be supported or contradicted by every comparison with the two models."""
     register("spectral-lowers-the-top", "caelab_spectral.claims:lowers_the_top")
 
