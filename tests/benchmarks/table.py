@@ -39,7 +39,7 @@ def processor() -> str:
     return found[1] if found else platform.processor() or platform.machine()
 
 
-PAGE = """# How fast it is
+PAGE = """# Benchmarks
 
 Ratios of times in one run, both sides in turns on one core; the median over the rounds, with the quartiles in
 brackets. 784 inputs, 1000 tied sigmoid units and full training steps with fused Adam unless a row says otherwise. "By
