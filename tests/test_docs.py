@@ -1,19 +1,15 @@
 """Every command and every Python snippet in README and docs runs, page by page, in a folder of its own."""
 
-import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from multiprocessing import get_context
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from caelab.cli.main import main
-from caelab.study.executors import PRELOADED
+from tests import warm
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "docs" / "examples"  # what is a package there has a README and tests of its own: tests/authors
@@ -45,55 +41,37 @@ def anew(kind, text, folder):
     """The status and the output in a process of its own, as a reader runs it."""
     words = [sys.executable, "-c", text] if kind == "python" else ["bash", "-ec", text]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    done = subprocess.run(words, cwd=folder, env=environment(), check=False, **pipes)
+    done = subprocess.run(words, cwd=folder, env=warm.environment(), check=False, **pipes)
     return done.returncode, done.stdout
 
 
 def quickly(kind, text, folder):
-    """The same in a process that is forked from one that has torch in memory, which is most of the time of many."""
-    if kind == "console" and not re.fullmatch(r"caelab [^$*|<>;&`~]*", text):
+    """The same in a warm process."""
+    if kind == "python":
+        status, *said = warm.run(warm.script, text, folder=folder)
+    elif re.fullmatch(r"caelab [^$*|<>;&`~]*", text):
+        status, *said = warm.run(warm.command, *shlex.split(text)[1:], folder=folder)
+    else:
         return anew(kind, text, folder)
-    context = get_context("forkserver")
-    context.set_forkserver_preload(
-        [*PRELOADED, "sklearn.datasets", "caelab.report.publish", "caelab.testing", __name__]
-    )
-    log = folder / "output.txt"
-    process = context.Process(target=perform, args=(kind, text, folder, log))
-    process.start()
-    process.join()
-    return process.exitcode, log.read_text(encoding="utf-8")
-
-
-def perform(kind, text, folder, log):
-    with log.open("wb") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    os.chdir(folder)
-    os.environ.update(environment())
-    if kind == "console":
-        sys.argv = shlex.split(text)
-        main(sys.argv[1:])
-    sys.modules["__main__"] = ModuleType("__main__")
-    exec(compile(text, "<string>", "exec"), vars(sys.modules["__main__"]))
+    return status, "".join(said)
 
 
 def smoke(line):
-    """The command with two epochs, and fewer digits, where it would take longer: what is tested is that it runs."""
+    """The command with two epochs, two seeds and fewer digits, where it has more: what is tested is that it runs."""
     line = re.sub(r"training\.epochs=\d{2,}", "training.epochs=2", line)
-    trains = re.match(r"caelab (train|compare) ", line) and "training.epochs" not in line and "--print" not in line
-    if trains and "--dataset" not in line and "dataset." not in line:
-        line = re.sub(r"^(caelab \w+)", r"\1 --set dataset.splits=[600,200,200]", line)
-    return re.sub(r"^(caelab \w+)", r"\1 --set training.epochs=2", line) if trains else line
+    line = re.sub(r"--seeds \d+", lambda found: min(found[0], "--seeds 2"), line)
+    if not re.match(r"caelab (train|compare) ", line) or "--print" in line:
+        return line
+    less = [] if "training.epochs" in line else ["--set training.epochs=2"]
+    less += ["--set dataset.splits=[600,200,200]"] if less and not re.search(r"--dataset|dataset\.", line) else []
+    less += ["--seeds 2"] if line.startswith("caelab compare") and "--seeds" not in line else []
+    return re.sub(r"^(caelab \w+)", " ".join([r"\1", *less]), line)
 
 
 def commands(text):
     whole = re.sub(r" \\\n\s*", " ", text)  # a line that ends in a backslash goes on in the next
     lines = [line.removeprefix("$ ") for line in whole.splitlines() if line.startswith("$ ")]
     return [smoke(line) for line in lines if not NOT_HERE.match(line)]
-
-
-def environment():
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
 
 
 def test_the_readme_regularizer_is_the_tested_one():

@@ -1,6 +1,5 @@
 """Packages of plugin authors, installed from outside the tree into a folder of their own, without a network."""
 
-import os
 import re
 import shlex
 import subprocess
@@ -9,16 +8,26 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
+
 BIN = Path(sys.executable).parent
 
 
 def call(words, folder, packages=None):
     """Run a command in a folder, with further packages installed; return its output, or fail with its errors."""
-    found = {"PYTHONPATH": str(packages)} if packages else {}
-    environment = {**os.environ, **found, "PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    surroundings = warm.environment(packages)
+    done = subprocess.run(words, cwd=folder, env=surroundings, capture_output=True, text=True, check=False)
+    return output_of(words, done.returncode, done.stdout, done.stderr)
+
+
+def warmly(perform, words, folder, packages=None):
+    """The same in a warm process."""
+    return output_of(words, *warm.run(perform, *words, folder=folder, packages=packages))
+
+
+def output_of(words, status, stdout, stderr):
+    assert status == 0, f"{words}\n{stdout}\n{stderr}"
+    return stdout
 
 
 def install(folders, target):
@@ -29,16 +38,22 @@ def install(folders, target):
 
 
 @pytest.fixture(scope="session")
-def caelab_command():
-    """``caelab_command(words, folder, packages)`` runs the command line as a user does."""
+def caelab_script():
+    """``caelab_script(words, folder, packages)`` runs the command line as a user does."""
     return lambda words, folder, packages=None: call([str(BIN / "caelab"), *shlex.split(words)], folder, packages)
+
+
+@pytest.fixture(scope="session")
+def caelab_command():
+    """``caelab_command(words, folder, packages)`` runs it in a warm process."""
+    return lambda words, folder, packages=None: warmly(warm.command, shlex.split(words), folder, packages)
 
 
 @pytest.fixture(scope="session")
 def own_tests():
     """``own_tests(folder, packages)`` runs a package's own tests against its installed form."""
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "tests"]
-    return lambda folder, packages: call(words, folder, packages)
+    words = ["-q", "-n0", "-p", "no:cacheprovider", "--import-mode=importlib", "tests"]
+    return lambda folder, packages: warmly(warm.own_tests, words, folder, packages)
 
 
 @pytest.fixture(scope="session")

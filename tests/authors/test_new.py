@@ -100,7 +100,7 @@ def test_an_existing_folder_is_left_as_it_is(capsys, tmp_path):
         ("model", "rbm", "the model 'rbm' is there already"),
         ("regularizer", "training", "'training' already means a part of a run"),
         ("regularizer", "reconstruction", "'my-reconstruction' would do"),
-        ("regularizer", "regularizers", "a package caelab_regularizers is installed already"),
+        ("analysis", "analyses", "a package caelab_analyses is installed already"),
         ("regularizer", "plugins", "a package caelab_plugins is installed already"),  # its earlier name
     ],
 )

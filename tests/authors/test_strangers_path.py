@@ -26,11 +26,11 @@ def timed(spent, part):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, caelab_command, installed, spent):
+def place(tmp_path_factory, caelab_script, installed, spent):
     """A stranger's folder after: caelab new regularizer mine; pip install caelab-mine."""
     folder = tmp_path_factory.mktemp("stranger")
     with timed(spent, "installing"):
-        said = caelab_command("new regularizer mine", folder)
+        said = caelab_script("new regularizer mine", folder)
         installed([folder / "caelab-mine"], folder / "installed")
     assert "package: caelab-mine" in said
     assert "pip install --editable caelab-mine" in said
@@ -38,21 +38,21 @@ def place(tmp_path_factory, caelab_command, installed, spent):
 
 
 @pytest.fixture(scope="module")
-def trained(place, caelab_command, spent):
+def trained(place, caelab_script, spent):
     """... caelab train mine."""
     with timed(spent, "training"):
-        return caelab_command(f"train mine {QUICK} --trace-hooks", place, place / "installed")
+        return caelab_script(f"train mine {QUICK} --trace-hooks", place, place / "installed")
 
 
 @pytest.fixture(scope="module")
-def comparison(place, caelab_command, spent):
+def comparison(place, caelab_script, spent):
     """... caelab compare my.yaml ae."""
     packages = place / "installed"
     with timed(spent, "comparing"):
         words = f"train ae --set mine.weight=5 --set label=mine {QUICK} --print-config"
-        (place / "my.yaml").write_text(caelab_command(words, place, packages))
+        (place / "my.yaml").write_text(caelab_script(words, place, packages))
         words = f"compare my.yaml ae --seeds 1 --analyses jacobian_norm {QUICK}"
-        return place / "compare", caelab_command(words, place, packages)
+        return place / "compare", caelab_script(words, place, packages)
 
 
 @pytest.mark.slow

@@ -1,0 +1,75 @@
+"""Commands in processes forked from one that has torch in memory: to import it is most of the time of a short command.
+
+A command meets what it would meet in a process of its own: folder, environment, arguments, packages, an empty
+``__main__``, no module of these tests.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from multiprocessing import get_context
+from pathlib import Path
+from types import ModuleType
+
+from caelab.cli.main import main
+from caelab.study.executors import PRELOADED
+
+ALSO = ["sklearn.datasets", "caelab.report.publish", "caelab.testing"]
+
+
+def environment(packages: Path | None = None) -> dict[str, str]:
+    """That of a command: the interpreter's own scripts come first, one thread, and perhaps further packages."""
+    found = {"PYTHONPATH": os.pathsep.join([str(packages), os.environ.get("PYTHONPATH", "")])} if packages else {}
+    return {
+        **os.environ,
+        **found,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def run(perform: Callable[..., None], *words: object, folder: Path, packages: Path | None = None):
+    """Call a function in a warm process, in a folder; its exit status, and what it wrote to stdout and stderr."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([*PRELOADED, *ALSO, __name__])
+    logs = [folder / name for name in (".stdout.txt", ".stderr.txt")]
+    process = context.Process(target=within, args=(perform, words, folder, packages, logs))
+    process.start()
+    process.join()
+    said = [log.read_text(encoding="utf-8") for log in logs]
+    for log in logs:
+        log.unlink()
+    return process.exitcode, *said
+
+
+def within(perform, words, folder, packages, logs):
+    """In the process itself."""
+    for stream, log in enumerate(logs, 1):
+        with log.open("wb") as file:
+            os.dup2(file.fileno(), stream)
+    os.chdir(folder)
+    os.environ.update(environment(packages))
+    if packages:
+        sys.path.insert(0, str(packages))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+        del sys.modules[name]
+    sys.modules["__main__"] = ModuleType("__main__")
+    perform(*words)
+
+
+def command(*words):
+    """The command line."""
+    sys.argv = ["caelab", *words]
+    main(list(words))
+
+
+def script(text):
+    """A reader's Python."""
+    exec(compile(text, "<string>", "exec"), vars(sys.modules["__main__"]))
+
+
+def own_tests(*words):
+    """pytest, on the tests of somebody's package."""
+    import pytest
+
+    sys.exit(pytest.main(list(words)))
