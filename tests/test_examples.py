@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import procrustes
 
 import caelab
 from caelab.registry.catalogue import Catalogue, Offer, catalogue
 from caelab.report.publish import publish_comparison
 from caelab.streams import Streams
-from caelab.testing import check_claim
+from caelab.testing import check_analysis, check_claim
 from tests.core.invented import analysis, dots, invented_comparison
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
@@ -40,6 +41,23 @@ def test_the_eleven_lines_are_the_sum_over_explicit_jacobians():
     found = example("my_contractive").MyContractive(weight=3.0).penalty_terms(caelab.jacobian(encode, inputs))
     assert list(found) == ["mine"]
     assert float(found["mine"].detach()) == pytest.approx(3 * float(encode.weight.detach().square().sum()), rel=1e-12)
+
+
+def test_the_distance_of_codes_is_that_of_scipys_procrustes(run):
+    """scipy scales, turns and mirrors the second onto the first; both codes have as many units."""
+    settings = ["training.epochs=1", "model.hidden=[12]"]
+    data = {"kind": "digits", "splits": [200, 60, 100]}
+    other = caelab.train(caelab.recipe_config("cae", settings, dataset=data))
+    table = example("code_distance").CodeDistance().compare([run, other], Streams(0), examples=40)
+    codes = [each.encode(run.dataset.valid_inputs[:40]).double().numpy() for each in (run, other)]
+    assert table["distance"].tolist() == pytest.approx([procrustes(*codes)[2]] * 2, rel=1e-9)
+    assert table["model"].tolist() == ["ae", "cae"]
+
+
+@pytest.mark.parametrize("name", ["code_range:CodeRange", "code_distance:CodeDistance"])
+def test_the_analyses_pass_every_check(name):
+    module, kind = name.split(":")
+    check_analysis(getattr(example(module), kind)())
 
 
 def test_movement_under_noise_is_the_noise_through_the_weights():
@@ -81,7 +99,7 @@ def test_the_figure_of_movement_draws_the_table(run):
 
 
 def test_the_range_of_the_code_is_between_two_quantiles(run):
-    module = example("code_range")
+    module = example("code_range").CodeRange()
     table = module.measure(run, Streams(0), quantile=0.1)
     code = run.encode(run.dataset.valid_inputs).numpy()
     expected = np.quantile(code, 0.9, axis=0) - np.quantile(code, 0.1, axis=0)
