@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from caelab.jacobian.blockwise import Blocks, Forgetful, own_leaves, reached
+from caelab.jacobian.blockwise import Blocks, Forgetful, own_leaves
 from caelab.jacobian.context import Part, cut, innermost
+from caelab.jacobian.convolutions import with_narrow_convolutions
 from caelab.jacobian.memory import MEBIBYTE, budget_in_bytes, handful, pieces, refuse_beyond
 from caelab.jacobian.products import (
     PulledGradient,
@@ -22,6 +22,7 @@ from caelab.jacobian.products import (
     pushed_forward_one,
     reversed_twice,
 )
+from caelab.jacobian.record_size import bytes_per_row
 from caelab.jacobian.singular_values import differentiated_on_demand, singular_values_by_rows, tangents_by_rows
 from caelab.jacobian.strategy import Method, Mode, Opaque
 from caelab.jacobian.validation.explanations import without_gradient
@@ -234,46 +235,9 @@ class Autodiff(Opaque):
             yield part, blocks
 
 
-def bytes_per_row(encode: Encode, example: Tensor, recorded: bool) -> int:
-    """Bytes that one cotangent of one example takes on its way back: what the forward pass saves, and as much again.
-
-    Where the way back is recorded itself, for a gradient of the Jacobian, it keeps about three times as much.
-    """
-    own = 2 * example.numel() * example.element_size()
-    with torch.enable_grad():
-        try:
-            saved, code = _saved_bytes(encode, example.detach().requires_grad_())
-        except RuntimeError:  # torch.func inside the encoder knows no hooks
-            code = encode(example.detach().requires_grad_())
-            saved = _bytes_of_record(code)
-    cotangent = 2 * code.numel() * code.element_size()
-    return (6 if recorded else 2) * max(saved + own, cotangent)
-
-
-def _saved_bytes(encode: Encode, point: Tensor) -> tuple[int, Tensor]:
-    """What autograd keeps of a pass, and the code."""
-    saved = 0
-
-    def count(tensor: Tensor) -> Tensor:
-        nonlocal saved
-        if not isinstance(tensor, nn.Parameter) and not isinstance(tensor._base, nn.Parameter):
-            saved += tensor.numel() * tensor.element_size()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        code = encode(point)
-    return saved, code
-
-
-def _bytes_of_record(code: Tensor) -> int:
-    """The same from what the steps of the record say that they hold."""
-    kept = (getattr(node, name) for node in reached(code.grad_fn) for name in dir(node) if name.startswith("_saved_"))
-    return sum(one.numel() * one.element_size() for one in kept if isinstance(one, Tensor))
-
-
 def _squared_rows(encode: Encode, together: bool, block: tuple[int, int], part: Tensor, inputs: Tensor) -> Tensor:
-    with narrow_ones_by_matrix_product(innermost(encode)):
-        rows = _rows(cut(encode, part), block, inputs, torch.is_grad_enabled(), together)
+    some = with_narrow_convolutions(cut(encode, part), innermost(encode))
+    rows = _rows(some, block, inputs, torch.is_grad_enabled(), together)
     return rows.square().flatten(1).sum(dim=1)
 
 
@@ -287,32 +251,3 @@ def _rows(encode: Encode, block: tuple[int, int], inputs: Tensor, recorded: bool
         return units[:, None].expand(-1, len(code), -1)
 
     return pulled_back(encode, inputs, one_hot, recorded, together).transpose(0, 1)
-
-
-NARROW = 16  # input channels
-
-
-@contextmanager
-def narrow_ones_by_matrix_product(encode: Any) -> Iterator[None]:
-    """Within the block, run an encoder's convolutions as matrix products where all are strided and narrow.
-
-    torch asks oneDNN, which is made for many channels: backwards through 1 to 16 of them with a stride it takes 1.5 to
-    3.6 times as long as torch's own way (AVX-512, one core). The switch is torch's, for the whole process, and put
-    back at the end.
-    """
-    switch: Any = torch.backends.mkldnn
-    if not _are_narrow(encode) or not switch.enabled:
-        yield
-        return
-    switch.enabled = False
-    try:
-        yield
-    finally:
-        switch.enabled = True
-
-
-def _are_narrow(encode: Any) -> bool:
-    if not isinstance(encode, nn.Module):
-        return False
-    found = [module for module in encode.modules() if isinstance(module, nn.Conv2d)]
-    return bool(found) and all(conv.in_channels <= NARROW and min(conv.stride) > 1 for conv in found)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from caelab.errors import CaelabError
 from caelab.jacobian import layers as structure
-from caelab.jacobian.autodiff import bytes_per_row
 from caelab.jacobian.context import Conditioned, Encode, innermost
 from caelab.jacobian.layers import Layer
 from caelab.jacobian.memory import MEBIBYTE, handful
+from caelab.jacobian.record_size import bytes_per_row
 from caelab.jacobian.validation import agreement, coupling, passes, refusals
 from caelab.jacobian.validation.passes import Examples
 from caelab.jacobian.validation.states import State, differs_quietly, root_of, state_of

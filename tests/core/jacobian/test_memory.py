@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from caelab import CaelabError
 from caelab.jacobian.memory import pieces
+from caelab.jacobian.record_size import bytes_per_row
 from caelab.jacobian.service import jacobian
 
 MEASURE = r"""
@@ -154,6 +155,51 @@ class LargestTensor(TorchDispatchMode):
             if isinstance(tensor, torch.Tensor) and not function.is_view:
                 self.bytes = max(self.bytes, tensor.untyped_storage().nbytes())
         return made
+
+
+class Slices(nn.Module):
+    """A layer whose weight is kept transposed, sliced and, on request, frozen."""
+
+    def __init__(self, frozen=False):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(6, 50), requires_grad=not frozen)
+
+    def forward(self, x):
+        return torch.tanh(x @ self.weight[:, 5:45]) @ self.weight[:3, 5:45].T
+
+
+NETS = {
+    "trained": Slices,
+    "frozen": lambda: Slices(frozen=True),
+    "a method": lambda: Slices().forward,
+    "a frozen one's method": lambda: Slices(frozen=True).forward,
+    "a function": lambda: (lambda net: lambda x: net(x))(Slices(frozen=True)),
+}
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_parameters_count_for_no_example(kind):
+    """Autograd keeps the tanh (40), once or twice, and x (6) where the weight is trained."""
+    net, example = NETS[kind](), torch.rand(1, 6)
+    kept, own = [4 * 40, 4 * (6 + 2 * 40)], 2 * 4 * 6
+    assert 2 * (kept[0] + own) <= bytes_per_row(net, example, recorded=False) <= 2 * (kept[1] + own)
+    assert bytes_per_row(net, example, recorded=True) == 3 * bytes_per_row(net, example, recorded=False)
+
+
+def test_an_encoder_with_a_transform_inside_is_measured_by_what_it_makes():
+    """The gradient of Σ softplus(W x)², written out or by torch.func, which allows nobody to count what it saves."""
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.rand(300, 6))
+
+    def energy(x):
+        return nn.functional.softplus(x @ weight.T).square().sum()
+
+    def written_out(x):
+        z = x @ weight.T
+        return (2 * nn.functional.softplus(z) * torch.sigmoid(z)) @ weight
+
+    sizes = [bytes_per_row(f, torch.rand(1, 6), False) for f in (written_out, torch.func.grad(energy))]
+    assert sizes[0] / 2 <= sizes[1] <= 8 * sizes[0]
 
 
 @pytest.mark.parametrize("recorded", [False, True])
