@@ -167,12 +167,12 @@ def elementwise_of(module: nn.Module) -> Elementwise | None:
     if kind is nn.GELU and cast(nn.GELU, module).approximate == "none":
         return GELU
     if kind is nn.Hardsigmoid:
-        return HARDSIGMOID
+        return _HARDSIGMOID
     if kind in OTHERS and not getattr(module, "inplace", False):
-        return from_function(_name(module), module)
+        return _from_function(_name(module), module)
     if callable(getattr(kind, "derivative", None)) and isinstance(module, ElementwiseLayer):
         learns = any(parameter.requires_grad for parameter in module.parameters())
-        second = derivative_of(module.derivative)
+        second = _derivative_of(module.derivative)
         return Elementwise(_name(module), module, module.derivative, second, learns=learns)
     return None
 
@@ -181,13 +181,13 @@ def _name(module: nn.Module) -> str:
     return type(module).__name__.lower()
 
 
-def from_function(name: str, function: Map) -> Elementwise:
+def _from_function(name: str, function: Map) -> Elementwise:
     """An elementwise step from its function alone; both derivatives by autograd."""
-    derivative = derivative_of(function)
-    return Elementwise(name, function, derivative, derivative_of(derivative))
+    derivative = _derivative_of(function)
+    return Elementwise(name, function, derivative, _derivative_of(derivative))
 
 
-def derivative_of(function: Map) -> Map:
+def _derivative_of(function: Map) -> Map:
     """The derivative of an elementwise function: the gradient of its sum, entry by entry; differentiable again."""
 
     def derivative(z: Tensor) -> Tensor:
@@ -209,13 +209,13 @@ def gradient_by_entry(function: Map, z: Tensor) -> Tensor:
     The entries are weighted at random, so that what one entry adds to another does not look like its own.
     """
     weights = 1 + torch.rand(z.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(z)
-    return derivative_of(lambda point: weights * function(point))(z) / weights
+    return _derivative_of(lambda point: weights * function(point))(z) / weights
 
 
 # torch has no second derivative of it, which is zero
-HARDSIGMOID = Elementwise(
+_HARDSIGMOID = Elementwise(
     "hardsigmoid",
     nn.functional.hardsigmoid,
-    lambda z: derivative_of(nn.functional.hardsigmoid)(z.detach()).detach(),
+    lambda z: _derivative_of(nn.functional.hardsigmoid)(z.detach()).detach(),
     torch.zeros_like,
 )

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-ORIGINAL = "_torchdynamo_orig_callable"  # where torch.compile keeps the function that it was given
+_ORIGINAL = "_torchdynamo_orig_callable"  # where torch.compile keeps the function that it was given
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,18 +39,18 @@ def uncompiled(encode: Any) -> Any:
     if "torch._dynamo" not in sys.modules:  # nothing was compiled in this process
         return encode
     encode = original(encode)
-    return Eager(encode) if any(map(is_compiled, _held_by(encode))) else encode
+    return Eager(encode) if any(map(_is_compiled, _held_by(encode))) else encode
 
 
 def original(encode: Any) -> Any:
     """The module, function or method that ``torch.compile`` was given; itself where it was not."""
-    if isinstance(encode, MethodType) and is_marked(encode):
+    if isinstance(encode, MethodType) and _is_marked(encode):
         # a method has the attributes of its function, so what is found there belongs to no object yet
         return MethodType(original(encode.__func__), encode.__self__)
     if not isinstance(encode, nn.Module):
-        return getattr(encode, ORIGINAL, encode)
+        return getattr(encode, _ORIGINAL, encode)
     hooked = any(vars(encode).get(hooks) for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks"))
-    return encode._modules["_orig_mod"] if is_wrapper(encode) and not hooked else encode
+    return encode._modules["_orig_mod"] if _is_wrapper(encode) and not hooked else encode
 
 
 def _held_by(encode: Any) -> Iterator[Any]:
@@ -63,29 +63,29 @@ def _held_by(encode: Any) -> Iterator[Any]:
         yield from _held_by(encode.func)
         values: Iterable[Any] = (*encode.args, *encode.keywords.values())
     else:
-        values = values_of(encode) or ()
+        values = _values_of(encode) or ()
     for value in values:
         yield from value.modules() if isinstance(value, nn.Module) else (value,)
 
 
-def is_marked(function: Any) -> bool:
+def _is_marked(function: Any) -> bool:
     """Whether ``torch.compile`` made a function, or a static or class method, of another."""
     if isinstance(function, (staticmethod, classmethod, MethodType)):
         function = function.__func__
-    return isinstance(function, FunctionType) and ORIGINAL in vars(function)
+    return isinstance(function, FunctionType) and _ORIGINAL in vars(function)
 
 
-def is_wrapper(module: nn.Module) -> bool:
+def _is_wrapper(module: nn.Module) -> bool:
     """Whether a module is what ``torch.compile`` made of another."""
     return not isinstance(module, torch.jit.ScriptModule) and "_orig_mod" in module._modules
 
 
-def is_compiled(thing: Any) -> bool:
+def _is_compiled(thing: Any) -> bool:
     """Whether calling a module, a function, or a method of an object runs compiled code."""
     if isinstance(thing, nn.Module):
-        whole = is_wrapper(thing) or getattr(thing, "_compiled_call_impl", None) is not None
-        return whole or is_marked(vars(thing).get("forward")) or _has_compiled_methods(thing)
-    return is_marked(thing) or _has_compiled_methods(thing)
+        whole = _is_wrapper(thing) or getattr(thing, "_compiled_call_impl", None) is not None
+        return whole or _is_marked(vars(thing).get("forward")) or _has_compiled_methods(thing)
+    return _is_marked(thing) or _has_compiled_methods(thing)
 
 
 def _has_compiled_methods(thing: Any) -> bool:
@@ -95,13 +95,13 @@ def _has_compiled_methods(thing: Any) -> bool:
     names: list[Mapping[str, Any]] = [vars(each) for each in own]
     if own and kind is not thing:
         names.append(getattr(thing, "__dict__", {}))
-    return any(is_marked(value) for each in names for value in list(each.values()))
+    return any(_is_marked(value) for each in names for value in list(each.values()))
 
 
-def values_of(encode: Any) -> list[Any] | None:
+def _values_of(encode: Any) -> list[Any] | None:
     """What a function refers to; nothing where that cannot be told."""
     if isinstance(encode, MethodType):
-        inner = values_of(encode.__func__)
+        inner = _values_of(encode.__func__)
         return None if inner is None else [encode.__self__, *inner]
     if not isinstance(encode, FunctionType):
         return None

@@ -16,9 +16,9 @@ from torch import Tensor
 from caelab.jacobian.linalg import leading_eigenpairs
 
 MOST_STEPS = 8
-TELLING = 0.3  # a sine above which its estimate may be wrong
-STARTS = 3  # random vectors that look for what the head misses
-DEPENDENT = 1e-10  # squared length below which a correction says nothing that the others do not
+_TELLING = 0.3  # a sine above which its estimate may be wrong
+_STARTS = 3  # random vectors that look for what the head misses
+_DEPENDENT = 1e-10  # squared length below which a correction says nothing that the others do not
 
 
 @dataclass(frozen=True)
@@ -96,16 +96,16 @@ class Search:
 
 def orthonormal(rows: Tensor) -> Tensor:
     """An orthonormal basis of what the rows (batch, count, n) span; zero where they depend on each other."""
-    basis: Tensor = orthonormalising(rows) @ rows
+    basis: Tensor = _orthonormalising(rows) @ rows
     return basis
 
 
-def orthonormalising(rows: Tensor) -> Tensor:
+def _orthonormalising(rows: Tensor) -> Tensor:
     """What turns rows into an orthonormal basis of their span, shape (batch, count, count)."""
     lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp(min=1e-300)
     scaled = rows / lengths
     squares, rotation = torch.linalg.eigh(scaled @ scaled.mT)
-    scale = torch.where(squares > DEPENDENT, squares.clamp(min=DEPENDENT).rsqrt(), 0.0)
+    scale = torch.where(squares > _DEPENDENT, squares.clamp(min=_DEPENDENT).rsqrt(), 0.0)
     turn: Tensor = (rotation * scale[:, None]).mT / lengths.mT
     return turn
 
@@ -164,12 +164,12 @@ def reach_of_tail(operator: Operator, search: Search) -> Tensor:
     if tail == 0:
         return search.slope.new_zeros(count)
     draws = torch.Generator().manual_seed(0)
-    start = torch.randn(min(STARTS, tail), tail, generator=draws).to(operator.rough_tail)
+    start = torch.randn(min(_STARTS, tail), tail, generator=draws).to(operator.rough_tail)
     first = start.expand(count, -1, -1)
     second = _applied(operator, search, first)
     images = torch.cat([second, _applied(operator, search, second)], 1).double()
     basis = torch.cat([first, second], 1).double()
-    turned = orthonormalising(basis)
+    turned = _orthonormalising(basis)
     basis, images = turned @ basis, turned @ images
     projected = basis @ images.mT
     values, vectors = leading_eigenpairs((projected + projected.mT) / 2, 1)
@@ -206,7 +206,7 @@ def leading_right_vectors(operator: Operator, slope: Tensor, count: int, sine: f
         if step == 0:
             certain = reach < found.values[:, -1]
             search, found, left, before = search.of(certain), found.of(certain), left[certain], before[certain]
-        done = sine_after(found.sine, before) <= sine
+        done = _sine_after(found.sine, before) <= sine
         values[left[done]] = found.values[done].clamp(min=0).sqrt()
         vectors[left[done]] = _in_inputs(operator, search.of(done), found.rotation[done], found.corrections[done])
         settled[left[done]] = True
@@ -217,12 +217,12 @@ def leading_right_vectors(operator: Operator, slope: Tensor, count: int, sine: f
     return values, vectors, settled
 
 
-def sine_after(sine: Tensor, before: Tensor) -> Tensor:
+def _sine_after(sine: Tensor, before: Tensor) -> Tensor:
     """What a correction leaves of the sine, going by what the last step left of the sine before it.
 
     Where that was not small yet, nothing can be told, and a correction counts for nothing.
     """
-    return torch.where(before <= TELLING, sine * (3 * sine / before).clamp(0.2, 1), sine)
+    return torch.where(before <= _TELLING, sine * (3 * sine / before).clamp(0.2, 1), sine)
 
 
 def _in_inputs(operator: Operator, search: Search, rotation: Tensor, corrections: Tensor) -> Tensor:

@@ -54,14 +54,14 @@ def projected_squared_norm(
     shape = (len(inputs), samples, min(code, width))
     refuse_beyond("a set of random signs", 2 * shape[0] * shape[1] * shape[2], budget)
     coins = torch.randint(0, 2, shape, generator=generator, device=inputs.device, dtype=torch.int8)
-    projections = Projections(jacobian, coins, code)
+    projections = _Projections(jacobian, coins, code)
     squares = projections.in_pieces(budget - coins.numel())
     error = squares.detach().std(dim=1) / samples**0.5 if samples > 1 else torch.full_like(squares[:, 0], torch.nan)
     return Estimate(squares.mean(dim=1), error.detach())
 
 
 @dataclass(frozen=True)
-class Projections:
+class _Projections:
     """‖Jᵀ u‖² or ‖J v‖² of every example for its own random signs.
 
     Attributes:

@@ -15,7 +15,7 @@ from caelab.jacobian.strategy import Mode
 
 BLOCK = 16  # examples at once, so that their matrices stay in the processor's cache
 SINES: Mapping[str, float] = {"fast": 5e-3, "strict": 3e-4}  # well below what is promised: an estimate may be low
-SPARSE = 0.1  # share of weights that are exactly 0 from which on the search for tangents is not trusted
+_SPARSE = 0.1  # share of weights that are exactly 0 from which on the search for tangents is not trusted
 
 
 def singular_values(weight: Tensor, slope: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ def tangents(weight: Tensor, slope: Tensor, count: int, mode: Mode, budget: int)
         mode: exact, strict or fast.
         budget: bytes.
     """
-    if mode == "exact" or 4 * count >= min(weight.shape) or _share_of_zeros(weight) > SPARSE:
+    if mode == "exact" or 4 * count >= min(weight.shape) or _share_of_zeros(weight) > _SPARSE:
         return _exactly(weight, slope, count)
     operator = Operator.shared_by(weight, slope, count)
     each = 8 * 4 * (2 * count + 20 + MOST_STEPS * (count + 4)) * max(weight.shape)

@@ -38,7 +38,7 @@ class Affine:
 
 Step = Affine | Elementwise
 
-DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,12 @@ def chain_of(encode: Any) -> list[Step] | None:
     watched by hooks, or that calls in a way of its own, is left to automatic differentiation, since nothing tells
     what it computes.
     """
-    if not isinstance(encode, nn.Module) or hooks_everywhere():
+    if not isinstance(encode, nn.Module) or _hooks_everywhere():
         return None
     steps: list[Step] = []
     for position, module in enumerate(leaves(encode)):
-        step = step_of(module)
-        if step is None and not is_neutral(module, position):
+        step = _step_of(module)
+        if step is None and not _is_neutral(module, position):
             return None
         if step is not None:
             steps.append(step)
@@ -109,17 +109,17 @@ def looks_like_a_chain(encode: Any) -> bool:
 
     A weight that is computed, as a parametrization does, may change with every look at it.
     """
-    if not isinstance(encode, nn.Module) or hooks_everywhere():
+    if not isinstance(encode, nn.Module) or _hooks_everywhere():
         return False
     return all(
-        is_affine(module) or is_neutral(module, position) or (not is_altered(module) and elementwise_of(module))
+        is_affine(module) or _is_neutral(module, position) or (not _is_altered(module) and elementwise_of(module))
         for position, module in enumerate(leaves(encode))
     )
 
 
 def leaves(module: nn.Module) -> Iterator[nn.Module]:
     """The modules of nested ``nn.Sequential`` containers, in order; any other module stands for itself."""
-    if runs_as(module, nn.Sequential):
+    if _runs_as(module, nn.Sequential):
         for child in cast(nn.Sequential, module):  # children() leaves out a module that comes a second time
             if child is not None:
                 yield from leaves(child)
@@ -127,43 +127,43 @@ def leaves(module: nn.Module) -> Iterator[nn.Module]:
         yield module
 
 
-def step_of(module: nn.Module) -> Step | None:
+def _step_of(module: nn.Module) -> Step | None:
     """The step that one module is, if it is one."""
-    if runs_as(module, nn.Linear):
+    if _runs_as(module, nn.Linear):
         return Affine(module.weight, module.bias)  # type: ignore[arg-type]
     if is_affine(module):
         return Affine(*cast(AffineLayer, module).affine())
-    return None if is_altered(module) else elementwise_of(module)
+    return None if _is_altered(module) else elementwise_of(module)
 
 
 def is_affine(module: nn.Module) -> bool:
     """Whether a module is an affine layer: torch's, or a user's own that says so by ``affine()``."""
-    if runs_as(module, nn.Linear):
+    if _runs_as(module, nn.Linear):
         return True
     says_so = callable(getattr(type(module), "affine", None)) and isinstance(module, AffineLayer)  # takes longer
-    return says_so and not is_altered(module)
+    return says_so and not _is_altered(module)
 
 
-def is_neutral(module: nn.Module, position: int) -> bool:
+def _is_neutral(module: nn.Module, position: int) -> bool:
     """Whether a module changes nothing here: dropout that is off, or a flattening before the first layer."""
-    if any(runs_as(module, kind) for kind in DROPOUTS):
+    if any(_runs_as(module, kind) for kind in _DROPOUTS):
         return not module.training or cast(nn.Dropout, module).p == 0
-    return position == 0 and flattens(module)
+    return position == 0 and _flattens(module)
 
 
-def flattens(module: nn.Module) -> bool:
+def _flattens(module: nn.Module) -> bool:
     """Whether a module makes one vector of each example."""
     axes = cast(nn.Flatten, module)
-    return runs_as(module, nn.Flatten) and (axes.start_dim, axes.end_dim) == (1, -1)
+    return _runs_as(module, nn.Flatten) and (axes.start_dim, axes.end_dim) == (1, -1)
 
 
-def runs_as(module: nn.Module, kind: type[nn.Module]) -> bool:
+def _runs_as(module: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether calling a module does what torch's own module of that kind does, and nothing else."""
     own = getattr(type(module), "forward", None)  # a scripted module has none
-    return own is kind.forward and not is_altered(module)
+    return own is kind.forward and not _is_altered(module)
 
 
-def is_altered(module: nn.Module) -> bool:
+def _is_altered(module: nn.Module) -> bool:
     """Whether someone watches or changes what a module computes when it is called."""
     hooks = (
         module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
@@ -171,12 +171,12 @@ def is_altered(module: nn.Module) -> bool:
     return any(hooks) or "forward" in vars(module) or type(module).__call__ is not nn.Module.__call__
 
 
-def hooks_everywhere() -> bool:
+def _hooks_everywhere() -> bool:
     """Whether someone watches or changes what every module computes."""
     return bool(torch.nn.modules.module._has_any_global_hook())  # type: ignore[no-untyped-call]
 
 
-def layers_of(steps: Sequence[Step]) -> list[Layer] | None:
+def _layers_of(steps: Sequence[Step]) -> list[Layer] | None:
     """The steps as layers, each one affine and one elementwise step; nothing where the chain starts elementwise.
 
     Affine steps that follow each other stand as layers with the identity between them; elementwise steps that
@@ -197,9 +197,9 @@ def layers_of(steps: Sequence[Step]) -> list[Layer] | None:
 def find_layers(encode: Callable[[Tensor], Tensor], shape: Sequence[int]) -> list[Layer] | None:
     """The layers of an encoder that is a chain and takes examples of that shape, or nothing."""
     steps = chain_of(encode)
-    layers = layers_of(steps) if steps else None
+    layers = _layers_of(steps) if steps else None
     if not layers or layers[0].weight.shape[1] != math.prod(shape):
         return None
-    if len(shape) > 1 and not flattens(next(leaves(cast(nn.Module, encode)))):
+    if len(shape) > 1 and not _flattens(next(leaves(cast(nn.Module, encode)))):
         return None
     return layers

@@ -12,18 +12,18 @@ from torch import Tensor
 
 from caelab.errors import CaelabError
 
-RANK_K_UPDATES = {torch.float32: linalg.blas.ssyrk, torch.float64: linalg.blas.dsyrk}
+_RANK_K_UPDATES = {torch.float32: linalg.blas.ssyrk, torch.float64: linalg.blas.dsyrk}
 SMALL = 120  # rows below which all eigenvectors cost less than asking for a few
 
 
 def gram(matrix: Tensor) -> Tensor:
     """MᵀM, shape (columns, columns), of M, shape (rows, columns); on a processor the lower triangle alone."""
-    if matrix.device.type != "cpu" or matrix.dtype not in RANK_K_UPDATES:
+    if matrix.device.type != "cpu" or matrix.dtype not in _RANK_K_UPDATES:
         product: Tensor = matrix.mT @ matrix
         return product
     rows = matrix.detach().contiguous().numpy()
     # for Fortran the rows are columns, and its upper triangle is our lower one
-    lower: Tensor = torch.from_numpy(RANK_K_UPDATES[matrix.dtype](1.0, rows.T).T)
+    lower: Tensor = torch.from_numpy(_RANK_K_UPDATES[matrix.dtype](1.0, rows.T).T)
     return lower
 
 

@@ -11,14 +11,14 @@ from caelab.errors import CaelabError
 
 log = logging.getLogger(__name__)
 
-SHARE_OF_FREE = 0.25
+_SHARE_OF_FREE = 0.25
 MEBIBYTE = 2**20
-MOST_TRIED, ENTRIES_TRIED = 8, 2**18
+_MOST_TRIED, ENTRIES_TRIED = 8, 2**18
 
 
 def handful(inputs: torch.Tensor) -> int:
     """How many examples something is tried out on: few where they are large."""
-    return max(2, min(MOST_TRIED, ENTRIES_TRIED // max(1, inputs[0].numel())))
+    return max(2, min(_MOST_TRIED, ENTRIES_TRIED // max(1, inputs[0].numel())))
 
 
 def budget_in_bytes(asked: int | None, device: torch.device) -> int:
@@ -34,7 +34,7 @@ def budget_in_bytes(asked: int | None, device: torch.device) -> int:
             raise CaelabError(f"expected a memory budget above 0 bytes, but {asked} came; leave it out for a default")
         return int(asked)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    return int(SHARE_OF_FREE * free)
+    return int(_SHARE_OF_FREE * free)
 
 
 def pieces(what: str, count: int, bytes_each: int, budget: int) -> int:

@@ -14,7 +14,7 @@ from caelab.jacobian.validation.passes import same
 from caelab.jacobian.validation.refusals import name_of
 
 STEP = 1e-2
-RELATIVE, ABSOLUTE = 1e-2, 1e-3  # of a slope, and of the largest
+_RELATIVE, ABSOLUTE = 1e-2, 1e-3  # of a slope, and of the largest
 ROUNDINGS = 8  # units of rounding, in a type that is coarser than that
 
 
@@ -65,7 +65,7 @@ def _refuse_derivative(activation: Elementwise, z: Tensor) -> None:
     said, true = activation.derivative(z), gradient_by_entry(activation.function, z)
     coarse = ROUNDINGS * torch.finfo(z.dtype).eps
     most = max(ABSOLUTE, coarse) * float(true.abs().nan_to_num(0, 0, 0).max())
-    if not torch.allclose(said, true, rtol=max(RELATIVE, coarse), atol=most, equal_nan=True):
+    if not torch.allclose(said, true, rtol=max(_RELATIVE, coarse), atol=most, equal_nan=True):
         worst = int((said - true).abs().flatten().argmax())
         raise CaelabError(
             f"derivative(z) of the activation {activation.name} is not the derivative of its forward: "

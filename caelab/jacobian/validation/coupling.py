@@ -10,7 +10,7 @@ from torch import Tensor
 from caelab.jacobian.context import Encode
 from caelab.jacobian.validation.double_precision import in_double
 
-IN_DOUBLE = 1e-9  # of the example's own gradient: more than rounding leaves in float64, and less than any dependence
+_IN_DOUBLE = 1e-9  # of the example's own gradient: more than rounding leaves in float64, and less than any dependence
 ROUNDINGS = 32  # units of rounding that may be left where no copy in float64 can be made
 
 
@@ -34,18 +34,18 @@ def couples(encode: Encode, inputs: Tensor, every_pair: bool) -> bool:
     Raises:
         NoWayError: as it says.
     """
-    splits = all_splits(len(inputs)) if every_pair else some_splits(len(inputs))
-    share, unit = largest_share(encode, inputs, splits)
+    splits = all_splits(len(inputs)) if every_pair else _some_splits(len(inputs))
+    share, unit = _largest_share(encode, inputs, splits)
     if share == 0:
         return False
     if inputs.dtype == torch.float64:
-        return share > IN_DOUBLE
+        return share > _IN_DOUBLE
     precise = in_double(encode)
     try:
-        share, unit = largest_share(precise, inputs.double(), splits) if precise else (share, unit)
+        share, unit = _largest_share(precise, inputs.double(), splits) if precise else (share, unit)
     except Exception:  # a copy may not run in float64
         return share > ROUNDINGS * unit
-    return share > (IN_DOUBLE if unit < 1e-15 else ROUNDINGS * unit)
+    return share > (_IN_DOUBLE if unit < 1e-15 else ROUNDINGS * unit)
 
 
 def all_splits(count: int) -> list[Tensor]:
@@ -54,13 +54,13 @@ def all_splits(count: int) -> list[Tensor]:
     return [(numbers >> bit) % 2 == 1 for bit in range(max(1, (count - 1).bit_length()))]
 
 
-def some_splits(count: int) -> list[Tensor]:
+def _some_splits(count: int) -> list[Tensor]:
     """Every second example, and a half by chance."""
     numbers = torch.arange(count)
     return [numbers % 2 == 1, torch.randperm(count, generator=torch.Generator().manual_seed(0)) % 2 == 1]
 
 
-def largest_share(encode: Encode, inputs: Tensor, splits: Sequence[Tensor]) -> tuple[float, float]:
+def _largest_share(encode: Encode, inputs: Tensor, splits: Sequence[Tensor]) -> tuple[float, float]:
     """The others' gradients, summed, in terms of the largest own one; and the unit of rounding of the coarser type."""
     with torch.enable_grad():
         leaf = inputs.detach().clone().requires_grad_()

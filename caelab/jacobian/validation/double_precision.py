@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from caelab.jacobian.context import Conditioned
 
-MOST_BYTES = 2**28  # of a copy's parameters
+_MOST_BYTES = 2**28  # of a copy's parameters
 
 
 def in_double(encode: Any) -> Any | None:
@@ -55,7 +55,7 @@ def _tensor(tensor: Tensor) -> Tensor:
 
 def _module(module: nn.Module) -> nn.Module:
     held = [*module.parameters(), *module.buffers()]
-    if sum(8 * tensor.numel() for tensor in held) > MOST_BYTES:
+    if sum(8 * tensor.numel() for tensor in held) > _MOST_BYTES:
         raise MemoryError
     with torch.no_grad():
         return deepcopy(module).double()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from caelab.errors import CaelabError
 from caelab.jacobian.validation.refusals import name_of
 
-OPERATOR = re.compile(
+_OPERATOR = re.compile(
     r"derivative for '?(?:aten::)?(?P<second>\w+)'? is not implemented|"
     r"forward AD with (?:aten::)?(?P<forward>\w+) that does not|"
     r"(?:not yet support|batching rule for|vmap over|call|for) '?aten::(?P<batched>\w+)"
@@ -30,7 +30,7 @@ INSTEAD = {
     "hardsigmoid": "use torch.sigmoid or nn.functional.hardtanh",
 }
 RANDOM = "randomness error mode"
-INFERENCE, REENTRANT, ONCE = "nference tensor", "use_reentrant=True", "once_differentiable"
+_INFERENCE, REENTRANT, ONCE = "nference tensor", "use_reentrant=True", "once_differentiable"
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def explanation(error: Exception, encode: Any, what: str, functions: Sequence[st
     if isinstance(error, CaelabError):
         return error
     name, said = name_of(encode), " ".join(str(error).split())
-    if INFERENCE in said:
+    if _INFERENCE in said:
         return CaelabError(
             f"{name} holds a tensor that was made in torch.inference_mode(), which cannot be differentiated; "
             "make the module outside of it, or give it clones of these tensors"
@@ -88,7 +88,7 @@ def explanation(error: Exception, encode: Any, what: str, functions: Sequence[st
         )
     if isinstance(error, torch.OutOfMemoryError):
         return CaelabError(f"{what} of {name} needs more memory than there is; give memory_budget=..., in bytes")
-    operator = operator_in(said, encode)
+    operator = _operator_in(said, encode)
     if operator is None:
         where = f"{' or '.join(functions)}, which {name} uses" if functions else name
         remedy = f"; {ALONE}" if what == SECOND else ""
@@ -98,11 +98,11 @@ def explanation(error: Exception, encode: Any, what: str, functions: Sequence[st
     return CaelabError(f"torch has not {missing} of {operator}, which {name} uses; {otherwise}")
 
 
-def operator_in(said: str, encode: Any) -> str | None:
+def _operator_in(said: str, encode: Any) -> str | None:
     """The operator that torch's message is about, by the name of the encoder's module where one is called like it."""
     if ONCE in said:
         return "an autograd.Function marked with once_differentiable"
-    match = OPERATOR.search(said)
+    match = _OPERATOR.search(said)
     if match is None:
         return None
     found = next(group for group in match.groups() if group)

@@ -23,8 +23,8 @@ from caelab.jacobian.validation.states import State, differs_quietly, root_of, s
 
 Layers = Callable[[], Sequence[Layer] | None]
 AGAIN = 8  # looked at again after so many uses, and so many times as many
-MOST_STATES = 64
-LARGEST_RECORD = 64 * MEBIBYTE  # of the examples that are tried out at once
+_MOST_STATES = 64
+_LARGEST_RECORD = 64 * MEBIBYTE  # of the examples that are tried out at once
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Memory:
         self.findings.pop((kind, state), None)
         self.findings[kind, state] = finding
         self.latest[kind] = state
-        if len(self.findings) > MOST_STATES:
+        if len(self.findings) > _MOST_STATES:
             del self.findings[next(iter(self.findings))]
 
 
@@ -112,7 +112,7 @@ def examined(encode: Encode, inputs: Tensor, state: State, layers: Layers, budge
         CaelabError: there is no Jacobian per example.
     """
     memory = _memory_of(innermost(encode))
-    kind = kind_of(encode, inputs)
+    kind = _kind_of(encode, inputs)
     memory.uses += 1
     known = _known(memory, kind, memory.settled(state))
     if known and len(inputs) <= known.largest and not _is_power(memory.uses, AGAIN):
@@ -136,7 +136,7 @@ def _memory_of(encode: Any) -> Memory:
         return Memory()
 
 
-def kind_of(encode: Encode, inputs: Tensor) -> Any:
+def _kind_of(encode: Encode, inputs: Tensor) -> Any:
     """What else an encoder may go by: type, shape and layout of the inputs, and what comes with them."""
     own: Any = (inputs.dtype, inputs.shape[1:], inputs.device.type, inputs.is_contiguous())
     if isinstance(encode, Conditioned):
@@ -229,7 +229,7 @@ def _refuse_dependence_in(whole: Examples, few: Examples, finding: Finding, budg
     """Refuse what does so in a larger batch alone."""
     one = whole.part(slice(0, 1))
     each = bytes_per_row(finding.applied(one.encode), one.inputs, recorded=False)
-    count = min(len(whole), min(LARGEST_RECORD, budget()) // max(1, each))
+    count = min(len(whole), min(_LARGEST_RECORD, budget()) // max(1, each))
     if count > len(few):
         many = whole.part(slice(0, count))
         _refuse_coupling(many, finding, every_pair=False)

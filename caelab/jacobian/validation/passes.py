@@ -17,11 +17,11 @@ from caelab.jacobian.validation.double_precision import in_double
 from caelab.jacobian.validation.refusals import dependent, name_of, refuse_module
 from caelab.jacobian.validation.states import state_of
 
-CHANCES = 2  # further passes that are to give the same
-DRAWING_CHANCES = 32  # as many of an encoder that draws numbers, which may have been without effect so far
+_CHANCES = 2  # further passes that are to give the same
+_DRAWING_CHANCES = 32  # as many of an encoder that draws numbers, which may have been without effect so far
 ROUNDING = 1e3  # in units of the type's epsilon, against the largest: what another order of summation may change
-LARGEST_ROUNDING = 1e-4  # of the largest, whatever the type
-COARSE_ROUNDINGS = 16  # units of rounding of a type that is coarser than that
+_LARGEST_ROUNDING = 1e-4  # of the largest, whatever the type
+_COARSE_ROUNDINGS = 16  # units of rounding of a type that is coarser than that
 COARSE = (torch.float16, torch.bfloat16)
 
 
@@ -52,13 +52,13 @@ class Examples:
 
     def part(self, part: Part) -> Examples:
         """Some of the examples, with the memory layout of all."""
-        return Examples(cut(self.encode, part), laid_out_as(self.inputs, self.inputs[part]), self.recorded)
+        return Examples(cut(self.encode, part), _laid_out_as(self.inputs, self.inputs[part]), self.recorded)
 
     def others_changed(self, kept: int, change: Callable[[Tensor], Tensor]) -> Examples:
         """The same example among others, whose inputs are changed and whose context goes round."""
 
         def among(change: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
-            others = laid_out_as(tensor, change(tensor))
+            others = _laid_out_as(tensor, change(tensor))
             others[kept] = tensor[kept]
             return others
 
@@ -73,7 +73,7 @@ class Examples:
         return None if encode is None else Examples(encode, self.inputs.double(), self.recorded)
 
 
-def laid_out_as(like: Tensor, values: Tensor) -> Tensor:
+def _laid_out_as(like: Tensor, values: Tensor) -> Tensor:
     """A copy of the values in the memory layout of a batch, as channels last."""
     if like.ndim in (4, 5) and not like.is_contiguous():
         order = sorted(range(like.ndim), key=like.stride, reverse=True)
@@ -164,14 +164,14 @@ def refuse_unsteady(examples: Examples, first: Tensor) -> None:
     Raises:
         CaelabError: it draws numbers, or keeps a state that changes.
     """
-    before = drawn_so_far(first)
+    before = _drawn_so_far(first)
     steady = same(examples.code(), first)
-    chances = CHANCES if before == drawn_so_far(first) else DRAWING_CHANCES
+    chances = _CHANCES if before == _drawn_so_far(first) else _DRAWING_CHANCES
     if not (steady and all(same(examples.code(), first) for _ in range(chances - 1))):
         raise dependent(examples.encode, *_reason(examples))
 
 
-def drawn_so_far(code: Tensor) -> bytes:
+def _drawn_so_far(code: Tensor) -> bytes:
     """The state of torch's global generator, on the device of an output."""
     found = torch.cuda.get_rng_state(code.device) if code.device.type == "cuda" else torch.get_rng_state()
     return found.numpy().tobytes()
@@ -246,7 +246,7 @@ def refuse_parts(whole: Examples, code: Tensor) -> None:
     Raises:
         CaelabError: it holds a tensor as long as the batch, or depends on how many examples there are.
     """
-    for part in parts_of(len(whole)):
+    for part in _parts_of(len(whole)):
         piece = whole.part(part)
         try:
             found = piece.code()
@@ -261,7 +261,7 @@ def refuse_parts(whole: Examples, code: Tensor) -> None:
             raise CaelabError(apart(whole, len(piece)))
 
 
-def parts_of(count: int) -> list[slice]:
+def _parts_of(count: int) -> list[slice]:
     """The last example alone, and the second half of the batch."""
     alone, half = slice(count - 1, count), slice(count // 2, count)
     return [alone, half] if count > 2 else [alone]
@@ -271,7 +271,7 @@ def _same_in_any_type(whole: Examples, part: slice, found: Tensor, expected: Ten
     """Another size may be computed in another order: where that tells nothing, float64 does."""
     if torch.equal(found, expected):
         return True
-    near = same(found, expected, unit_of_products(expected))
+    near = same(found, expected, _unit_of_products(expected))
     if near and expected.dtype not in COARSE:
         return True
     precise = whole.in_double()
@@ -303,10 +303,10 @@ def same(found: Tensor, expected: Tensor, unit: float | None = None) -> bool:
 
 def tolerance(unit: float) -> float:
     """What rounding may change of the largest output, in a type with such a unit of it."""
-    return max(min(ROUNDING * unit, LARGEST_ROUNDING), COARSE_ROUNDINGS * unit)
+    return max(min(ROUNDING * unit, _LARGEST_ROUNDING), _COARSE_ROUNDINGS * unit)
 
 
-def unit_of_products(code: Tensor) -> float:
+def _unit_of_products(code: Tensor) -> float:
     """The unit of rounding where sums are taken in another order; a graphics card may multiply float32 by ten bits."""
     coarse = code.device.type == "cuda" and code.dtype == torch.float32
     return 2.0**-10 if coarse else torch.finfo(code.dtype).eps

@@ -15,9 +15,9 @@ from caelab.errors import CaelabError
 from caelab.jacobian.context import innermost
 
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
-DROPOUT = nn.modules.dropout._DropoutNd
-EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
-FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_DROPOUT = nn.modules.dropout._DropoutNd
+_EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+_FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def refuse_inputs(inputs: Any, encode: Any = None) -> None:
@@ -33,7 +33,7 @@ def refuse_inputs(inputs: Any, encode: Any = None) -> None:
     if inputs.layout is not torch.strided or inputs.is_nested:
         kind = "nested" if inputs.is_nested else str(inputs.layout)
         raise CaelabError(f"a Jacobian needs inputs in a dense tensor, but {kind} came; call .to_dense() on it")
-    if inputs.dtype not in FLOATING:
+    if inputs.dtype not in _FLOATING:
         raise CaelabError(
             f"a Jacobian needs inputs that are floating-point, but {inputs.dtype} came; {_remedy(inputs, encode)}"
         )
@@ -50,7 +50,7 @@ def _remedy(inputs: Tensor, encode: Any) -> str:
         return "give real and imaginary parts as entries, with torch.view_as_real"
     if inputs.is_floating_point():
         return "convert them with .float()"
-    if isinstance(encode, nn.Module) and any(isinstance(module, EMBEDDINGS) for module in encode.modules()):
+    if isinstance(encode, nn.Module) and any(isinstance(module, _EMBEDDINGS) for module in encode.modules()):
         return (
             "tokens that an embedding looks up have no derivative, so embed them first and ask at the embedding, as "
             "jacobian(rest, embedding(tokens))"
@@ -90,7 +90,7 @@ def refuse_module(module: nn.Module, name: str = "a layer") -> None:
             f"{where} normalises by the batch, so no Jacobian per example exists; call .eval() on it, "
             "or use nn.LayerNorm or nn.GroupNorm instead"
         )
-    if isinstance(module, DROPOUT) and module.training and module.p > 0:
+    if isinstance(module, _DROPOUT) and module.training and module.p > 0:
         raise CaelabError(
             f"{where} drops units at random, so the Jacobian would change with every call; call .eval() on it, "
             "or corrupt the input with a plugin instead"

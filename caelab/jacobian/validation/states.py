@@ -24,17 +24,17 @@ PLAIN = frozenset([bool, int, float, complex, str, bytes, type(None), torch.dtyp
 FIXED = (type, ModuleType, BuiltinFunctionType)
 DEEPEST = 4  # attributes of attributes that are looked at
 WIDEST = 64  # entries of a container that are
-LIBRARIES = frozenset(["torch", "numpy", "builtins", *sys.stdlib_module_names]) - {"types"}
+_LIBRARIES = frozenset(["torch", "numpy", "builtins", *sys.stdlib_module_names]) - {"types"}
 MOST = 1000  # entries of all containers
-KEPT_BY_TORCH = frozenset(vars(nn.Module()))
+_KEPT_BY_TORCH = frozenset(vars(nn.Module()))
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-HOOKS_EVERYWHERE = tuple(getattr(torch_module, f"_global{name}") for name in HOOKS)
+_HOOKS_EVERYWHERE = tuple(getattr(torch_module, f"_global{name}") for name in HOOKS)
 
 
 def state_of(encode: Any) -> State:
     """The state of an encoder and of what it runs in; equal as long as nothing was switched."""
     found: list[Any] = [torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")]
-    found += [tuple(hooks) for hooks in HOOKS_EVERYWHERE]
+    found += [tuple(hooks) for hooks in _HOOKS_EVERYWHERE]
     _Walk(found).value(encode, 0)
     return tuple(found)
 
@@ -121,13 +121,13 @@ class _Walk:
         for buffer in module._buffers.values():
             self.value(buffer, depth)
         for name, value in own.items():
-            if name in KEPT_BY_TORCH:
+            if name in _KEPT_BY_TORCH:
                 continue
             if type(value) in PLAIN:  # as below, without a call
                 found.append(value)
             else:
                 self.value(value, depth)
-        for place, name in names_of_class(cast(Any, kind)):
+        for place, name in _names_of_class(cast(Any, kind)):
             self.value(place.get(name), depth + 1)
         for child in module._modules.values():
             if child is None:
@@ -152,7 +152,7 @@ class _Walk:
                 self.value(default, depth)
             self.left -= 1
             if depth < DEEPEST and self.left > 0 and not _is_librarys(function.__module__ or ""):
-                for place, name in names_of_code(function.__code__, _Globals(function.__globals__)):
+                for place, name in _names_of_code(function.__code__, _Globals(function.__globals__)):
                     self.value(place.get(name), depth + 1)
 
 
@@ -186,17 +186,17 @@ class _Globals:
 
 
 @lru_cache(maxsize=1024)
-def names_of_class(kind: type) -> tuple[tuple[Mapping[str, Any], str], ...]:
+def _names_of_class(kind: type) -> tuple[tuple[Mapping[str, Any], str], ...]:
     """The plain attributes of a user's class and the global names that its methods look up, with where they are."""
     classes = [each for each in kind.__mro__ if not _is_librarys(each.__module__)]
     own = [(vars(each), name) for each in classes for name, value in vars(each).items() if _is_switch(name, value)]
     methods = [method for each in classes for method in vars(each).values() if isinstance(method, FunctionType)]
-    found = [names_of_code(method.__code__, _Globals(method.__globals__)) for method in methods]
+    found = [_names_of_code(method.__code__, _Globals(method.__globals__)) for method in methods]
     return _distinct([*own, *(pair for names in found for pair in names)])
 
 
 @lru_cache(maxsize=1024)
-def names_of_code(code: CodeType, place: _Globals) -> tuple[tuple[Mapping[str, Any], str], ...]:
+def _names_of_code(code: CodeType, place: _Globals) -> tuple[tuple[Mapping[str, Any], str], ...]:
     """The global names that a function looks up, and those in modules that it names; classes are left out."""
     names = list(dict.fromkeys(name for each in _codes(code) for name in each.co_names))
     here = [(place.names, name) for name in names if name in place.names and not isinstance(place.names[name], FIXED)]
@@ -219,7 +219,7 @@ def _is_users_module(value: Any) -> bool:
 
 
 def _is_librarys(name: str) -> bool:
-    return name.partition(".")[0] in LIBRARIES
+    return name.partition(".")[0] in _LIBRARIES
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

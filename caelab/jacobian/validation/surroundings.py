@@ -24,7 +24,7 @@ def answered(method: Method) -> Method:
         try:  # no context manager, since this is called for every batch
             if not isinstance(self.inputs, Tensor) or not torch.is_autocast_enabled(self.inputs.device.type):
                 return method(self, *args, **kwargs)
-            with full_precision(self.encode, self.inputs):
+            with _full_precision(self.encode, self.inputs):
                 return method(self, *args, **kwargs)
         except Exception as error:
             if is_explained(error):
@@ -46,7 +46,7 @@ def _row(encode: Any, inputs: Tensor) -> Tensor:
     return torch.autograd.grad(code, point, torch.ones_like(code))[0]
 
 
-def full_precision(encode: Any, inputs: Tensor) -> AbstractContextManager[Any]:
+def _full_precision(encode: Any, inputs: Tensor) -> AbstractContextManager[Any]:
     """Autocast is switched off, if the encoder can do without it.
 
     Under autocast torch's batched derivatives are wrong for some layers, and a gradient that is asked for outside of it

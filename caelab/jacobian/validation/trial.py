@@ -26,7 +26,7 @@ from caelab.jacobian.validation.explanations import FIRST, SECOND, explained, fa
 
 Encode = Callable[[Tensor], Tensor]
 Taken = Callable[[bool], Tensor]  # J v, from whether autograd is to record it
-VECTORS = 2
+_VECTORS = 2
 TOLERANCE = {
     torch.float64: 1e-6,
     torch.float32: 1e-3,
@@ -253,7 +253,7 @@ def _by_example(encode: Encode, covectors: Tensor, vectors: Tensor) -> tuple[Enc
 
 
 def _normal(like: Tensor, draws: torch.Generator) -> Tensor:
-    drawn = torch.randn(VECTORS, *like.shape, generator=draws, dtype=torch.float64)
+    drawn = torch.randn(_VECTORS, *like.shape, generator=draws, dtype=torch.float64)
     return drawn.to(dtype=like.dtype, device=like.device)
 
 
