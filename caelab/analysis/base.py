@@ -19,6 +19,7 @@ from caelab.analysis.contract import load_analysis, measures, options_of, source
 from caelab.analysis.isolation import failure_told, run_left_as_found, undisturbed
 from caelab.analysis.plotting import plain_look
 from caelab.errors import CaelabError, DamagedFile, StorageError
+from caelab.registry.reserved import ABOUT_A_RUN
 from caelab.runs.record import tables_count
 from caelab.runs.run import Run
 from caelab.storage.checked_files import has_checksums, read_with_checksum, write_with_checksum
@@ -28,7 +29,6 @@ from caelab.streams import Streams
 
 log = logging.getLogger(__name__)
 
-ABOUT_A_RUN = ("model", "seed")
 IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY, errno.EISDIR)  # a file for a folder, or a folder for a file
 
 

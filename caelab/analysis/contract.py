@@ -15,11 +15,11 @@ from caelab.analysis.columns import Column, clash, overlap
 from caelab.errors import CaelabError, shown
 from caelab.registry.catalogue import catalogue
 from caelab.registry.fingerprints import content_of, imported_beside
+from caelab.registry.reserved import GIVEN_BY_CORE
 from caelab.registry.signatures import checked_options, option_fields
 
 log = logging.getLogger(__name__)
 
-GIVEN_BY_CORE = ("run", "runs", "streams")
 NEEDED = "it needs measure(run, streams) or compare(runs, streams), and draw(table)"
 
 
@@ -88,11 +88,11 @@ def options_of(name: str, analysis: Any, given: Mapping[str, Any]) -> tuple[dict
         CaelabError: neither has an option of that name, or a value does not fit.
     """
     parts = [getattr(analysis, key, None) for key in ("measure", "compare")]
-    known = [option_fields(part, GIVEN_BY_CORE) if callable(part) else {} for part in parts]
+    known = [option_fields(part, GIVEN_BY_CORE["analysis"]) if callable(part) else {} for part in parts]
     unknown = {key: value for key, value in given.items() if not any(key in fields for fields in known)}
     taken = [{key: value for key, value in given.items() if key in fields} | unknown for fields in known]
     measure, compare = (
-        checked_options(part, options, name, GIVEN_BY_CORE) if callable(part) else {}
+        checked_options(part, options, name, GIVEN_BY_CORE["analysis"]) if callable(part) else {}
         for part, options in zip(parts, taken, strict=True)
     )
     return measure, compare

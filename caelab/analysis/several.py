@@ -13,7 +13,6 @@ from typing import Any
 import pandas as pd
 
 from caelab.analysis.base import (
-    ABOUT_A_RUN,
     by_itself,
     called,
     gather,
@@ -26,6 +25,7 @@ from caelab.analysis.base import (
 from caelab.analysis.contract import compares, load_analysis, measures, options_of, source_of
 from caelab.analysis.isolation import run_left_as_found
 from caelab.errors import CaelabError, DamagedFile
+from caelab.registry.reserved import ABOUT_A_RUN
 from caelab.runs.record import tables_count
 from caelab.runs.run import Run
 from caelab.storage.checked_files import RECORD, WEIGHTS, read_with_checksum, stored_facts

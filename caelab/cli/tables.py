@@ -13,13 +13,11 @@ import click
 from caelab.errors import CaelabError
 from caelab.hookspecs import TrainingHooks
 from caelab.registry.catalogue import HOOKS, Offer, catalogue
+from caelab.registry.reserved import GIVEN_BY_CORE
 from caelab.registry.signatures import option_fields
-from caelab.runs.config import GIVEN_BY_CORE
 from caelab.runs.recipes import Recipe, load_recipe
 
 log = logging.getLogger(__name__)
-
-SKIPPED = {"analysis": ("run", "runs", "streams"), "claim": ("numbers",), "executor": ("workers",), **GIVEN_BY_CORE}
 
 
 def plugin_rows() -> list[list[str]]:
@@ -98,7 +96,7 @@ def options_text(kind: str, thing: Any) -> str:
     factory = parts[0] if parts else thing
     if not callable(factory) or isinstance(thing, click.Command):
         return ""
-    fields = option_fields(factory, SKIPPED.get(kind, ())).values()
+    fields = option_fields(factory, GIVEN_BY_CORE.get(kind, ())).values()
     return ", ".join(_option(field) for field in fields)
 
 

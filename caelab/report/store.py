@@ -25,10 +25,11 @@ from typing import Annotated, Any
 import pandas as pd
 from pydantic import AfterValidator, BaseModel, ValidationError
 
-from caelab.analysis.base import ABOUT_A_RUN, drawn, named_failure
+from caelab.analysis.base import drawn, named_failure
 from caelab.analysis.plotting import Appearance, appearance, family_of, stored_appearances
 from caelab.errors import CaelabError, DamagedFile, StorageError
 from caelab.registry.catalogue import checked_name
+from caelab.registry.reserved import ABOUT_A_RUN
 from caelab.runs.config import RunConfig
 from caelab.runs.recipes import Look
 from caelab.runs.run import versions

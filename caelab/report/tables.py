@@ -13,10 +13,10 @@ import pandas as pd
 from caelab.analysis.columns import Column, column_of
 from caelab.analysis.plotting import display_name, mean_and_half_width
 from caelab.analysis.statistics import by_seed, holm, paired_difference
+from caelab.registry.reserved import ABOUT_A_ROW
 
 SIGNIFICANCE = 0.05
 NEW_LINE, DOUBLE = "\n", r"\\"
-ABOUT = ("model", "seed", "run")
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 PLAIN = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 LATEX = str.maketrans(
@@ -83,7 +83,7 @@ def _summary(rows: pd.DataFrame) -> dict[str, float]:
 
 def measured(rows: pd.DataFrame) -> list[str]:
     """The numeric columns of the runs."""
-    return [str(column) for column in rows.select_dtypes("number") if column not in ABOUT]
+    return [str(column) for column in rows.select_dtypes("number") if column not in ABOUT_A_ROW]
 
 
 def spread(values: pd.Series) -> tuple[float, float]:

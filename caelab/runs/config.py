@@ -18,11 +18,11 @@ from caelab.options import MANY, Count, Positive
 from caelab.registry.catalogue import Catalogue, catalogue
 from caelab.registry.fingerprints import files_in, fingerprints_of
 from caelab.registry.paths import refuse_path
+from caelab.registry.reserved import GIVEN_BY_CORE
 from caelab.registry.signatures import checked_options, option_fields, readable, refuse_booleans
 from caelab.runs.safe_yaml import LARGEST, read_yaml
 
 GIVEN = "given"  # the kind of a block that stands for an object of the user's, which no config can make again
-GIVEN_BY_CORE = {"model": ("inputs", "image_shape")}
 LONGEST_LABEL = 180  # bytes; a file system allows 255 for the name of a run's folder
 
 

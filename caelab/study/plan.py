@@ -10,8 +10,9 @@ from typing import Any
 from caelab.errors import CaelabError
 from caelab.registry.catalogue import catalogue
 from caelab.registry.importing import allow_code_in
+from caelab.registry.reserved import GIVEN_BY_CORE
 from caelab.registry.signatures import option_fields
-from caelab.runs.config import GIVEN_BY_CORE, OfAnyModel, RunConfig, load_config, make_config, names_a_file
+from caelab.runs.config import OfAnyModel, RunConfig, load_config, make_config, names_a_file
 from caelab.runs.recipes import recipe_config
 from caelab.runs.settings import chooses_kind, parse_setting, parse_value, with_setting
 

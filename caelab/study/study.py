@@ -24,6 +24,7 @@ from caelab.process.threads import on_one_thread
 from caelab.registry.arguments import by_label, count_of, function_of, path_of, rows_of
 from caelab.registry.catalogue import catalogue, installed_providers
 from caelab.registry.importing import allow_code, allowed_code
+from caelab.registry.reserved import ABOUT_A_ROW
 from caelab.runs.config import RunConfig
 from caelab.runs.run import build_model, dataset_of, load_run, output_is_set
 from caelab.storage.files import PARTIAL
@@ -39,7 +40,6 @@ log = logging.getLogger(__name__)
 Options = Mapping[str, Any]
 ALL = "all"  # the models that a problem of several runs is about
 OF_A_RUN = "an earlier one"  # stands for the analyses of single runs
-ABOUT_A_ROW = ("model", "seed", "run")  # of every row, beside its numbers
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,10 @@ from functools import cache
 from io import StringIO
 from typing import Any
 
-from caelab.analysis.contract import GIVEN_BY_CORE, compares, load_analysis, measures
+from caelab.analysis.contract import compares, load_analysis, measures
 from caelab.analysis.isolation import run_left_as_found
 from caelab.errors import CaelabError, NotApplicable
+from caelab.registry.reserved import GIVEN_BY_CORE
 from caelab.registry.signatures import option_fields
 from caelab.runs.recipes import base_config
 from caelab.runs.run import Run
@@ -106,9 +107,9 @@ def tried_with(name: str, analysis: Any, given: Mapping[str, Any]) -> dict[str, 
     parts = [part for key in ("measure", "compare") if callable(part := getattr(analysis, key, None))]
     found: dict[str, Any] = {}
     for part in parts:
-        known = option_fields(part, GIVEN_BY_CORE)
+        known = option_fields(part, GIVEN_BY_CORE["analysis"])
         mine = {key: value for key, value in given.items() if key in known or len(parts) == 1}
-        found |= trial_options(name, part, mine, GIVEN_BY_CORE)
+        found |= trial_options(name, part, mine, GIVEN_BY_CORE["analysis"])
     return found
 
 

@@ -17,9 +17,10 @@ import torch
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from caelab.analysis.base import ABOUT_A_RUN, gather
-from caelab.analysis.contract import GIVEN_BY_CORE, checked_columns, compares, measures
+from caelab.analysis.base import gather
+from caelab.analysis.contract import checked_columns, compares, measures
 from caelab.errors import CaelabError
+from caelab.registry.reserved import ABOUT_A_RUN, GIVEN_BY_CORE
 from caelab.registry.signatures import option_fields
 from caelab.runs.run import Run
 from caelab.streams import Streams
@@ -52,7 +53,7 @@ class Subject:
         return rows.drop(columns=[*ABOUT_A_RUN]).reset_index(drop=True)
 
     def _of(self, part: Any) -> dict[str, Any]:
-        known = option_fields(part, GIVEN_BY_CORE)
+        known = option_fields(part, GIVEN_BY_CORE["analysis"])
         return {key: value for key, value in self.options.items() if key in known}
 
     @cached_property

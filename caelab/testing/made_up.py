@@ -12,11 +12,11 @@ from caelab.analysis.columns import Column
 from caelab.analysis.contract import columns_of
 from caelab.errors import CaelabError
 from caelab.registry.catalogue import catalogue
+from caelab.registry.reserved import ABOUT_A_RUN
 from caelab.report.claims import Numbers
 from caelab.report.verdicts import copied
 
 POWERS = (-3.0, 3.0)  # of ten, between which the means lie
-ABOUT = ["model", "seed"]
 
 
 def made_up(place: int, spread: float = 0.01) -> Numbers:
@@ -70,11 +70,11 @@ def shuffled(numbers: Numbers, order: int) -> Numbers:
 def poorer(numbers: Numbers) -> Iterator[tuple[str, Numbers]]:
     """The same comparison without something, by what it lacks."""
     rows = numbers.rows
-    yield "columns", replace(copied(numbers), rows=rows[ABOUT].copy())
+    yield "columns", replace(copied(numbers), rows=rows[[*ABOUT_A_RUN]].copy())
     yield "all models but one", replace(copied(numbers), rows=rows[rows["model"] == rows["model"].iloc[0]].copy())
-    nothing = {str(column): np.nan for column in rows if column not in ABOUT}
+    nothing = {str(column): np.nan for column in rows if column not in ABOUT_A_RUN}
     yield "any number in the rows", replace(copied(numbers), rows=rows.assign(**nothing))
     if numbers.tables:
         yield "tables", replace(copied(numbers), tables={})
-        empty = pd.DataFrame({name: [] for name in ABOUT})
+        empty = pd.DataFrame({name: [] for name in ABOUT_A_RUN})
         yield "columns of tables", replace(copied(numbers), tables={name: empty.copy() for name in numbers.tables})

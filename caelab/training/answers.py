@@ -11,12 +11,11 @@ from torch import Tensor
 
 from caelab.errors import CaelabError, reason, shown
 from caelab.process.exits import EndsTheProgram, ends, running
+from caelab.registry.reserved import OWN_TERMS, is_own_metric
 from caelab.training.tracing import described
 from caelab.training.watch import ChangedArgument as ChangedArgument
 from caelab.training.watch import Interference
 
-OWN_TERMS = ("reconstruction", "training_loss")
-OWN_METRICS = ("epoch", "valid_reconstruction")
 LONGEST = 100  # letters of the name of a term or a metric
 INSTEAD = {
     "terms": "answer penalty_terms to add a term",
@@ -205,7 +204,7 @@ def checked_metrics(answer: Any) -> dict[str, float]:
     for name, value in answer.items():
         if isinstance(value, Tensor) and value.numel() == 1 and not _is_real(value):
             raise WrongAnswer(f"{described(answer)}, but a metric is a real number; {_real(value, name)}")
-        if name in OWN_METRICS or name.startswith("train_"):
+        if is_own_metric(name):
             raise WrongAnswer(f"the name {name!r}, which is the core's own metric; choose another name")
         if not (isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1)):
             raise WrongAnswer(f"{described(answer)}, but a metric is a number; make {name!r} one with float(...)")

@@ -18,6 +18,7 @@ from caelab.models.identity import load_weights
 from caelab.models.reconstruction import reconstruction_error
 from caelab.process.denormals import flushed_denormals
 from caelab.process.exits import held_open
+from caelab.registry.reserved import OF_TRAINING
 from caelab.runs.config import RunConfig
 from caelab.runs.config import Training as TrainingConfig
 from caelab.streams import Streams, seeded
@@ -122,7 +123,7 @@ class Trainer:
         for step, clean in enumerate(batches, start=1):
             for name, value in self.train_step(clean, epoch, step).items():
                 totals[name] += value * len(clean)
-        means = {f"train_{name}": total / len(order) for name, total in totals.items()}
+        means = {f"{OF_TRAINING}{name}": total / len(order) for name, total in totals.items()}
         metrics = {"epoch": float(epoch), **means, **self.validate(epoch)}
         self.plugins.call("after_epoch", epoch, model=self.model, metrics=metrics)
         return metrics

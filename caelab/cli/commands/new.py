@@ -16,12 +16,12 @@ from unicodedata import normalize
 import click
 
 from caelab.errors import CaelabError, unknown_name
+from caelab.registry.reserved import OWN_TERMS
 from caelab.storage.files import publish
 
 KINDS = ("analysis", "claim", "dataset", "model", "regularizer")
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 LONGEST = 60  # letters; a file's name ends at 255 bytes, and nobody types more
-TERMS_OF_THE_CORE = ("reconstruction", "training_loss")
 
 
 class Package(NamedTuple):
@@ -112,7 +112,7 @@ def refuse_reserved(name: str) -> None:
     """A regularizer's name starts its settings and names its term, so no word of the config or the loss can be it."""
     from caelab.runs.config import RunConfig
 
-    if name in {*RunConfig.model_fields, *TERMS_OF_THE_CORE}:
+    if name in {*RunConfig.model_fields, *OWN_TERMS}:
         raise CaelabError(
             f"{name!r} already means a part of a run, so no regularizer can have that name; "
             f"'my-{name.replace('_', '-')}' would do"

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from caelab.registry.reserved import OWN_TERMS
 from caelab.testing.outcome import Check, judged
 from caelab.testing.penalty.functions import NUMBER
 from caelab.testing.penalty.observing import Observation
 from caelab.testing.penalty.references import directional_differences, directions
 from caelab.testing.penalty.settings import Setting
-from caelab.testing.penalty.subjects import NO_DERIVATIVE, OWN_TERMS, Subject, Trial
+from caelab.testing.penalty.subjects import NO_DERIVATIVE, Subject, Trial
 from caelab.training.gradients import untrainable
 
 STEPS = (1e-5, 1e-6, 1e-4)  # a kink within one is none within another

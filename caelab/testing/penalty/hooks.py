@@ -12,17 +12,17 @@ from torch import Tensor
 
 from caelab.errors import CaelabError
 from caelab.hookspecs import TrainingHooks
+from caelab.registry.reserved import OWN_TERMS, is_own_metric
 from caelab.testing.outcome import Check, judged
 from caelab.testing.penalty.arguments import ON_A_COPY, UNCHANGED, changed_weights, check_arguments
 from caelab.testing.penalty.functions import ONE_SCALAR
 from caelab.testing.penalty.gradients import untrainable_terms, why_no_gradient
-from caelab.testing.penalty.subjects import OWN_TERMS, Subject, Trial
+from caelab.testing.penalty.subjects import Subject, Trial
 from caelab.training.answers import ChangedArgument
 
 ADDS = "adds to the loss"
 
 HOOKS = tuple(name for name in vars(TrainingHooks) if not name.startswith("_"))
-OWN_METRICS = ("epoch", "valid_reconstruction")
 
 
 def check_hooks(subject: Subject) -> Iterator[Check]:
@@ -124,7 +124,7 @@ def wrong_metrics(metrics: Any) -> str:
     if not isinstance(metrics, Mapping):
         return type(metrics).__name__
     wrong = [f"{name} is a {type(value).__name__}" for name, value in metrics.items() if not is_number(value)]
-    taken = [name for name in metrics if name in OWN_METRICS or str(name).startswith("train_")]
+    taken = [name for name in metrics if is_own_metric(str(name))]
     return ", ".join(wrong + [f"{name} is the core's own" for name in taken])
 
 

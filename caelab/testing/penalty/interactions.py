@@ -14,11 +14,12 @@ from torch import Tensor
 from caelab.errors import CaelabError
 from caelab.models.autoencoder import autoencoder
 from caelab.registry.catalogue import catalogue
+from caelab.registry.reserved import OF_TRAINING, OWN_TERMS
 from caelab.streams import Streams
 from caelab.testing.chance import same_chance
 from caelab.testing.outcome import Check, judged
 from caelab.testing.penalty.settings import Noise, Setting, batch, trial_config
-from caelab.testing.penalty.subjects import OWN_TERMS, Subject, Trial, is_refusal
+from caelab.testing.penalty.subjects import Subject, Trial, is_refusal
 from caelab.testing.trials import trial_options
 from caelab.training.loop import Trainer, sum_of
 from caelab.training.objective import Objective
@@ -133,7 +134,7 @@ def train_at(home: Setting, instances: Mapping[str, object]) -> Outcome:
     )
     with same_chance(0):  # who draws from the global state has a row of its own
         history = trainer.fit()
-    terms = {key.removeprefix("train_") for key in history[-1] if key.startswith("train_")} - {*OWN_TERMS}
+    terms = {key.removeprefix(OF_TRAINING) for key in history[-1] if key.startswith(OF_TRAINING)} - {*OWN_TERMS}
     return Outcome(trainer.model.state_dict(), trainer.streams.state(), frozenset(terms))
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from caelab.errors import CaelabError
 from caelab.process.exits import how
 from caelab.process.settings import CHEAP, Found
+from caelab.registry.reserved import OWN_TERMS
 from caelab.streams import Streams
 from caelab.testing.chance import random_states, same_chance
 from caelab.testing.penalty.declared import checked_epoch, checked_flag, declared, known_activations
@@ -27,7 +28,6 @@ from caelab.testing.side_effects import SideEffectRecorder
 from caelab.training.objective import Objective
 from caelab.training.plugins import TrainingPlugins, merged_terms
 
-OWN_TERMS = ("reconstruction", "training_loss")
 NO_DERIVATIVE = "is not implemented"  # how torch says that it cannot differentiate an operator
 
 
