@@ -55,7 +55,7 @@ def singular_values_by_rows(strategy: Strategy, count: int, method: Method, wide
 
 
 def tangents_by_rows(strategy: Strategy, count: int, widest: int, budget: int) -> tuple[Tensor, Tensor]:
-    """The leading singular values (batch, count) and right singular vectors (batch, count, input), in the same way."""
+    """The leading singular values (batch, count) and right singular vectors (batch, count, input), by rows too."""
     parts = [tangents_of_matrix(piece, count) for piece in _pieces_of(strategy, widest, budget)]
     values, directions = (torch.cat(part) for part in zip(*parts, strict=True))
     return values, directions

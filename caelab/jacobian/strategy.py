@@ -15,7 +15,7 @@ Mode = Literal["exact", "strict", "fast"]
 
 
 class Strategy(Protocol):
-    """The Jacobian of one map at a batch of inputs, computed in one particular way.
+    """The Jacobian of one map at a batch of inputs, computed by one strategy.
 
     There are four: ``SingleLayer`` (closed form), ``Chain`` (layer by layer), ``Autodiff`` (anything else) and
     ``Transformed`` (anything, inside a transform of torch.func). Vectors have the shape of an input, ``*input``;

@@ -63,8 +63,8 @@ class Products:
     """The passes by which J v is taken.
 
     Attributes:
-        directions: the cheapest right way.
-        own_record: whether the gradient of what autograd records on that way is right as well.
+        directions: the cheapest strategy for J v that is right.
+        own_record: whether the gradient of what autograd records of it is right as well.
         lacking: why torch cannot differentiate J again, if so.
     """
 
@@ -192,15 +192,15 @@ def products_of(many: bool, encode: Encode, inputs: Tensor, recorded: bool) -> P
     plain = Plain.of(encode, inputs, recorded)
     x, v = plain.inputs, plain.vectors
     turned = v.transpose(0, 1).contiguous()  # laid out as they come: a batched rule may go by that
-    ways: dict[Directions, Taken] = {
+    strategies: dict[Directions, Taken] = {
         Directions.FORWARD: lambda _: pushed_forward(encode, x, turned, together=many).transpose(0, 1),
         Directions.FORWARD_EACH: lambda _: pushed_forward(encode, x, turned, together=False).transpose(0, 1),
         Directions.TWICE: lambda recorded: reversed_twice(encode, x, v, recorded, together=many),
         Directions.TWICE_EACH: lambda recorded: reversed_twice(encode, x, v, recorded, together=False),
     }
-    for way, taken in ways.items():
+    for directions, taken in strategies.items():
         if plain.has_products(taken):
-            return Products(way, plain.has_gradients_of(taken), plain.lacking)
+            return Products(directions, plain.has_gradients_of(taken), plain.lacking)
     return Products(Directions.ROWS, True, plain.lacking)
 
 
@@ -233,7 +233,7 @@ def agrees(pull: Callable[[Tensor, Tensor], Tensor], encode: Encode, inputs: Ten
 
 
 def _holds(comparison: Callable[[], bool]) -> bool:
-    """Whether a comparison comes out well; a way that torch has not for some operator is not right either."""
+    """Whether a comparison comes out well; a pass that torch has not for some operator is not right either."""
     try:
         return comparison()
     except Exception:  # of any operator that a user's encoder may hold
