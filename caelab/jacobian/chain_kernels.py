@@ -127,7 +127,7 @@ class SquaredNormThroughGram(torch.autograd.Function):
 
 
 def pays(rows: int, width: int, inputs: int) -> bool:
-    """Whether the Gram matrix is the shorter route: 3/2 w² (r + d) multiplications, against 3 r w d through the products.
+    """Whether the Gram matrix is shorter: 3/2 w² (r + d) multiplications, against 3 r w d through the products.
 
     A Gram matrix takes half of what a product of its size does.
     """
