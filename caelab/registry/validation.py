@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection
+from functools import cache
 from typing import Any
 
 import pluggy
@@ -13,6 +14,7 @@ from caelab.errors import CaelabError, unknown_name
 Hooks = dict[str, tuple[str, ...]]  # the arguments of each hook
 
 
+@cache
 def hooks_of(specs: type) -> Hooks:
     """The hooks that a class specifies, with their arguments.
 
