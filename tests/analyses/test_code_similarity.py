@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from caelab import NotApplicable, Streams
 from caelab.analysis.several import analyse_together, summaries
 from caelab_analyses import code_similarity
-from caelab_analyses.code_similarity import linear_cka, similarity_matrix
+from caelab_analyses.code_similarity import similarity_matrix
 from caelab_analyses.code_similarity.figure import mean_similarities
 
 
@@ -19,6 +19,10 @@ def codes(seed=0, units=(5, 8), examples=40):
     mix = torch.randn(units[0], units[1], generator=generator, dtype=torch.float64)
     noise = torch.randn(examples, units[1], generator=generator, dtype=torch.float64)
     return first, first @ mix + noise  # correlated, and of another width
+
+
+def linear_cka(first, second):
+    return similarity_matrix([first, second])[0, 1]
 
 
 def by_gram_matrices(first, second):
@@ -39,7 +43,6 @@ def test_it_is_the_alignment_of_centred_gram_matrices(seed):
     expected = by_gram_matrices(first + 3.0, second - 1.0)  # means do not matter
     assert float(linear_cka(first, second)) == pytest.approx(expected, rel=1e-12)
     matrix = similarity_matrix([first, second])
-    assert float(matrix[0, 1]) == pytest.approx(expected, rel=1e-12)
     assert float(matrix[1, 0]) == float(matrix[0, 1])
     assert matrix.diagonal().tolist() == pytest.approx([1.0, 1.0], rel=1e-14)
 

@@ -70,10 +70,15 @@ def compare(runs: Sequence[Run], streams: Streams, *, examples: Count = 500) -> 
 
 
 def similarity_matrix(codes: Sequence[Tensor]) -> Tensor:
-    """Linear CKA of every two codes, shape (codes, codes), symmetric.
+    """‖Bᵀ A‖_F² / (‖Aᵀ A‖_F ‖Bᵀ B‖_F) for every two codes; differentiable.
+
+    Kornblith et al. (2019), ICML, section 3.
 
     Args:
-        codes: each of shape (examples, units), of the same examples.
+        codes: each of shape (examples, units), of the same examples; the number of units may differ.
+
+    Returns:
+        Shape (codes, codes), symmetric, in [0, 1]; NaN where a code is constant.
     """
     spread = [centred(code) for code in codes]
     aligned = torch.eye(len(codes), dtype=codes[0].dtype)
@@ -81,24 +86,6 @@ def similarity_matrix(codes: Sequence[Tensor]) -> Tensor:
         aligned[i, j] = aligned[j, i] = (spread[j].T @ spread[i]).square().sum()
     sizes = aligned.diagonal().sqrt()
     return aligned / sizes.outer(sizes)
-
-
-def linear_cka(first: Tensor, second: Tensor) -> Tensor:
-    """‖Bᵀ A‖_F² / (‖Aᵀ A‖_F ‖Bᵀ B‖_F) of two centred codes; differentiable.
-
-    Kornblith et al. (2019), ICML, section 3.
-
-    Args:
-        first: shape (examples, units).
-        second: shape (examples, units), of the same examples; the number of units may differ.
-
-    Returns:
-        Scalar in [0, 1], shape (); NaN where a code is constant.
-    """
-    a, b = centred(first), centred(second)
-    sizes = torch.linalg.matrix_norm(a.T @ a) * torch.linalg.matrix_norm(b.T @ b)
-    similarity: Tensor = (b.T @ a).square().sum() / sizes
-    return similarity
 
 
 def centred(code: Tensor) -> Tensor:
