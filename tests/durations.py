@@ -1,22 +1,27 @@
 """How long each test takes, alone: written to a list, from which ``make quick`` knows what is slow."""
 
 from collections import defaultdict
-from time import perf_counter
+from statistics import median
+from time import perf_counter, process_time
 
 import pytest
 
 LIMIT = 0.25  # seconds: the tests below it take less than a minute together, on two cores
 HEADING = """\
-# Seconds of one case of each test function that takes longer than {limit} s, its fixtures included, on an idle machine;
+# Seconds of one case of each test function that takes longer than {limit} s, its fixtures included, alone on a core;
 # and files that hold no other. `make quick` leaves them out. Written by `make durations`.
 """
 
 
 class Durations:
-    """Times the first case of every test function; what several tests share counts in equal parts for each."""
+    """Times the first case of every test function; what several tests share counts in equal parts for each.
+
+    On a busy machine all seconds are multiplied by the share of a core that most tests got.
+    """
 
     def __init__(self, path):
         self.path, self.alone, self.shared, self.users = path, {}, {}, defaultdict(list)
+        self.shares = []
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef, request):
@@ -28,9 +33,11 @@ class Durations:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item):
-        before, begun = sum(self.shared.values()), perf_counter()
+        before, begun, computed = sum(self.shared.values()), perf_counter(), process_time()
         found = yield
-        self.alone[item.nodeid] = perf_counter() - begun - (sum(self.shared.values()) - before)
+        spent = perf_counter() - begun
+        self.alone[item.nodeid] = spent - (sum(self.shared.values()) - before)
+        self.shares += [(process_time() - computed) / spent] if spent > LIMIT / 5 else []
         for definitions in item._fixtureinfo.name2fixturedefs.values():
             self.users[definitions[-1]].append(item.nodeid)
         return found
@@ -41,7 +48,8 @@ class Durations:
         for fixture, spent in self.shared.items():
             for nodeid in self.users[fixture]:
                 found[nodeid] += spent / len(self.users[fixture])
-        return {nodeid.partition("[")[0]: spent for nodeid, spent in found.items()}
+        share = min(1.0, median(self.shares or [1.0]))
+        return {nodeid.partition("[")[0]: share * spent for nodeid, spent in found.items()}
 
     def pytest_sessionfinish(self):
         """Write the list anew; of files that did not run it stays as it is."""

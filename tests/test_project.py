@@ -186,9 +186,11 @@ class TestQuick:
         fixture = SimpleNamespace(scope="module")
         durations.shared = {fixture.scope: 2 * LIMIT}
         durations.users[fixture.scope] = ["a::x[1]", "a::y"]
-        durations.alone = {"a::x[1]": 0.1, "a::y": 0.0, "a::z": 0.0, "c::x": 2.0}
+        durations.alone = {"a::x[1]": LIMIT, "a::y": 0.0, "a::z": 0.0, "c::x": 4 * LIMIT}
+        durations.shares = [0.6, 0.6, 0.01]  # the last one waited
         durations.pytest_sessionfinish()
-        assert [line.split()[-1] for line in rows(path)] == ["a::x", "b::kept", "c"]
+        listed = {line.split()[-1]: float(line.split()[0]) for line in rows(path)}
+        assert listed == {"a::x": 1.2 * LIMIT, "b::kept": 1.0, "c": 2.4 * LIMIT}
 
 
 class TestArchitecture:
