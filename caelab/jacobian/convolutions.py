@@ -105,9 +105,8 @@ class _Convolution:
         kernel = F.pixel_unshuffle(F.pad(self.weight, (0, wide[1], 0, wide[0])), self.stride)
         found = F.pixel_shuffle(F.conv_transpose2d(cotangents, kernel), self.stride)
         (top, left), (height, width) = self.padding, self.x.shape[2:]
-        lack = [max(0, top + height - found.shape[-2]), max(0, left + width - found.shape[-1])]
-        found = F.pad(found, (0, lack[1], 0, lack[0])) if max(lack) else found  # pixels that no kernel reaches
-        return found[..., top : top + height, left : left + width]
+        right, bottom = left + width - found.shape[-1], top + height - found.shape[-2]  # above 0: no kernel reaches it
+        return F.pad(found, (-left, right, -top, bottom))
 
     def by_weight(self, cotangents: Tensor) -> Tensor:
         """The gradient by the weight."""
