@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
@@ -69,6 +69,10 @@ DASHES: Sequence[Any] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 
 # Tol's "muted" colours, for models without a look of their own.
 OTHER_COLORS = ("#332288", "#999933", "#44aa99", "#aa4499", "#ddcc77", "#117733", "#88ccee")
 OTHER_MARKERS = ("<", ">", "h", "d", "H", "8", "s", "o", "^", "D", "v")
+
+BAR = {"linewidth": 1, "zorder": 2}  # an interval around a mean
+SEED = {"color": "white", "edgecolor": "0.3", "linewidth": 0.5, "s": 6, "zorder": 2.5}  # a dot on the bar
+MEAN = {"linestyle": "none", "markersize": 5, "markeredgewidth": 0.6, "zorder": 3}  # a marker on both
 
 SYMBOLS = {"weight": "λ", "sigma": "σ", "target": "ρ", "learning_rate": "rate"}
 
@@ -212,27 +216,104 @@ def mean_and_half_width(values: Iterable[float]) -> tuple[float, float]:
     return float(sample.mean()), float(quantile * sample.std(ddof=1) / np.sqrt(len(sample)))
 
 
-def dot_chart(axes: Axes, table: pd.DataFrame, value: str, label: str) -> None:
-    """A line per model, top to bottom: every seed as a small dot, their mean as the model's marker, its interval.
+def interval_of_mean(values: Iterable[float]) -> tuple[float, float]:
+    """Both ends of the 95 % t interval of the mean, as ``errorbar`` of seaborn asks for them.
+
+    >>> low, high = interval_of_mean([1.0, 2.0, 3.0])
+    >>> round(low, 3), round(high, 3)
+    (-0.484, 4.484)
+    """
+    mean, half = mean_and_half_width(values)
+    return mean - half, mean + half
+
+
+def curves(
+    axes: Axes,
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    *,
+    looks: Mapping[str, Look] | None = None,
+    named: Callable[[str], str] = display_name,
+    markers: int | None = None,
+    **line: Any,
+) -> None:
+    """A line per model, the mean over its seeds at every ``x``, and a band, the 95 % t interval of that mean.
 
     Args:
         axes: where to draw.
+        table: columns ``model``, ``x`` and ``y``, and ``seed``, whose rows at one ``x`` are averaged first.
+        x: the column to draw against.
+        y: the column to draw.
+        looks: of the models; by default of those in the table.
+        named: the name of a model in the legend.
+        markers: about how many to a line, at other places on each, so that they do not hide each other; by default
+            one at every point.
+        **line: keywords of ``Axes.plot`` that go before the model's look.
+
+    Raises:
+        ValueError: an axis is not linear: seaborn would average logarithms.
+    """
+    import seaborn
+
+    if scales := {axes.get_xscale(), axes.get_yscale()} - {"linear"}:
+        raise ValueError(f"curves average on linear axes, but one is {scales.pop()}; set scales after all curves")
+    keys = [key for key in ("model", "seed", x) if key in table]
+    of_runs = table.groupby(keys, sort=False, as_index=False)[y].mean()
+    looks = looks or look(table["model"])
+    for place, (model, rows) in enumerate(of_runs.groupby("model", sort=False)):
+        style = looks[str(model)]
+        every = max(1, rows[x].nunique() // markers) if markers else 1
+        seaborn.lineplot(
+            rows,
+            x=x,
+            y=y,
+            errorbar=interval_of_mean if rows[x].duplicated().any() else None,
+            err_kws=band(style),
+            legend=False,
+            ax=axes,
+            **style.line
+            | {"label": named(str(model)), "markeredgecolor": style.color}
+            | {"markevery": (place * every // len(looks), every)}
+            | line,
+        )
+
+
+def band(style: Look) -> dict[str, Any]:
+    """Keywords of ``Axes.fill_between`` for an interval around a model's line; its edges are told apart in grey."""
+    edge = {"edgecolor": (style.color, 0.5), "linewidth": 0.4, "linestyle": style.linestyle}
+    return {"facecolor": (style.color, 0.1), "alpha": None, **edge}
+
+
+def dot_chart(axes: Axes, table: pd.DataFrame, value: str, label: str, errorbar: Any = interval_of_mean) -> None:
+    """A line per model, top to bottom: every seed as a small dot, their mean as the model's marker, its interval.
+
+    Args:
+        axes: where to draw; on a logarithmic axis the mean is a geometric one.
         table: columns ``model`` and ``value``, one row per model and seed.
         value: the column to draw.
         label: the quantity with its unit, for the axis.
+        errorbar: of seaborn: what the bar stands for, by default the 95 % t interval of the mean.
     """
+    import seaborn
+
     looks = look(table["model"])
-    for row, (model, style) in enumerate(looks.items()):
-        seeds = table.loc[table["model"] == model, value].dropna()
-        if seeds.empty:
-            continue
-        mean, half = mean_and_half_width(seeds)
-        axes.plot(seeds, [row] * len(seeds), ".", color="0.6", markersize=3, zorder=2)
-        axes.errorbar(
-            mean, row, xerr=half, color=style.color, marker=style.marker, markersize=5, capsize=2, linewidth=1, zorder=3
+    for model, style in looks.items():
+        seaborn.pointplot(
+            table[table["model"] == model].dropna(subset=value),
+            x=value,
+            y="model",
+            order=[*looks],
+            errorbar=errorbar,
+            capsize=0.2,
+            err_kws=BAR,
+            **style.line | MEAN,
+            ax=axes,
         )
+    seaborn.scatterplot(table, x=value, y="model", **SEED, ax=axes)
+    axes.grid(visible=True, axis="y")
     axes.set_yticks(range(len(looks)), [display_name(model) for model in looks])
-    axes.set(ylim=(len(looks) - 0.5, -0.5), xlabel=label)
+    axes.set(ylim=(len(looks) - 0.5, -0.5), xlabel=label, ylabel="")
 
 
 def save_figure(figure: Figure, stem: str | Path) -> list[Path]:

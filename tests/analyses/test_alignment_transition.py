@@ -67,7 +67,18 @@ def test_draws_from_the_stored_table(found, tmp_path):
     shown = {line.get_label(): line for line in figure.axes[0].lines}
     expected = table[(table["recipe"] == "cae") & (table["scale"] == 1)]["angle"]
     assert_allclose(shown["CAE"].get_ydata(), expected)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["AE", "AE+wd", "CAE", "local PCA"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["AE", "local PCA", "AE+wd", "CAE"]
+
+
+def test_panels_beside_each_other_show_plain_means_over_seeds(found):
+    table, _ = found
+    seeds = pd.concat([table.assign(seed=0), table.assign(seed=1, gap=4 * table["gap"])])
+    figure = study.draw(pd.concat([seeds, seeds.assign(dataset="torus")]))
+    expected = table[(table["recipe"] == "cae") & (table["scale"] == 1)]["gap"] * 2.5
+    for axes in figure.axes[2:4]:  # of the gap on the first scale, logarithmic
+        assert axes.get_yscale() == "log"
+        (line,) = (line for line in axes.lines if line.get_label() == "CAE")
+        assert_allclose(line.get_ydata(), expected)
 
 
 def test_as_an_analysis_it_has_the_runs_own_network_and_data(found):

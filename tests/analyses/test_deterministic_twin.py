@@ -226,6 +226,7 @@ def test_figure_shows_increments_over_predictions_and_errors_beneath(table, gath
     assert [axes.get_title() for axes in above] == ["gaussian", CLIPPED, "masking", "salt-and-pepper"]
     for top, bottom in zip(above, below, strict=True):
         rows = table[table["corruption"] == top.get_title()]
-        assert_allclose(top.lines[0].get_ydata(), rows["prediction"])
-        assert_allclose(top.lines[1].get_ydata().astype(float), rows["increment"])
+        prediction, increment = top.lines[0], top.lines[2]  # two models' predictions come first
+        assert_allclose(prediction.get_ydata(), rows["prediction"])
+        assert_allclose(increment.get_ydata().astype(float), rows["increment"])
         assert_allclose(bottom.lines[0].get_ydata(), rows["second-order error"])

@@ -152,7 +152,11 @@ def test_draws_from_the_stored_table(tiny_runs, gathered, tmp_path):
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["AE", "CAE"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [TWO_NEAREST, LIKELIHOOD]
     seeds = [tables["ae", seed].query("estimator == @GAP")["dimension"].median() for seed in (0, 1)]
-    assert figure.axes[0].lines[0].get_xdata().tolist() == seeds
+    dots = figure.axes[0].collections[0].get_offsets()
+    assert_allclose(dots[dots[:, 1] == 0, 0], seeds, rtol=1e-12)  # through the logarithm and back
+    mean, span = (np.asarray(line.get_xdata(), dtype=float) for line in figure.axes[0].lines[:2])
+    assert_allclose(mean, np.sqrt(np.prod(seeds)), rtol=1e-12)
+    assert_allclose([np.nanmin(span), np.nanmax(span)], sorted(seeds), rtol=1e-12)
     references = [line for line in figure.axes[0].lines if line.get_label() in (TWO_NEAREST, LIKELIHOOD)]
     assert len(references) == 2  # one line over the seeds
     assert all(axes.get_xlim()[0] > 0 for axes in figure.axes)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from caelab.analysis.plotting import PAGE_WIDTH, display_name, look, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, curves, display_name, paper_style
 from caelab_analyses.manifold_alignment.figure import DATA
 
 VALUES = {"angle": "angle (deg)", "gap": "gap"}
@@ -32,7 +32,10 @@ def transition_figure(table: pd.DataFrame) -> Figure:
             _panel(axes, table[(table["dataset"] == dataset) & (table["scale"] == scale)], value)
         row[0].set_ylabel(f"scale {scale:g}\n{VALUES[value]}")
         if value == "gap":
-            row[0].set_ylim(0.9, min(MOST, 1.2 * table.loc[table["scale"] == scale, "gap"].max()))
+            _gap_axis(row[0], table.loc[table["scale"] == scale, "gap"].max())
+        else:
+            row[0].set(ylim=(0, 93), yticks=[0, 30, 60, 90])
+    grid[0, 0].set_xscale("log")
     for dataset, top, bottom in zip(datasets, grid[0], grid[-1], strict=True):
         dimensions = table.loc[table["dataset"] == dataset, "dimensions"].iloc[0]
         top.set_title(f"{dataset}, $k = {dimensions}$", loc="left")
@@ -43,19 +46,17 @@ def transition_figure(table: pd.DataFrame) -> Figure:
 
 
 def _panel(axes: Axes, table: pd.DataFrame, value: str) -> None:
-    axes.set_xscale("log")
-    looks = look(table["recipe"])
-    for recipe, rows in table.groupby("recipe", sort=False):
-        means = rows.groupby("strength")[value].mean().dropna()
-        if recipe in LEVELS:
-            for level in means:
-                axes.axhline(level, linewidth=0.9, label=display_name(str(recipe)), **LEVELS[str(recipe)])
-        else:
-            axes.plot(means.index, means, **looks[str(recipe)].line, markersize=3, label=display_name(str(recipe)))
-    if value == "gap":
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(lambda level, _: f"{level:g}")
-        axes.yaxis.set_minor_locator(NullLocator())
-    else:
-        axes.set(ylim=(0, 93), yticks=[0, 30, 60, 90])
+    of_level = table["recipe"].isin(LEVELS)
+    for recipe, level in table[of_level].groupby("recipe", sort=False)[value].mean().dropna().items():
+        axes.axhline(level, linewidth=0.9, label=display_name(str(recipe)), **LEVELS[str(recipe)])
+    trained = table[~of_level]
+    curves(axes, trained.assign(model=trained["recipe"]), "strength", value, markersize=3)
+    axes.set(xlabel="", ylabel="")
+
+
+def _gap_axis(axes: Axes, largest: float) -> None:
+    """Logarithmic, for all panels of a row."""
+    axes.set(yscale="log", ylim=(0.9, min(MOST, 1.2 * largest)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(lambda level, _: f"{level:g}")
+    axes.yaxis.set_minor_locator(NullLocator())

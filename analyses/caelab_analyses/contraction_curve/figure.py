@@ -10,9 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
-from numpy.typing import NDArray
 
-from caelab.analysis.plotting import PAGE_WIDTH, display_name, look, mean_and_half_width, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, curves, look, paper_style
 from caelab.runs.recipes import Look
 from caelab_analyses.shared.legends import legend_below
 
@@ -21,8 +20,7 @@ LABELS = {SHAPE: "ratio / ratio at $r \\to 0$", LEVEL: "ratio / ratio of pairs o
 TITLES = {SHAPE: "shape", LEVEL: "level"}
 TICKS = np.outer(10.0 ** np.arange(-6, 7), [1, 3]).ravel()
 COLUMNS = 3
-
-Numbers = NDArray[np.float64]
+MARKERS = 9  # to a line
 
 
 @paper_style()
@@ -45,23 +43,11 @@ def contraction_figure(table: pd.DataFrame) -> Figure:
 
 def panel(axes: Axes, table: pd.DataFrame, value: str, looks: Mapping[str, Look]) -> None:
     """One kind of direction: a line per model, its mean over seeds, and a band, the 95 % interval of the mean."""
-    for model, rows in table.groupby("model", sort=False):
-        style = looks[str(model)]
-        radii, means, halves = over_seeds(rows, value)
-        axes.plot(radii, means, **style.line, markevery=2, label=display_name(str(model)))
-        if np.isfinite(halves).any():
-            axes.fill_between(radii, means - halves, means + halves, color=style.color, alpha=0.12, linewidth=0)
+    curves(axes, table, "radius", value, looks=looks, markers=MARKERS)
     radius_axis(axes, table["radius"])
     if axes.get_ylim()[0] < 1 < axes.get_ylim()[1]:
         axes.axhline(1, color="0.6", linewidth=0.6, zorder=1)
     mark(axes, table, "nearest distance" if table["kind"].iloc[0].startswith("nearest") else "mean distance")
-
-
-def over_seeds(table: pd.DataFrame, value: str) -> tuple[Numbers, Numbers, Numbers]:
-    """Radii, and at each the mean and the half-width of its interval over seeds."""
-    found = {radius: mean_and_half_width(rows[value]) for radius, rows in table.groupby("radius")}
-    means, halves = np.array(list(found.values())).T
-    return np.array(list(found)), means, halves
 
 
 def radius_axis(axes: Axes, radii: pd.Series[float]) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from caelab.analysis.plotting import PAGE_WIDTH, display_name, look, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, curves, display_name, look, paper_style
 from caelab.runs.recipes import Look
 from caelab_analyses.shared.legends import legend_below
 
@@ -41,6 +41,10 @@ def deterministic_twin_figure(table: pd.DataFrame) -> Figure:
         above.set_title(corruption)
         option = str(table.loc[table["corruption"] == corruption, "option"].iloc[0])
         below.set_xlabel(OPTIONS.get(option, option))
+    grid[0, 0].set_yscale("symlog", linthresh=LINEAR_TO, linscale=0.5)
+    grid[0, 0].autoscale_view(scalex=False)  # matplotlib keeps the limits of the linear scale
+    if (means[["second-order error", "relative noise"]] > 0).any(axis=None):
+        grid[1, 0].set_yscale("log")
     grid[0, 0].set_ylabel("increment of the error")
     grid[1, 0].set_ylabel("error of the second order\n/ spread about the mean")
     legend_below(figure, grid[0, 0], 5, KEY)
@@ -49,9 +53,9 @@ def deterministic_twin_figure(table: pd.DataFrame) -> Figure:
 
 def increments(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:
     """Monte Carlo as markers with error bars, the twin's prediction as lines; linear near 0, where signs change."""
+    curves(axes, table, "strength", "prediction", looks=looks, marker="", linewidth=0.9, label=None)
     for model, rows in table.groupby("model", sort=False):
         style = looks[str(model)]
-        axes.plot(rows["strength"], rows["prediction"], color=style.color, linestyle=style.linestyle, linewidth=0.9)
         axes.errorbar(
             rows["strength"],
             rows["increment"],
@@ -61,18 +65,13 @@ def increments(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> No
             linestyle="none",
             label=display_name(str(model)),
         )
-    axes.set_yscale("symlog", linthresh=LINEAR_TO, linscale=0.5)
     axes.axhspan(-LINEAR_TO, LINEAR_TO, color="0.93", linewidth=0, zorder=0)
     axes.axhline(0, color="0.6", linewidth=0.6, zorder=1)
 
 
 def second_order_errors(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:
     """The second-order error, its Monte-Carlo noise as a thin dotted line, and a grey line at a fifth."""
-    for model, rows in table.groupby("model", sort=False):
-        style = looks[str(model)]
-        axes.plot(rows["strength"], rows["second-order error"], **style.line)
-        axes.plot(rows["strength"], rows["relative noise"], color=style.color, linewidth=0.7, linestyle=":")
+    curves(axes, table, "strength", "second-order error", looks=looks)
+    curves(axes, table, "strength", "relative noise", looks=looks, marker="", linestyle=":", linewidth=0.7)
     axes.axhline(WITHIN, color="0.6", linewidth=0.6, zorder=1)
     axes.set_xlim(0, None)
-    if (table[["second-order error", "relative noise"]] > 0).any(axis=None):
-        axes.set_yscale("log")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from caelab.analysis.plotting import PAGE_WIDTH, display_name, look, paper_style
-from caelab.runs.recipes import Look
-from caelab_analyses.contraction_curve.figure import over_seeds, radius_axis
+from caelab.analysis.plotting import PAGE_WIDTH, curves, look, paper_style
+from caelab_analyses.contraction_curve.figure import MARKERS, radius_axis
 
 ALONG, ACROSS = "along tangents", "across tangents"
 CURVATURE = "relative curvature\n(1 / input unit)"
@@ -33,11 +29,14 @@ def curvature_figure(table: pd.DataFrame) -> Figure:
         for line, (value, label) in enumerate((("relative_curvature", CURVATURE), ("relative_norm", NORM))):
             axes = figure.add_subplot(top[line, column], sharey=shared.get(value))
             shared.setdefault(value, axes)
-            _against_radius(axes, rows, value, looks)
+            curves(axes, rows, "radius", value, looks=looks, markers=MARKERS)
+            radius_axis(axes, rows["radius"])
             axes.set(title=f"{NAMES[value]} {kind}", xlabel="radius $r$ (input units)", ylabel="" if column else label)
     axes = figure.add_subplot(top[0, 2], sharey=shared["relative_curvature"])
-    _by_rank(axes, table[(table["kind"] == ALONG) & (table["radius"] == 0)], looks)
-    axes.set(title="the same at $r \\to 0$, by rank", xlabel="rank of the tangent")
+    at_zero = table[(table["kind"] == ALONG) & (table["radius"] == 0)]
+    curves(axes, at_zero, "direction", "relative_curvature", looks=looks, markersize=3)
+    axes.set(title="the same at $r \\to 0$, by rank", xlabel="rank of the tangent", ylabel="")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(figure.add_subplot(top[1, 2]), shared["relative_curvature"], banded=table["seed"].nunique() > 1)
     return figure
 
@@ -48,23 +47,3 @@ def _legend(empty: Axes, drawn: Axes, *, banded: bool) -> None:
     handles, labels = drawn.get_legend_handles_labels()
     columns = 1 if len(labels) < 8 else 2
     empty.legend(handles, labels, loc="upper left", ncols=columns, title=BAND if banded else None, alignment="left")
-
-
-def _against_radius(axes: Axes, table: pd.DataFrame, value: str, looks: Mapping[str, Look]) -> None:
-    for model, rows in table.groupby("model", sort=False):
-        style = looks[str(model)]
-        per_run = rows.groupby(["seed", "radius"])[[value]].mean().reset_index()
-        radii, means, halves = over_seeds(per_run, value)
-        axes.plot(radii, means, **style.line, markevery=2, markersize=4, label=display_name(str(model)))
-        if np.isfinite(halves).any():
-            axes.fill_between(radii, means - halves, means + halves, color=style.color, alpha=0.08, linewidth=0)
-            for edge in (means - halves, means + halves):
-                axes.plot(radii, edge, color=style.color, linestyle=style.linestyle, linewidth=0.4)
-    radius_axis(axes, table["radius"])
-
-
-def _by_rank(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:
-    for model, rows in table.groupby("model", sort=False):
-        means = rows.groupby("direction")["relative_curvature"].mean()
-        axes.plot(means.index, means, **looks[str(model)].line, markersize=3)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

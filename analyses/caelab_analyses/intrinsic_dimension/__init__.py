@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
@@ -18,7 +17,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
 from caelab.analysis.columns import Column
-from caelab.analysis.plotting import PAGE_WIDTH, display_name, look, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, paper_style
 from caelab.data import Tangents
 from caelab.errors import CaelabError
 from caelab.jacobian.service import jacobian
@@ -40,13 +39,15 @@ REFERENCES: dict[str, dict[str, Any]] = {
     TWO_NEAREST: {"color": "0.35", "linestyle": "--", "linewidth": 0.9},
     LIKELIHOOD: {"color": "0.35", "linestyle": ":", "linewidth": 1.1},
 }
+FROM_LOWEST_TO_HIGHEST = ("pi", 100)  # percentiles, for seaborn
 SHARE = 0.95
 NOTHING = 1e-10  # of the largest value: what is smaller is rounding, and as good as zero
 
 title = "How many directions a model keeps"
 caption = (
-    "Each panel reads a number of directions from the spectrum of the Jacobian in its own way; a dot is one seed. "
-    "The lines are what the data say by themselves, and the truth where it is known."
+    "Each panel reads a number of directions from the spectrum of the Jacobian in its own way; a dot is one seed, "
+    "the bar reaches from the lowest to the highest, and the marker is their geometric mean. "
+    "The vertical lines are what the data say by themselves, and the truth where it is known."
 )
 columns = (Column(name="dimension by *", heading="dimension\nby *", optional=True),)
 
@@ -127,30 +128,18 @@ def draw(table: pd.DataFrame) -> Figure:
     models = table["model"].nunique()
     figure = Figure(figsize=(PAGE_WIDTH, 1.15 + 0.17 * models), layout="constrained")
     panels = figure.subplots(1, len(OF_MODEL), sharey=True, sharex=True)
+    panels[0].set_xscale("log")  # of all panels, and first: means are geometric
     for axes, name in zip(panels, OF_MODEL, strict=True):
         of_model = table[table["estimator"] == name].groupby(["model", "seed"], sort=False)["dimension"].median()
-        _seeds(axes, of_model.reset_index())
+        dot_chart(axes, of_model.reset_index(), "dimension", "dimension", errorbar=FROM_LOWEST_TO_HIGHEST)
         axes.set_title(name, loc="left")
         _reference_lines(axes, table)
-    panels[0].set_xscale("log")
     panels[0].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panels[0].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     panels[0].xaxis.set_minor_locator(NullLocator())
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
-
-
-def _seeds(axes: Axes, table: pd.DataFrame) -> None:
-    """A line of its own for every model: its seeds as ticks, joined, and their geometric mean as the model's marker."""
-    looks = look(table["model"])
-    for row, (model, style) in enumerate(looks.items()):
-        seeds = table.loc[table["model"] == model, "dimension"].dropna().to_numpy()
-        if seeds.size:
-            axes.plot(seeds, [row] * len(seeds), "|-", color=style.color, linewidth=0.9, markersize=5, zorder=2)
-            axes.plot(np.exp(np.log(seeds).mean()), row, style.marker, color=style.color, markersize=5, zorder=3)
-    axes.set_yticks(range(len(looks)), [display_name(model) for model in looks])
-    axes.set(ylim=(len(looks) - 0.5, -0.5), xlabel="dimension")
 
 
 def _reference_lines(axes: Axes, table: pd.DataFrame) -> None:

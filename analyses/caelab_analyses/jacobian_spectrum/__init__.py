@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from caelab.analysis.columns import Column
-from caelab.analysis.plotting import PAGE_WIDTH, display_name, look, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, band, curves, look, paper_style
 from caelab.jacobian.service import jacobian
 from caelab.options import Count, Positive
 from caelab.runs.run import Run
@@ -106,14 +106,11 @@ def draw(table: pd.DataFrame) -> Figure:
     panels: Any = figure.subplots(1, 2)
     spectra = table.groupby(["model", "rank"], sort=False, as_index=False)[["mean", "low", "high"]].mean()
     looks = look(table["model"])
-    for position, (model, rows) in enumerate(spectra.groupby("model", sort=False)):
-        style = looks[str(model)]
-        every = max(len(rows) // MARKERS, 1)
-        first = position * every // len(looks)  # so that the markers of models do not hide each other
-        line = {**style.line, "markevery": (first, every), "label": display_name(str(model))}
-        panels[0].fill_between(rows["rank"], rows["low"], rows["high"], color=style.color, alpha=0.1, linewidth=0)
-        for axes, unit in zip(panels, (1.0, rows["mean"].iloc[0]), strict=True):
-            axes.plot(rows["rank"], rows["mean"] / unit, **line)
+    for model, rows in spectra.groupby("model", sort=False):
+        panels[0].fill_between(rows["rank"], rows["low"], rows["high"], **band(looks[str(model)]))
+    first = spectra.groupby("model")["mean"].transform("first")
+    curves(panels[0], spectra, "rank", "mean", markers=MARKERS)
+    curves(panels[1], spectra.assign(mean=spectra["mean"] / first), "rank", "mean", markers=MARKERS)
     for axes, label in zip(panels, ("singular value of $J$", "singular value / first"), strict=True):
         height_axis(axes)
         axes.set(xlabel="rank", ylabel=label)

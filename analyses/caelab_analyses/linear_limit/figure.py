@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -65,10 +64,9 @@ def _scan(left: Axes, middle: Axes, rows: pd.DataFrame, style: Look, name: str) 
 
 def _spread(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Look]) -> None:
     """The share of examples at or below each value: steps, which need no bins."""
+    import seaborn
+
     for model, shares in rows.groupby("model", sort=False)["norm_share"]:
         style = looks[str(model)]
-        ordered = np.sort(shares.to_numpy())
-        axes.step(
-            ordered, np.arange(1, len(ordered) + 1) / len(ordered), where="post", color=style.color, ls=style.linestyle
-        )
-    axes.set_xlim(0, max(1.02, axes.get_xlim()[1]))
+        seaborn.ecdfplot(x=shares, color=style.color, linestyle=style.linestyle, ax=axes)
+    axes.set(xlim=(0, max(1.02, axes.get_xlim()[1])), ylim=(0, 1.05))

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from caelab.analysis.plotting import PAGE_WIDTH, display_name, look, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, curves, display_name, look, paper_style
 from caelab.runs.recipes import Look
 from caelab_analyses.shared.legends import legend_below
 
@@ -47,11 +47,11 @@ def expansion_figure(table: pd.DataFrame) -> Figure:
 
 def increments(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:
     """Monte Carlo as markers with error bars, the full expansion as lines; the fitted order stands in the legend."""
+    curves(axes, table, "sigma", "prediction", looks=looks, marker="", linewidth=0.9, label=None)
     for model, rows in table.groupby("model", sort=False):
         style = looks[str(model)]
         fitted = rows["remainder order"].iloc[0]
         label = f"{display_name(str(model))}: remainder $\\propto\\sigma^{{{fitted:.1f}}}$"
-        axes.plot(rows["sigma"], rows["prediction"], color=style.color, linestyle=style.linestyle, linewidth=0.9)
         axes.errorbar(
             rows["sigma"],
             rows["increment"],
@@ -67,12 +67,9 @@ def increments(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> No
 
 def relative_errors(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:
     """|increment - prediction| / increment, and as a thin line the standard error of the Monte Carlo beneath it."""
-    for model, rows in table.groupby("model", sort=False):
-        style = looks[str(model)]
-        shown = rows["relative error"].where(rows["relative error"] > 0)
-        axes.plot(rows["sigma"], shown, **style.line)
-        axes.plot(rows["sigma"], rows["relative noise"], color=style.color, linewidth=0.7, linestyle=":")
-    axes.set(yscale="log")
+    curves(axes, table[table["relative error"] > 0], "sigma", "relative error", looks=looks)
+    curves(axes, table, "sigma", "relative noise", looks=looks, marker="", linestyle=":", linewidth=0.7)
+    axes.set(yscale="log", ylabel="")
     noise_axis(axes, table)
 
 

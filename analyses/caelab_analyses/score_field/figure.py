@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from caelab.analysis.plotting import COLUMN_WIDTH, PAGE_WIDTH, display_name, look, mean_and_half_width, paper_style
+from caelab.analysis.plotting import COLUMN_WIDTH, PAGE_WIDTH, curves, display_name, paper_style
 from caelab_analyses.shared.legends import legend_below
 from caelab_analyses.shared.tiles import first_seed
 
@@ -121,12 +121,7 @@ def segments_figure(table: pd.DataFrame) -> Figure:
     """The mean over pairs of the component along the segment, and over seeds its 95 % interval, a line per model."""
     figure = Figure(figsize=(COLUMN_WIDTH, 2.6), layout="constrained")
     axes = figure.subplots()
-    for model, style in look(table["model"]).items():
-        rows = table[table["model"] == model]
-        stations, means, halves = over_seeds(rows)
-        axes.plot(stations, means, **style.line, markevery=4, label=display_name(model))
-        if np.isfinite(halves).any():
-            axes.fill_between(stations, means - halves, means + halves, color=style.color, alpha=0.12, linewidth=0)
+    curves(axes, table, "position", "along", markers=10)
     axes.axhline(0, color="0.6", linewidth=0.6, zorder=1)
     for example in (0, 1):
         axes.axvline(example, color="0.4", linewidth=0.8, linestyle=":", zorder=1)
@@ -136,11 +131,3 @@ def segments_figure(table: pd.DataFrame) -> Figure:
     )
     legend_below(figure, axes, 4)
     return figure
-
-
-def over_seeds(rows: pd.DataFrame) -> tuple[Numbers, Numbers, Numbers]:
-    """Stations, and at each the mean over pairs, then its mean and the half-width of its interval over seeds."""
-    per_seed = rows.groupby(["position", "seed"])["along"].mean()
-    found = {station: mean_and_half_width(values) for station, values in per_seed.groupby(level="position")}
-    means, halves = np.array(list(found.values())).T
-    return np.array(list(found)), means, halves

@@ -10,13 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from caelab.analysis.plotting import PAGE_WIDTH, look, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, curves, look, paper_style
 from caelab.runs.recipes import Look
 from caelab_analyses.shared.legends import legend_below
 from caelab_analyses.twin_training.comparison import CAE, DAE, MATCHED, RCAE
 
 NAMES = {DAE: "DAE(σ)", RCAE: "RCAE(σ²)", CAE: "CAE(σ²)", MATCHED: "CAE, ‖J‖ of the DAE"}
-OBSERVATION = ["dataset", "sigma", "twin", "quantity", "at"]
 
 
 def looks() -> dict[str, Look]:
@@ -32,13 +31,12 @@ def looks() -> dict[str, Look]:
 
 @paper_style()
 def twin_figure(table: pd.DataFrame) -> Figure:
-    """Six panels per data set, means over its runs; spectra, curves and gradients are of the middle σ of the table."""
+    """Six panels per data set, means over seeds with intervals; spectra, curves and gradients are of the middle σ."""
     datasets = list(dict.fromkeys(table["dataset"]))
-    means = table.groupby(OBSERVATION, sort=False, dropna=False, as_index=False)["value"].mean()
     figure = Figure(figsize=(PAGE_WIDTH, 4.3 * len(datasets)), layout="constrained")
     grid: Any = figure.subplots(2 * len(datasets), 3)
     for number, dataset in enumerate(datasets):
-        of_one = means[means["dataset"] == dataset]
+        of_one = table[table["dataset"] == dataset]
         panels(grid[2 * number : 2 * number + 2], of_one, f"{dataset}\n" if len(datasets) > 1 else "")
     legend_below(figure, grid[1, 0], 4)
     return figure
@@ -86,8 +84,6 @@ def lines(axes: Axes, table: pd.DataFrame, quantity: str, xlabel: str, ylabel: s
 
 
 def _lines(axes: Axes, rows: pd.DataFrame, x: str) -> None:
-    styles = looks()
-    for place, (twin, of_twin) in enumerate(rows.groupby("twin", sort=False)):
-        every = max(1, len(of_twin) // 6)
-        marked = {"markevery": (place % every, every), "markersize": 3.5, "markerfacecolor": "none"}
-        axes.plot(of_twin[x], of_twin["value"], **styles[str(twin)].line | marked, label=NAMES[str(twin)])
+    of_twins = rows.assign(model=rows["twin"])
+    open_marks: dict[str, Any] = {"markersize": 3.5, "markerfacecolor": "none"}
+    curves(axes, of_twins, x, "value", looks=looks(), named=NAMES.__getitem__, markers=6, **open_marks)

@@ -3,11 +3,13 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from scipy import stats
 
 from caelab.analysis.plotting import (
+    curves,
     display_name,
     dot_chart,
     look,
@@ -17,6 +19,7 @@ from caelab.analysis.plotting import (
 )
 from caelab.registry.catalogue import catalogue
 from caelab.runs.recipes import load_recipe
+from caelab.testing.chance import random_states
 
 GRID = [f"cae contractive.weight={weight}" for weight in (0.1, 0.3, 1, 3)]
 
@@ -79,7 +82,65 @@ def test_a_figure_is_the_same_bytes_each_time_and_its_fonts_are_embedded(tmp_pat
 
 def test_a_dot_chart_shows_every_seed_and_their_mean():
     (axes,) = drawing().axes
-    dots = np.concatenate([line.get_xdata() for line in axes.lines])
-    assert {8.0, 8.2, 3.9, 4.1} <= set(dots)
-    assert np.isclose(dots, 8.1).any()
+    (dots,) = axes.collections
+    np.testing.assert_array_equal(dots.get_offsets(), [(8.0, 0), (8.2, 0), (3.9, 1), (4.1, 1)])
+    marks, bars = axes.lines[::2], axes.lines[1::2]
+    np.testing.assert_allclose([line.get_xydata() for line in marks], [[(8.1, 0)], [(4.0, 1)]])
+    for bar, seeds in zip(bars, ([8.0, 8.2], [3.9, 4.1]), strict=True):
+        ends = stats.t.interval(0.95, 1, np.mean(seeds), stats.sem(seeds))
+        np.testing.assert_allclose([np.nanmin(bar.get_xdata()), np.nanmax(bar.get_xdata())], ends)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["AE", "CAE"]
+
+
+def test_a_dot_chart_leaves_the_row_of_a_model_without_a_number_empty():
+    axes = Figure().add_subplot()
+    table = pd.DataFrame({"model": ["ae", "cae", "rbm"], "norm": [8.0, np.nan, 3.0]})
+    dot_chart(axes, table, "norm", "mean norm")
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["AE", "CAE", "RBM"]
+    assert [tuple(point) for line in axes.lines for point in line.get_xydata() if np.isfinite(point).all()] == [
+        (8.0, 0),
+        (3.0, 2),
+    ]
+
+
+SEEDS = {0: ([1.0, 2.0, 3.0], 10.0), 1: ([4.0], 30.0), 2: ([6.0], 20.0)}  # what a model has at x = 1 and at x = 2
+
+
+def of_seeds(count=3):
+    rows = [("cae", seed, 1.0, value) for seed in range(count) for value in SEEDS[seed][0]]
+    rows += [("cae", seed, 2.0, SEEDS[seed][1]) for seed in range(count)]
+    return pd.DataFrame(rows, columns=["model", "seed", "radius", "ratio"])
+
+
+def test_a_curve_is_the_mean_over_seeds_and_its_band_their_t_interval():
+    axes = Figure().add_subplot()
+    curves(axes, of_seeds(), "radius", "ratio")
+    (line,), (band,) = axes.lines, axes.collections
+    np.testing.assert_allclose(line.get_xydata(), [(1, 4), (2, 20)])  # each seed counts once, whatever its rows
+    assert (line.get_label(), line.get_marker(), line.get_color()) == ("CAE", "*", load_recipe("cae").look.color)
+    outline = band.get_paths()[0].vertices
+    for x, values in ((1, [2.0, 4.0, 6.0]), (2, [10.0, 30.0, 20.0])):
+        heights = outline[outline[:, 0] == x, 1]
+        ends = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+        np.testing.assert_allclose([heights.min(), heights.max()], ends)
+
+
+def test_one_seed_has_no_band():
+    axes = Figure().add_subplot()
+    curves(axes, of_seeds(1), "radius", "ratio")
+    assert len(axes.collections) == 0
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [2, 10])
+
+
+def test_curves_are_not_averaged_on_a_logarithmic_axis():
+    axes = Figure().add_subplot(yscale="log")
+    with pytest.raises(ValueError, match="on linear axes, but one is log; set scales after"):
+        curves(axes, of_seeds(), "radius", "ratio")
+
+
+def test_charts_leave_the_generators_and_pyplot_alone():
+    states, opened = random_states(), pyplot.get_fignums()
+    drawing()
+    curves(Figure().add_subplot(), of_seeds(), "radius", "ratio")
+    assert random_states() == states
+    assert pyplot.get_fignums() == opened
