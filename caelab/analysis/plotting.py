@@ -66,7 +66,7 @@ STYLE: dict[str, Any] = {
 
 DASHES: Sequence[Any] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1)), (0, (1, 0.7)))
 
-# Tol's "muted" colours, for models without a look of their own.
+# Tol's "muted" colours, for models without a look of their own: seaborn's "colorblind" has four of the recipes' own.
 OTHER_COLORS = ("#332288", "#999933", "#44aa99", "#aa4499", "#ddcc77", "#117733", "#88ccee")
 OTHER_MARKERS = ("<", ">", "h", "d", "H", "8", "s", "o", "^", "D", "v")
 

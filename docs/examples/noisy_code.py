@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 
 from caelab import hookimpl
-from caelab.analysis.plotting import COLUMN_WIDTH, display_name, look, paper_style
+from caelab.analysis.plotting import COLUMN_WIDTH, curves, paper_style
 from caelab.options import Count, Positive, Weight
 
 
@@ -63,10 +63,7 @@ class CodeMovement:
     def draw(table):
         figure = Figure(figsize=(COLUMN_WIDTH, 2.2), layout="constrained")
         axes = figure.subplots()
-        looks = look(table["model"])
-        means = table.groupby(["model", "sigma"], sort=False, as_index=False)["movement"].mean()
-        for model, curve in means.groupby("model", sort=False):
-            axes.plot(curve["sigma"], curve["movement"], label=display_name(model), **looks[model].line)
+        curves(axes, table, "sigma", "movement")  # the mean over seeds, and its interval
         axes.set(xlabel="noise, standard deviation", ylabel="movement of the code (rms)")
         axes.legend()
         return figure

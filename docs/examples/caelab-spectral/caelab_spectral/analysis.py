@@ -66,14 +66,16 @@ def summarise(table):
 @paper_style()
 def draw(table):
     """The share of examples whose largest singular value is below a value, by model; one curve per part."""
+    import seaborn  # here, since training needs no drawing
+
     figure = Figure(figsize=(COLUMN_WIDTH, 2.4), layout="constrained")
     axes = figure.subplots()
     looks = look(table["model"])
     for (model, part), rows in table.groupby(["model", "part"], sort=False):
-        values = rows["largest"].sort_values()
-        share = [(place + 1) / len(values) for place in range(len(values))]
         label = display_name(model) if part == "training" else None
-        axes.plot(values, share, color=looks[model].color, linestyle=PARTS[part], label=label)
-    axes.set(xlabel="largest singular value of $J$", ylabel="share of examples below")
+        seaborn.ecdfplot(
+            rows, x="largest", color=looks[model].color, linestyle=PARTS[part], label=label, legend=False, ax=axes
+        )
+    axes.set(xlabel="largest singular value of $J$", ylabel="share of examples below", ylim=(0, 1.05))
     axes.legend(title="solid: training, dashed: validation")
     return figure
