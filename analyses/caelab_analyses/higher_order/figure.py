@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from caelab.analysis.plotting import PAGE_WIDTH, curves, look, paper_style
-from caelab_analyses.contraction_curve.figure import MARKERS, radius_axis
+from caelab_analyses.contraction_curve.figure import radius_axis
 
 ALONG, ACROSS = "along tangents", "across tangents"
 CURVATURE = "relative curvature\n(1 / input unit)"
@@ -29,11 +29,11 @@ def curvature_figure(table: pd.DataFrame) -> Figure:
         for line, (value, label) in enumerate((("relative_curvature", CURVATURE), ("relative_norm", NORM))):
             axes = figure.add_subplot(top[line, column], sharey=shared.get(value))
             shared.setdefault(value, axes)
-            curves(axes, rows, "radius", value, looks=looks, markers=MARKERS)
+            curves(axes, rows, "radius", value, looks=looks, markers=5)
             radius_axis(axes, rows["radius"])
             axes.set(title=f"{NAMES[value]} {kind}", xlabel="radius $r$ (input units)", ylabel="" if column else label)
     axes = figure.add_subplot(top[0, 2], sharey=shared["relative_curvature"])
-    at_zero = table[(table["kind"] == ALONG) & (table["radius"] == 0)]
+    at_zero = table[(table["kind"] == ALONG) & (table["radius"] == 0)].drop(columns="seed")  # the means alone
     curves(axes, at_zero, "direction", "relative_curvature", looks=looks, markersize=3)
     axes.set(title="the same at $r \\to 0$, by rank", xlabel="rank of the tangent", ylabel="")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
