@@ -56,11 +56,11 @@ def measure_alone(run: Run, name: str, options: Mapping[str, Any]) -> pd.DataFra
     if run.path is None:
         return _with_names(_measured(run, name, analysis, options), run)
     path = _table_path(run.path, name, options, analysis)
-    table = stored_table(path, run)
+    table = _stored_table(path, run)
     if table is None:
         with ExitStack() as stack:
             storing = may_store(path, stack)
-            table = stored_table(path, run)  # another process may have measured it meanwhile
+            table = _stored_table(path, run)  # another process may have measured it meanwhile
             if table is None:
                 table = _measured(run, name, analysis, options)
                 if storing:
@@ -68,7 +68,7 @@ def measure_alone(run: Run, name: str, options: Mapping[str, Any]) -> pd.DataFra
     return _with_names(table, run)
 
 
-def stored_table(path: Path, run: Run) -> pd.DataFrame | None:
+def _stored_table(path: Path, run: Run) -> pd.DataFrame | None:
     """The table that was measured before; None where there is none, or none that can be relied on.
 
     Raises:

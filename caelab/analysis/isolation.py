@@ -82,7 +82,7 @@ class DataState:
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
         self.attributes = dict(vars(dataset))
-        self.tensors = tensors_of(dataset)
+        self.tensors = _tensors_of(dataset)
         self.changed: list[str] = []
         self.places = {name: each.detach() for name, each in self.tensors.items()}
         if dataset not in _known:
@@ -90,7 +90,7 @@ class DataState:
 
     def changes(self) -> list[str]:
         """The parts that are different now."""
-        now = {name: checksum(each) for name, each in tensors_of(self.dataset).items()}
+        now = {name: checksum(each) for name, each in _tensors_of(self.dataset).items()}
         before = _known[self.dataset]
         self.changed = [f"run.dataset.{name}" for name in {**before, **now} if before.get(name) != now.get(name)]
         return self.changed
@@ -119,12 +119,12 @@ class DataState:
 
     def _fresh(self, run: Run) -> dict[str, Tensor]:
         try:
-            return tensors_of(dataset_of(run.config))
+            return _tensors_of(dataset_of(run.config))
         except CaelabError:  # data that were given as an object have no loader
             return {}
 
 
-def tensors_of(dataset: Dataset) -> dict[str, Tensor]:
+def _tensors_of(dataset: Dataset) -> dict[str, Tensor]:
     """Everything that a data set holds as numbers, what is known of its law too."""
     truth = dataset.truth if is_dataclass(dataset.truth) else None
     parts = {name: getattr(dataset, name) for name in PARTS_OF_DATA}
@@ -258,7 +258,7 @@ def _marks(file: Path) -> tuple[int, int, int] | None:
 
 
 @contextmanager
-def own_generators(seed: int, name: str) -> Iterator[None]:
+def _own_generators(seed: int, name: str) -> Iterator[None]:
     """Within the block the global generators of torch, numpy and Python start from that seed and name.
 
     Behind it they are as they were: who draws from them gets the same numbers, whoever drew before.
@@ -286,7 +286,7 @@ def undisturbed(who: str, stream: str, seed: int = 0) -> Iterator[None]:
     Raises:
         CaelabError: it changed a setting that all others share.
     """
-    with left_as_found(who, SETTINGS), own_generators(seed, stream), rc_context(), held_open():
+    with left_as_found(who, SETTINGS), _own_generators(seed, stream), rc_context(), held_open():
         yield
 
 

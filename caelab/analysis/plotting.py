@@ -106,7 +106,7 @@ def look(models: Iterable[str]) -> dict[str, Look]:
     True
     """
     labels = list(dict.fromkeys(models))
-    own = {family: found for family in map(family_of, labels) if (found := known_look(family))}
+    own = {family: found for family in map(family_of, labels) if (found := _known_look(family))}
     grids = Counter(family_of(label) for label in labels if label not in own)
     others = zip(cycle(OTHER_COLORS), cycle(OTHER_MARKERS), cycle(DASHES), strict=False)
     seen: Counter[str] = Counter()
@@ -152,7 +152,7 @@ def appearance(family: str) -> Appearance:
     return _STORED.get().get(family, (family, None))
 
 
-def known_look(family: str) -> Look | None:
+def _known_look(family: str) -> Look | None:
     """The look that a recipe gives itself.
 
     Raises:
@@ -216,10 +216,10 @@ def mean_and_half_width(values: Iterable[float]) -> tuple[float, float]:
     return float(sample.mean()), float(quantile * sample.std(ddof=1) / np.sqrt(len(sample)))
 
 
-def interval_of_mean(values: Iterable[float]) -> tuple[float, float]:
+def _interval_of_mean(values: Iterable[float]) -> tuple[float, float]:
     """Both ends of the 95 % t interval of the mean, as ``errorbar`` of seaborn asks for them.
 
-    >>> low, high = interval_of_mean([1.0, 2.0, 3.0])
+    >>> low, high = _interval_of_mean([1.0, 2.0, 3.0])
     >>> round(low, 3), round(high, 3)
     (-0.484, 4.484)
     """
@@ -268,7 +268,7 @@ def curves(
             rows,
             x=x,
             y=y,
-            errorbar=interval_of_mean if rows[x].duplicated().any() else None,
+            errorbar=_interval_of_mean if rows[x].duplicated().any() else None,
             err_kws=band(style),
             legend=False,
             ax=axes,
@@ -285,7 +285,7 @@ def band(style: Look) -> dict[str, Any]:
     return {"facecolor": (style.color, 0.1), "alpha": None, **edge}
 
 
-def dot_chart(axes: Axes, table: pd.DataFrame, value: str, label: str, errorbar: Any = interval_of_mean) -> None:
+def dot_chart(axes: Axes, table: pd.DataFrame, value: str, label: str, errorbar: Any = _interval_of_mean) -> None:
     """A line per model, top to bottom: every seed as a small dot, their mean as the model's marker, its interval.
 
     Args:

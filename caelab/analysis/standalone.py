@@ -34,7 +34,7 @@ def analyse_runs(runs: Sequence[Run], names: Sequence[str], settings: Sequence[s
     Raises:
         CaelabError: an unknown analysis or option, an analysis that fails, or ``out`` is a file or not ours.
     """
-    options = analysis_options(names, settings)
+    options = _analysis_options(names, settings)
     for name in names:
         options_of(name, load_analysis(name), options[name])
     columns_of(names)
@@ -45,12 +45,12 @@ def analyse_runs(runs: Sequence[Run], names: Sequence[str], settings: Sequence[s
             compared = [compared_runs(runs, name, options[name])] if compares(load_analysis(name)) else []
             table = gather([*measured, *compared])
             write(table, name, options[name], runs, out)
-            found = summed_up(name, table, measured, runs)
+            found = _summed_up(name, table, measured, runs)
         yield f"{name}: {out / name}.pdf, .png, .parquet"
         yield from in_short(runs, found)
 
 
-def summed_up(
+def _summed_up(
     name: str, table: pd.DataFrame, measured: Sequence[pd.DataFrame], runs: Sequence[Run]
 ) -> Sequence[Mapping[str, float]]:
     """What sums up each run: of its own table, or where runs are compared, of the rows that are about it."""
@@ -121,10 +121,10 @@ def in_short(runs: Sequence[Run], numbers: Sequence[Mapping[str, float]]) -> Ite
             yield f"  {run.label}{seed}: " + ", ".join(f"{name} = {value:.4g}" for name, value in found.items())
 
 
-def analysis_options(names: Sequence[str], settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _analysis_options(names: Sequence[str], settings: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The options of each analysis from ``ANALYSIS.OPTION=VALUE``.
 
-    >>> analysis_options(["tangents"], ["tangents.count=3"])
+    >>> _analysis_options(["tangents"], ["tangents.count=3"])
     {'tangents': {'count': 3}}
     """
     options: dict[str, dict[str, Any]] = {name: {} for name in names}

@@ -92,14 +92,14 @@ def _status(args: list[str], debug: bool) -> int:
 
 def _tell(error: Exception) -> int:
     message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-    click.echo(f"error: {shown_as_it_stands(message)}", err=True)
+    click.echo(f"error: {_shown_as_it_stands(message)}", err=True)
     return 2
 
 
-def shown_as_it_stands(text: str) -> str:
+def _shown_as_it_stands(text: str) -> str:
     """A text in which what would steer a terminal is written out.
 
-    >>> print(shown_as_it_stands("no data set \x1b[2J"))
+    >>> print(_shown_as_it_stands("no data set \x1b[2J"))
     no data set \\x1b[2J
     """
     return "".join(c if (c >= " " and not "\x7f" <= c < "\xa0") or c in "\n\t" else repr(c)[1:-1] for c in text)

@@ -23,7 +23,7 @@ from caelab.runs.config import RunConfig
 console = Console(stderr=True, highlight=False)
 
 
-def progress_bar() -> Progress:
+def _progress_bar() -> Progress:
     """A bar with counts and times; nothing is drawn where there is no terminal."""
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -43,7 +43,7 @@ class Steps:
         self.title = title
         self.total = total
         self.count = 0
-        self.bar = progress_bar()
+        self.bar = _progress_bar()
         self.task = self.bar.add_task(title, total=total)
 
     def __enter__(self) -> Self:

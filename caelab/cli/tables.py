@@ -83,12 +83,12 @@ def _numbered(answers: Mapping[str, Sequence[tuple[str, str, str]]]) -> list[lis
 def _row(offer: Offer) -> list[str]:
     try:
         thing = load_recipe(offer.name) if offer.kind == "recipe" else offer.load()
-        return [offer.kind, offer.name, options_text(offer.kind, thing), offer.provider, about(thing)]
+        return [offer.kind, offer.name, _options_text(offer.kind, thing), offer.provider, about(thing)]
     except CaelabError as error:
         return [offer.kind, offer.name, "", offer.provider, f"broken: {error}"]
 
 
-def options_text(kind: str, thing: Any) -> str:
+def _options_text(kind: str, thing: Any) -> str:
     """The options with types and defaults, as ``weight: float, samples: int = 4``."""
     if isinstance(thing, Recipe):
         return ", ".join(f"{key}: {list(values)}" for key, values in thing.tune.items())
@@ -102,23 +102,23 @@ def options_text(kind: str, thing: Any) -> str:
 
 def _option(field: inspect.Parameter) -> str:
     default = "" if field.default is field.empty else f" = {field.default}"
-    return f"{field.name}: {type_name(field.annotation)}{default}"
+    return f"{field.name}: {_type_name(field.annotation)}{default}"
 
 
-def type_name(annotation: Any) -> str:
+def _type_name(annotation: Any) -> str:
     """A type as a person writes it.
 
     >>> from typing import Annotated
-    >>> type_name(list[Annotated[int, "at least 1"]]), type_name(float | None), type_name(tuple[int, ...])
+    >>> _type_name(list[Annotated[int, "at least 1"]]), _type_name(float | None), _type_name(tuple[int, ...])
     ('list[int]', 'float | None', 'tuple[int, ...]')
     """
     if hasattr(annotation, "__metadata__"):
-        return type_name(get_args(annotation)[0])
+        return _type_name(get_args(annotation)[0])
     origin, arguments = get_origin(annotation), get_args(annotation)
     if isinstance(annotation, UnionType) or origin is Union:
-        return " | ".join(map(type_name, arguments))
+        return " | ".join(map(_type_name, arguments))
     if inspect.isclass(origin):
-        return f"{origin.__name__}[{', '.join(map(type_name, arguments))}]"
+        return f"{origin.__name__}[{', '.join(map(_type_name, arguments))}]"
     if annotation is NoneType or annotation is ...:
         return "None" if annotation is NoneType else "..."
     return annotation.__name__ if inspect.isclass(annotation) else str(annotation).replace("typing.", "")

@@ -128,7 +128,7 @@ def fetch(remote: Remote, mirror: str | None = None, folder: str | None = None, 
             "make room there, or give another place by the option folder"
         ) from error
     finally:
-        remove_empty(new)
+        _remove_empty(new)
     return place
 
 
@@ -144,7 +144,7 @@ def _is_there(path: Path, digest: str) -> bool:
         return hashlib.file_digest(stream, "sha256").hexdigest() == digest
 
 
-def remove_empty(folders: Iterable[Path]) -> None:
+def _remove_empty(folders: Iterable[Path]) -> None:
     """Take folders away, the innermost first, as far as nothing is in them."""
     with suppress(OSError):
         for folder in folders:

@@ -39,7 +39,7 @@ def has_names(file: Path, first: list[str], second: list[str] | None) -> bool:
 
 
 def _are_names(file: Path, first: list[str], second: list[str] | None) -> bool:
-    words = [place for place, cell in enumerate(first) if not is_value(cell)]
+    words = [place for place, cell in enumerate(first) if not _is_value(cell)]
     numbers = [cell for cell in first if is_number(cell)]
     if not first[0] and len(first) > 1 and (words or _counts(first[1:])):
         raise CaelabError(
@@ -65,7 +65,7 @@ def _are_names(file: Path, first: list[str], second: list[str] | None) -> bool:
 
 def _is_name(first: list[str], second: list[str] | None, place: int) -> bool:
     below = second[place] if second is not None and place < len(second) else ""
-    return first[place].lower() in NAMES_OF_LABELS or is_value(below)
+    return first[place].lower() in NAMES_OF_LABELS or _is_value(below)
 
 
 def _counts(numbers: list[str]) -> bool:
@@ -73,7 +73,7 @@ def _counts(numbers: list[str]) -> bool:
     return numbers in ([str(place + start) for place in range(len(numbers))] for start in (0, 1))
 
 
-def is_value(cell: str) -> bool:
+def _is_value(cell: str) -> bool:
     """Whether a cell is no text: a number, true or false, or missing."""
     return is_number(cell) or cell.lower() in (*TRUTH_VALUES, *MISSING)
 

@@ -62,7 +62,7 @@ def _pair(
     """Images (n, height, width), in shape and type as others if there are any, and labels (n,)."""
     image_file, label_file = (_existing(folder, name) for name in _names(part))
     images, labels = read_idx(image_file, 3, examples), read_idx(label_file, 1, examples)
-    image_count, label_count = read_layout(image_file, 3).shape[0], read_layout(label_file, 1).shape[0]
+    image_count, label_count = _read_layout(image_file, 3).shape[0], _read_layout(label_file, 1).shape[0]
     if image_count != label_count:
         raise CaelabError(
             f"expected one label for each image, but {image_file} holds {image_count} images and "
@@ -98,7 +98,7 @@ def _existing(folder: Path, name: str) -> Path:
     return found
 
 
-def read_layout(path: Path, dimensions: int) -> Layout:
+def _read_layout(path: Path, dimensions: int) -> Layout:
     """The shape and the type of the values of an IDX file, gzipped or not, by its header.
 
     Raises:

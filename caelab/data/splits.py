@@ -24,7 +24,7 @@ def draw_splits(
     Raises:
         CaelabError: sizes that are no three whole numbers above 0, or more than there is.
     """
-    train, valid, test = _sizes(name, splits) if splits is not None else default_sizes(name, count, official_test)
+    train, valid, test = _sizes(name, splits) if splits is not None else _default_sizes(name, count, official_test)
     generator = Streams(seed_of(seed))["data splits"]
     if not official_test:
         _check_room(name, "examples", train + valid + test, count)
@@ -38,12 +38,12 @@ def draw_splits(
     return chosen[:train], chosen[train : train + valid], tests[:test]
 
 
-def default_sizes(name: str, count: int, official_test: int = 0) -> tuple[int, int, int]:
+def _default_sizes(name: str, count: int, official_test: int = 0) -> tuple[int, int, int]:
     """60, 10 and 30 % of the examples, the remainder training.
 
     With an official test part: all of it, as many to validate (at most a fifth of the rest), and the others.
 
-    >>> default_sizes("mnist5k", 5000), default_sizes("mnist", 70_000, 10_000)
+    >>> _default_sizes("mnist5k", 5000), _default_sizes("mnist", 70_000, 10_000)
     ((3000, 500, 1500), (50000, 10000, 10000))
     """
     if official_test:

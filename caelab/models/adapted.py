@@ -56,8 +56,8 @@ class Adapted(nn.Module):
             return getattr(self.inner, name)
 
     def _encode(self, inputs: Tensor) -> Tensor:
-        found = cast(Any, self.inner).encode(shaped(inputs, self.example_shape, self.last))
-        return part_of(found, self.code_part)
+        found = cast(Any, self.inner).encode(_shaped(inputs, self.example_shape, self.last))
+        return _part_of(found, self.code_part)
 
     def _decode(self, code: Tensor) -> Tensor:
         return flat(cast(Any, self.inner).decode(code), self.last)
@@ -66,7 +66,8 @@ class Adapted(nn.Module):
         return flat(cast(Any, self.inner).logits(code), self.last)
 
     def _training_loss(self, inputs: Tensor, streams: Any) -> Tensor:
-        return cast(Tensor, cast(Any, self.inner).training_loss(shaped(inputs, self.example_shape, self.last), streams))
+        shaped = _shaped(inputs, self.example_shape, self.last)
+        return cast(Tensor, cast(Any, self.inner).training_loss(shaped, streams))
 
     def state_dict(self, *arguments: Any, **keywords: Any) -> Any:
         """The weights under the names that they have in the user's model."""
@@ -77,7 +78,7 @@ class Adapted(nn.Module):
         return self.inner.load_state_dict(*arguments, **keywords)
 
 
-def shaped(inputs: Tensor, shape: Shape | None, last: bool) -> Tensor:
+def _shaped(inputs: Tensor, shape: Shape | None, last: bool) -> Tensor:
     """Flat inputs (batch, d) as (batch, *shape), channels in front where the data have them last."""
     if shape is None:
         return inputs
@@ -91,7 +92,7 @@ def flat(outputs: Tensor, last: bool) -> Tensor:
     return (outputs.movedim(1, -1) if last and outputs.ndim > 2 else outputs).flatten(1)
 
 
-def part_of(found: Any, part: Part | None) -> Tensor:
+def _part_of(found: Any, part: Part | None) -> Tensor:
     """The code among what ``encode`` returns; the thing itself where no part was named."""
     if part is None:
         return cast(Tensor, found)
@@ -193,7 +194,7 @@ def _fitting(
     name, told = type(model).__name__, []
     for shape, last in shapes:
         try:
-            given = shaped(batch, shape, last)
+            given = _shaped(batch, shape, last)
             found = cast(Any, model).encode(given)
         except (Exception, SystemExit) as error:  # a user's model may fail in any way
             told.append(f"on {_shown(batch if shape is None else shape)}: {type(error).__name__}: {_line(error)}")
@@ -230,7 +231,7 @@ def _code(name: str, found: Any, code_part: Part | None) -> Tensor:
             f"{f' ({shown})' if shown else ''}; {_which(found, choices)}"
         )
     try:
-        code: Any = part_of(found, code_part)
+        code: Any = _part_of(found, code_part)
     except (KeyError, IndexError, TypeError) as error:
         raise CaelabError(
             f"code_part is {code_part!r}, but encode of {name} returns {_shown(found)}"

@@ -69,7 +69,7 @@ def check_objective(kind: str, model: nn.Module, inputs: Tensor, *, settable: bo
             f"[{low:.4g}, {high:.4g}]; rescale them, or name recipes without it, as in: caelab compare ae ae-wd cae"
         )
     if kind != "cross-entropy":
-        check_range(model, inputs, settable=settable)
+        _check_range(model, inputs, settable=settable)
         return
     if outside:
         raise CaelabError(
@@ -100,7 +100,7 @@ def _set_output(model: Any, settable: bool, output: str) -> str:
     return f"let {_name(model)}.decode end in {'a linear layer' if output == 'identity' else output}"
 
 
-def check_range(model: Any, inputs: Tensor, *, settable: bool = False) -> None:
+def _check_range(model: Any, inputs: Tensor, *, settable: bool = False) -> None:
     """Refuse an output that cannot reach data beyond it by a tenth of their range; less is only told.
 
     Raises:

@@ -191,11 +191,11 @@ class Catalogue:
 def build_catalogue(entries: Iterable[Any]) -> Catalogue:
     """A catalogue of these entry points, caelab's own first; one that fails is named and left out, the rest works."""
     found = Catalogue()
-    for entry in sorted(entries, key=lambda entry: (not provider_name(entry).startswith("caelab/"), str(entry.name))):
+    for entry in sorted(entries, key=lambda entry: (not _provider_name(entry).startswith("caelab/"), str(entry.name))):
         try:
-            found.add(provider_name(entry), _loaded(entry))
+            found.add(_provider_name(entry), _loaded(entry))
         except CaelabError as error:
-            found.failures[provider_name(entry)] = str(error)
+            found.failures[_provider_name(entry)] = str(error)
             level = logging.DEBUG if parent_process() else logging.WARNING  # a worker's parent has said it
             log.log(level, "left out: %s (%s)", error, entry.value)
     return found
@@ -207,18 +207,18 @@ def _loaded(entry: Any) -> Any:
             return entry.load()
     except Exception as error:  # an installed plugin may fail in any way; the others must still work
         raise CaelabError(
-            f"plugin {provider_name(entry)!r} fails to import: {type(error).__name__}: {error}"
+            f"plugin {_provider_name(entry)!r} fails to import: {type(error).__name__}: {error}"
         ) from error
 
 
-def provider_name(entry: Any) -> str:
+def _provider_name(entry: Any) -> str:
     """The distribution and the entry point that an offer comes from, as ``caelab/recipes``."""
     return f"{entry.dist.name}/{entry.name}" if getattr(entry, "dist", None) else str(entry.name)
 
 
 def installed_providers() -> set[str]:
     """Who may offer something in any process: everything installed under the entry-point group ``caelab``."""
-    return {provider_name(entry) for entry in entry_points(group="caelab")}
+    return {_provider_name(entry) for entry in entry_points(group="caelab")}
 
 
 @cache

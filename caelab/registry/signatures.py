@@ -33,7 +33,7 @@ def option_fields(factory: Callable[..., Any], skip: Collection[str] = ()) -> di
     return {p.name: p.replace(annotation=hints.get(p.name, Any)) for p in kept}
 
 
-def options_model(factory: Callable[..., Any], skip: Collection[str] = ()) -> type[BaseModel]:
+def _options_model(factory: Callable[..., Any], skip: Collection[str] = ()) -> type[BaseModel]:
     """The pydantic model of a factory's options; unknown keys are forbidden."""
     fields: dict[str, Any] = {
         name: (p.annotation, ... if p.default is p.empty else p.default)
@@ -51,7 +51,7 @@ def checked_options(
     Raises:
         CaelabError: an unknown, missing or impossible option; ``where`` says whose it is.
     """
-    model = options_model(factory, skip)
+    model = _options_model(factory, skip)
     try:
         checked = model.model_validate(dict(options))
     except ValidationError as error:

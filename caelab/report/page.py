@@ -81,10 +81,10 @@ def picture(name: str, figure: Figure) -> Picture:
 def embedded(figure: Figure, name: str, title: str) -> Markup:
     """A figure as an element of a page: vectors, or pixels where these are smaller."""
     svg = svg_of(figure)
-    return embedded_svg(svg, name, title) if len(svg.encode()) <= LARGEST_SVG else embedded_png(figure, title)
+    return _embedded_svg(svg, name, title) if len(svg.encode()) <= LARGEST_SVG else _embedded_png(figure, title)
 
 
-def embedded_svg(svg: str, name: str, title: str) -> Markup:
+def _embedded_svg(svg: str, name: str, title: str) -> Markup:
     """An ``<svg>`` element whose ids no other figure of the page has, with a name for screen readers."""
     scoped = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
     quiet = re.sub(r"<metadata>.*?</metadata>", "", scoped, flags=re.DOTALL)
@@ -93,7 +93,7 @@ def embedded_svg(svg: str, name: str, title: str) -> Markup:
     return Markup(quiet.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" style="{size}" ', 1))
 
 
-def embedded_png(figure: Figure, title: str) -> Markup:
+def _embedded_png(figure: Figure, title: str) -> Markup:
     """An ``<img>`` element that holds its pixels."""
     pixels = BytesIO()
     with paper_style():

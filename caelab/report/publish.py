@@ -72,8 +72,8 @@ def publish_comparison(folder: Path, comparison: Comparison | None = None) -> It
         tables, (found, failed) = all_tables(comparison.rows, columns), verdicts(numbers_of(comparison, columns))
         unanswered = [Problem("all", each.claim, each.message, applies=True) for each in failed]
         problems = [*comparison.problems, *undrawn, *unanswered]
-        write_tables(comparison.rows, tables, place)
-        write_report(page_of(comparison, tables, found, figures, problems, folder), place / "report.html")
+        _write_tables(comparison.rows, tables, place)
+        _write_report(_page_of(comparison, tables, found, figures, problems, folder), place / "report.html")
         write_record(place, MANIFEST, record_facts(comparison), kept(sums, undrawn, PUBLISHED))
     yield from warnings(problems)
     with stored_appearances(comparison.appearances):
@@ -107,14 +107,14 @@ def _is_usable(analysis: str) -> bool:
 
 def numbers_of(comparison: Comparison, columns: Sequence[Column]) -> Numbers:
     """What claims are judged by; of the numbers that could select the best of a grid, the first that was measured."""
-    numbers = Numbers(comparison.rows, comparison.tables, dataset_name(comparison))
+    numbers = Numbers(comparison.rows, comparison.tables, _dataset_name(comparison))
     for column in columns:
         if column.tune and column.name in comparison.rows:
             return replace(numbers, validation=column.name, larger_is_better=column.better == "larger")
     return numbers
 
 
-def dataset_name(comparison: Comparison) -> str:
+def _dataset_name(comparison: Comparison) -> str:
     """The data sets of the models; mostly one."""
     return ", ".join(dict.fromkeys(config["dataset"]["kind"] for config in comparison.configs))
 
@@ -127,7 +127,7 @@ def warnings(problems: Sequence[Problem]) -> Iterator[str]:
         yield f"{'warning' if applies else 'note'}: {analysis} ({', '.join(dict.fromkeys(whose))}): {message}"
 
 
-def write_tables(rows: pd.DataFrame, tables: Sequence[Table], folder: Path) -> None:
+def _write_tables(rows: pd.DataFrame, tables: Sequence[Table], folder: Path) -> None:
     """Write ``runs.csv``, ``summary.csv`` and ``tables/*.tex``."""
     for name, frame in (("runs", rows), ("summary", summary_table(rows))):
         write_bytes(folder / f"{name}.csv", frame.to_csv(index=False).encode())
@@ -135,12 +135,12 @@ def write_tables(rows: pd.DataFrame, tables: Sequence[Table], folder: Path) -> N
         write_text(folder / "tables" / f"{table.name}.tex", latex_table(table))
 
 
-def write_report(page: Page, target: Path) -> None:
+def _write_report(page: Page, target: Path) -> None:
     """Write the page, complete or not at all."""
     write_text(target, render(page))
 
 
-def page_of(
+def _page_of(
     comparison: Comparison,
     tables: Sequence[Table],
     found: Sequence[Finding],
@@ -154,7 +154,7 @@ def page_of(
         facts=facts_of(comparison, folder),
         models=model_settings(comparison.configs),
         shared=shared_settings(comparison.configs),
-        tables=[*tables, *tuning_table(comparison)],
+        tables=[*tables, *_tuning_table(comparison)],
         findings=found,
         pictures=[picture(name, figure) for name, figure in figures.items()],
         failed=[problem for problem in problems if problem.applies],
@@ -164,7 +164,7 @@ def page_of(
     )
 
 
-def tuning_table(comparison: Comparison) -> Iterator[Table]:
+def _tuning_table(comparison: Comparison) -> Iterator[Table]:
     """What was chosen on validation examples, among what; nothing where nothing was."""
     if comparison.tuning is None or comparison.tuning.empty:
         return
@@ -183,7 +183,7 @@ def title_of(comparison: Comparison) -> str:
     """The models and the data; of many models only how many."""
     names = [display_name(config["label"]) for config in comparison.configs]
     models = ", ".join(names) if len(names) <= NAMED else f"{len(names)} models"
-    return f"{models} on {dataset_name(comparison)}"
+    return f"{models} on {_dataset_name(comparison)}"
 
 
 def facts_of(comparison: Comparison, folder: Path) -> dict[str, str]:

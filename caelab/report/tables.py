@@ -99,13 +99,13 @@ def all_tables(rows: pd.DataFrame, columns: Sequence[Column]) -> list[Table]:
         rows: one row per model and seed.
         columns: what the analyses say of their numbers; a number that none of them describes is shown as it is.
     """
-    shown = shown_columns(rows, columns)
+    shown = _shown_columns(rows, columns)
     titles = dict.fromkeys([*NAMED, *(column.table for _, column in shown)])
     found = (_titled(rows, title, [each for each in shown if each[1].table == title]) for title in titles)
     return [table for table in found if table is not None]
 
 
-def shown_columns(rows: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[str, Column]]:
+def _shown_columns(rows: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[str, Column]]:
     """Every number of the runs with its column, in the order in which they are shown."""
     places = {id(column): place for place, column in enumerate(columns)}
     found = [(number, column_of(number, columns) or Column(name=number)) for number in measured(rows)]
@@ -113,11 +113,11 @@ def shown_columns(rows: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[s
 
 
 def _titled(rows: pd.DataFrame, title: str, columns: Sequence[tuple[str, Column]]) -> Table | None:
-    name, caption = NAMED.get(title, (f"table-{slug(title)}", f"{title.rstrip('.')}."))
-    return table_of(rows, name, " ".join(filter(None, [caption, NUMBERS, best_means(columns)])), columns)
+    name, caption = NAMED.get(title, (f"table-{_slug(title)}", f"{title.rstrip('.')}."))
+    return table_of(rows, name, " ".join(filter(None, [caption, NUMBERS, _best_means(columns)])), columns)
 
 
-def best_means(columns: Sequence[tuple[str, Column]]) -> str:
+def _best_means(columns: Sequence[tuple[str, Column]]) -> str:
     """What bold numbers are, for a table's caption; an empty text where none can be bold."""
     ways = {column.better for _, column in columns if column.better}
     if not ways:
@@ -126,10 +126,10 @@ def best_means(columns: Sequence[tuple[str, Column]]) -> str:
     return f"Bold: {extreme}, and all that a paired t test over the seeds (Holm, 5 %) does not tell from it."
 
 
-def slug(title: str) -> str:
+def _slug(title: str) -> str:
     """A title as a part of a file's name.
 
-    >>> slug("Codes, compared (%)")
+    >>> _slug("Codes, compared (%)")
     'codes-compared'
     """
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "own"
@@ -137,7 +137,7 @@ def slug(title: str) -> str:
 
 def short_table(rows: pd.DataFrame, columns: Sequence[Column]) -> Table | None:
     """The columns that have a short heading, for a terminal; None where there is none."""
-    shown = [(number, column) for number, column in shown_columns(rows, columns) if column.short]
+    shown = [(number, column) for number, column in _shown_columns(rows, columns) if column.short]
     main = sorted(shown, key=lambda each: [*NAMED, each[1].table].index(each[1].table))
     return table_of(rows, "short", "", [(n, replace(column, heading=column.short, better="")) for n, column in main])
 
@@ -165,25 +165,25 @@ def _shown(rows: pd.DataFrame, number: str, column: Column) -> Iterator[object]:
     """The heading, then one cell per model."""
     summary = summary_table(rows)
     means, halves = summary[number] * column.factor, summary[f"{number} ±"] * column.factor
-    power = power_of_ten(means)
-    places = decimals(means / 10.0**power, halves / 10.0**power)
+    power = _power_of_ten(means)
+    places = _decimals(means / 10.0**power, halves / 10.0**power)
     best = best_models(rows, number, column.better) if column.better else set()
     yield column.heading_of(number) + (f" (×10{str(power).translate(SUPERSCRIPTS)})" if power else "")
     for model, mean, half in zip(summary["model"], means / 10.0**power, halves / 10.0**power, strict=True):
         yield Cell(number_text(mean, half, places), model in best)
 
 
-def power_of_ten(values: pd.Series) -> int:
+def _power_of_ten(values: pd.Series) -> int:
     """The power that a column is divided by, so that its largest number has one digit before the point; often 0."""
     largest = values.abs().max()
     power = floor(log10(largest)) if largest > 0 else 0
     return 0 if -2 <= power < 5 else power
 
 
-def decimals(means: pd.Series, halves: pd.Series) -> int:
+def _decimals(means: pd.Series, halves: pd.Series) -> int:
     """Decimals for a whole column: two digits of the typical half-width, but no more than four of the typical mean.
 
-    >>> decimals(pd.Series([3.9, 11.0]), pd.Series([0.12, 0.5])), decimals(pd.Series([3.9]), pd.Series([np.nan]))
+    >>> _decimals(pd.Series([3.9, 11.0]), pd.Series([0.12, 0.5])), _decimals(pd.Series([3.9]), pd.Series([np.nan]))
     (2, 2)
     """
     size, width = (values.abs().replace(0, np.nan).median() for values in (means, halves))

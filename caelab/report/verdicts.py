@@ -46,7 +46,7 @@ def verdicts(numbers: Numbers) -> tuple[list[Finding], list[Failure]]:
     findings, failures = [], []
     for offer in claims():
         try:
-            findings.append(verdict_on(offer, numbers))
+            findings.append(_verdict_on(offer, numbers))
         except NotApplicable as error:
             log.debug("the claim %r is left out: %s", offer.name, error)
         except CaelabError as error:
@@ -55,7 +55,7 @@ def verdicts(numbers: Numbers) -> tuple[list[Finding], list[Failure]]:
     return findings, failures
 
 
-def verdict_on(offer: Offer, numbers: Numbers) -> Finding:
+def _verdict_on(offer: Offer, numbers: Numbers) -> Finding:
     """What the comparison says of one claim.
 
     Raises:
@@ -100,10 +100,10 @@ def checked(found: Any, who: str) -> Finding:
 
 def copied(numbers: Numbers) -> Numbers:
     """The same numbers, for code that may change what it is handed; a table is copied when it is asked for."""
-    return replace(numbers, rows=copy_of(numbers.rows), tables=Copies(numbers.tables))
+    return replace(numbers, rows=_copy_of(numbers.rows), tables=Copies(numbers.tables))
 
 
-def copy_of(table: pd.DataFrame) -> pd.DataFrame:
+def _copy_of(table: pd.DataFrame) -> pd.DataFrame:
     """A table that shares nothing with the other; lists and arrays in its cells are copied too."""
     copy = table.copy()
     for place, kind in enumerate(table.dtypes):
@@ -119,7 +119,7 @@ class Copies(Mapping[str, pd.DataFrame]):
 
     def __init__(self, tables: Mapping[str, pd.DataFrame]) -> None:
         self._tables = tables
-        self._copy = cache(lambda name: copy_of(tables[name]))
+        self._copy = cache(lambda name: _copy_of(tables[name]))
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         return self._copy(name)

@@ -26,7 +26,7 @@ class EncoderOnly(nn.Module):
         self.encode = encode
 
 
-def load_encoder(target: str) -> Callable[[Tensor], Tensor]:
+def _load_encoder(target: str) -> Callable[[Tensor], Tensor]:
     """The encoder at ``package.module:attribute`` or ``folder/file.py:attribute``, in evaluation mode.
 
     The attribute is an ``nn.Module``, a function of a batch, or something that makes one when called without
@@ -115,7 +115,7 @@ def encoder_run(target: str, data: str, seed: int = 0) -> Run:
     Raises:
         CaelabError: the encoder or the data cannot be loaded, or the encoder does not take such inputs.
     """
-    encode = load_encoder(target)
+    encode = _load_encoder(target)
     label = target.rpartition(":")[2]
     raw = merged(deepcopy(BASE), {"label": label, "seed": seed, "dataset": {"kind": data, "splits": None}})
     config = make_config(merged(raw, {"training": {"reconstruction": "squared-error", "epochs": 0}}))

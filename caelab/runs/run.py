@@ -119,7 +119,7 @@ def dataset_of(config: RunConfig) -> Dataset:
             f"the data of {config.label!r} ({block.options.get('name')}) were given as an object; give them again, "
             "as in: caelab.load_run(path, dataset=...)"
         )
-    files = tuple(state for value in block.options.values() if isinstance(value, str) for state in files_at(value))
+    files = tuple(state for value in block.options.values() if isinstance(value, str) for state in _files_at(value))
     return _loaded(block.kind, block.splits, config.seed, json.dumps(block.options, sort_keys=True), files)
 
 
@@ -130,7 +130,7 @@ def _loaded(
     return load_dataset(kind, splits=splits, seed=seed, **json.loads(options))
 
 
-def files_at(path: str) -> list[tuple[str, int, int, int]]:
+def _files_at(path: str) -> list[tuple[str, int, int, int]]:
     """The place, number, size and time of change of a file, or of every file in a folder."""
     place = Path(path).expanduser().absolute()
     with suppress(OSError, ValueError):  # it need not be a path
@@ -159,10 +159,10 @@ def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
     factory = catalogue().get("model", kind)
     common = of_any_model(config.model, factory)
     options = {name: value for name, value in options.items() if name not in common}
-    given = asked_of(factory, {"inputs": dataset.inputs.shape[1], "image_shape": dataset.image_shape})
+    given = _asked_of(factory, {"inputs": dataset.inputs.shape[1], "image_shape": dataset.image_shape})
     try:
         if getattr(factory, "__module__", "").startswith("caelab."):
-            refuse_too_large(lambda: factory(**given, **options))
+            _refuse_too_large(lambda: factory(**given, **options))
         with (
             left_as_found(f"the model {kind!r}", [*CHEAP, *OTHERS]),
             seeded(config.seed, "initial weights"),
@@ -187,7 +187,7 @@ def of_type(model: nn.Module, dataset: Dataset) -> Dataset:
     return dataset if dtype is dataset.inputs.dtype else replace(dataset, inputs=dataset.inputs.to(dtype))
 
 
-def refuse_too_large(make: Callable[[], nn.Module]) -> None:
+def _refuse_too_large(make: Callable[[], nn.Module]) -> None:
     """Refuse a model for whose parameters, their gradients and an optimiser's two averages there is no memory.
 
     Raises:
@@ -210,7 +210,7 @@ def output_is_set(config: RunConfig) -> bool:
     return False
 
 
-def asked_of(factory: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _asked_of(factory: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that a factory names, out of those that can be given."""
     parameters = inspect.signature(factory).parameters
     everything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -278,7 +278,7 @@ def load_run(path: str | Path, *, model: nn.Module | None = None, dataset: Any =
     weights, history = read_files(path)
     with pinned_settings():
         data = dataset_of(config) if dataset is None else _given_data(config, dataset)
-        check_data(path, record, data)
+        _check_data(path, record, data)
         own = (
             build_model(config, data)
             if model is None
@@ -289,7 +289,7 @@ def load_run(path: str | Path, *, model: nn.Module | None = None, dataset: Any =
         load_weights(own, {name: weights[name] for name in added}, added)
         check_parameters(own, weights, f"run {path}")
         own.load_state_dict(weights)
-        check_model(own.eval(), data, record, path)
+        _check_model(own.eval(), data, record, path)
     return Run(config, own, data, history, record, path)
 
 
@@ -299,7 +299,7 @@ def _given_data(config: RunConfig, given: Any) -> Dataset:
     return as_dataset(given, splits=splits, seed=config.seed, name=name)
 
 
-def check_data(path: Path, record: Mapping[str, Any], dataset: Dataset) -> None:
+def _check_data(path: Path, record: Mapping[str, Any], dataset: Dataset) -> None:
     """Refuse data other than those that a run was trained on, or another split of them.
 
     Raises:
@@ -318,7 +318,7 @@ def check_data(path: Path, record: Mapping[str, Any], dataset: Dataset) -> None:
         )
 
 
-def check_model(model: nn.Module, dataset: Dataset, record: Mapping[str, Any], path: Path) -> None:
+def _check_model(model: nn.Module, dataset: Dataset, record: Mapping[str, Any], path: Path) -> None:
     """Refuse a model that is not the one of the record: what it shows of itself, and what it computes.
 
     What a module shows of itself counts under the versions that the run was made with only, since libraries may
@@ -352,13 +352,13 @@ def read_record(path: Path, *, given: bool = False) -> tuple[RunConfig, dict[str
         check_facts(found)
         config = make_config(found["config"])
         if FILES not in found:
-            check_name(path, found, config, given)
+            _check_name(path, found, config, given)
     except (DamagedFile, ValueError, KeyError, TypeError) as error:
         raise damaged(path / RECORD, error) from error
     return config, dict(found["record"])
 
 
-def check_name(path: Path, facts: Mapping[str, Any], config: RunConfig, given: bool) -> None:
+def _check_name(path: Path, facts: Mapping[str, Any], config: RunConfig, given: bool) -> None:
     """Refuse a run without checksums whose config, data or code are not those that its folder is named by.
 
     What was given as an object, and the code of others, stand in the names of the oldest runs but not in their records.

@@ -85,7 +85,7 @@ def chooses_kind(key: str, value: Any) -> bool:
     return key.endswith(".kind") or (isinstance(value, Mapping) and "kind" in value)
 
 
-def unknown_setting(first: str, rest: Sequence[str], present: Collection[str], offers: Catalogue) -> CaelabError:
+def _unknown_setting(first: str, rest: Sequence[str], present: Collection[str], offers: Catalogue) -> CaelabError:
     """The error for a key path that starts at nothing known; the nearest setting that does exist is offered."""
     regularizers = {*present, *(name for name in offers.names("regularizer") if _has_option(offers, name, rest))}
     known = {".".join([name, *rest]) for name in regularizers} | {*RunConfig.model_fields} - {"regularizers"}
@@ -98,10 +98,10 @@ def _has_option(offers: Catalogue, name: str, rest: Sequence[str]) -> bool:
     return False
 
 
-def regularizers_of(raw: Mapping[str, Any]) -> dict[str, Any]:
+def _regularizers_of(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The regularizers of a raw config by label, none where it has none.
 
-    >>> regularizers_of({"regularizers": {"contractive": {"weight": 1.0}}})
+    >>> _regularizers_of({"regularizers": {"contractive": {"weight": 1.0}}})
     {'contractive': {'weight': 1.0}}
 
     Raises:
@@ -127,10 +127,10 @@ def with_setting(raw: Mapping[str, Any], path: str, value: Any, offers: Catalogu
     """
     first, *rest = path.split(".")
     if first not in RunConfig.model_fields:
-        regularizers = regularizers_of(raw)
+        regularizers = _regularizers_of(raw)
         offers = offers or catalogue()
         if first not in {*regularizers, *offers.names("regularizer")}:
-            raise unknown_setting(first, rest, regularizers, offers)
+            raise _unknown_setting(first, rest, regularizers, offers)
         if not rest and not isinstance(value, Mapping):
             raise CaelabError(
                 f"expected an option, as {first}.OPTION=VALUE, or all of them, as '{first}={{}}' where none is needed, "
@@ -163,7 +163,7 @@ def configured(
     allow_code_in([over, *(value for _, value in pairs)])
     for key, value in sorted(pairs, key=lambda pair: not chooses_kind(*pair)):
         raw = with_setting(raw, key, value, offers=offers)
-    regularizers = regularizers_of(raw)
+    regularizers = _regularizers_of(raw)
     for name in texts_of(without, "the regularizers to leave out"):
         if name not in regularizers:
             raise unknown_name("regularizer of this run", name, regularizers)

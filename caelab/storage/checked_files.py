@@ -79,7 +79,7 @@ def read_files(folder: Path) -> tuple[dict[str, Tensor], list[dict[str, float]]]
         CaelabError: names the file that is damaged.
         StorageError: a file cannot be read.
     """
-    check_files(folder)
+    _check_files(folder)
     try:
         weights = load((folder / WEIGHTS).read_bytes())  # by its path only where that is text in UTF-8
     except (OSError, ValueError, SafetensorError) as error:
@@ -91,7 +91,7 @@ def read_files(folder: Path) -> tuple[dict[str, Tensor], list[dict[str, float]]]
     return weights, history
 
 
-def check_files(folder: Path) -> None:
+def _check_files(folder: Path) -> None:
     """Refuse weights or a history that are not what was written; of a run without checksums, only what is missing.
 
     Raises:

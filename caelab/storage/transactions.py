@@ -46,7 +46,7 @@ def change(folder: Path, manifest: str, ours: Sequence[str]) -> Iterator[Path]:
         StorageError: a file cannot be written; all files are as they were, or will be the new ones.
     """
     with one_writer(folder / manifest):
-        end_interrupted(folder, manifest, ours)
+        _end_interrupted(folder, manifest, ours)
         place = folder / NEXT
         try:
             with told_as_storage(folder):
@@ -57,7 +57,7 @@ def change(folder: Path, manifest: str, ours: Sequence[str]) -> Iterator[Path]:
                 os.replace(place, folder / READY)
         finally:
             shutil.rmtree(place, ignore_errors=True)
-        end_interrupted(folder, manifest, ours)
+        _end_interrupted(folder, manifest, ours)
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def unchanging(folder: Path, manifest: str, ours: Sequence[str]) -> Iterator[Non
                 if error.errno not in READ_ONLY:
                     raise
             else:
-                end_interrupted(folder, manifest, ours)
+                _end_interrupted(folder, manifest, ours)
         yield
 
 
@@ -117,7 +117,7 @@ def is_ours(name: str, ours: Sequence[str]) -> bool:
     return any(len(each) == len(parts) and all(map(fnmatchcase, parts, each)) for each in split)
 
 
-def end_interrupted(folder: Path, manifest: str, ours: Sequence[str]) -> None:
+def _end_interrupted(folder: Path, manifest: str, ours: Sequence[str]) -> None:
     """Move complete new files to their places, if there are any; only who holds the lock may call this.
 
     Raises:

@@ -49,12 +49,12 @@ def plan(recipes: Sequence[str], settings: Sequence[str] = (), grid: Grid | None
     Raises:
         CaelabError: an unknown recipe, or a setting or grid that no recipe of the comparison has.
     """
-    models = [(name, named_config(name, **top).as_dict()) for name in recipes]
+    models = [(name, _named_config(name, **top).as_dict()) for name in recipes]
     steps = [(key, [value], False) for key, value in map(parse_setting, settings)]
     steps += [(key, list(values), True) for key, values in (grid or {}).items()]
     allow_code_in([values for _, values, _ in steps])
     for key, values, named in sorted(steps, key=lambda step: not chooses_kind(step[0], step[1][0])):
-        refuse_idle(key, [raw for _, raw in models])
+        _refuse_idle(key, [raw for _, raw in models])
         models = [(name, each) for name, raw in models for each in spread(raw, key, values, named)]
     planned = [Planned(name, make_config(raw)) for name, raw in models]
     labels = [model.config.label for model in planned]
@@ -64,7 +64,7 @@ def plan(recipes: Sequence[str], settings: Sequence[str] = (), grid: Grid | None
     return planned
 
 
-def named_config(name: str, **top: Any) -> RunConfig:
+def _named_config(name: str, **top: Any) -> RunConfig:
     """The config of a recipe, or of a YAML file where the name ends in .yaml."""
     if not is_file(name):
         return recipe_config(name, **top)
@@ -77,7 +77,7 @@ def is_file(name: str) -> bool:
     return names_a_file(name)
 
 
-def has_key(raw: Mapping[str, Any], key: str) -> bool:
+def _has_key(raw: Mapping[str, Any], key: str) -> bool:
     """Whether a config has that key, at the top or among its regularizers."""
     first, *rest = key.split(".")
     if first == "model" and rest and rest[0] != "kind":
@@ -88,15 +88,15 @@ def has_key(raw: Mapping[str, Any], key: str) -> bool:
 
 def spread(raw: Mapping[str, Any], key: str, values: Sequence[Any], named: bool = True) -> list[dict[str, Any]]:
     """One config per value, labelled with it if ``named``; the config itself where it lacks the key."""
-    if not has_key(raw, key):
+    if not _has_key(raw, key):
         return [dict(raw)]
     labels = [f"{raw['label']} {key}={value}".replace("/", "_") if named else raw["label"] for value in values]
     return [{**with_setting(raw, key, value), "label": label} for label, value in zip(labels, values, strict=True)]
 
 
-def refuse_idle(key: str, models: Sequence[Mapping[str, Any]]) -> None:
+def _refuse_idle(key: str, models: Sequence[Mapping[str, Any]]) -> None:
     """A setting that changes nothing is a mistake."""
-    if not any(has_key(raw, key) for raw in models):
+    if not any(_has_key(raw, key) for raw in models):
         raise CaelabError(
             f"no model of this comparison has the setting {key!r} "
             f"(they are {', '.join(raw['label'] for raw in models)}); name a recipe that has it"

@@ -106,7 +106,7 @@ def carry_out(job: Job) -> Outcome:
             if measures(analysis):
                 tables[name] = measure_alone(run, name, options)
                 if not compares(analysis):  # else it is summed up when all runs are there
-                    add_numbers(numbers, name, summarise(name, tables[name]))
+                    _add_numbers(numbers, name, summarise(name, tables[name]))
         except (SpoiledData, StorageError):  # what comes next would be wrong, or could not be stored either
             raise
         except CaelabError as error:
@@ -132,7 +132,7 @@ class Number:
     value: float
 
 
-def add_numbers(numbers: dict[str, Number], analysis: str, found: Mapping[str, float]) -> None:
+def _add_numbers(numbers: dict[str, Number], analysis: str, found: Mapping[str, float]) -> None:
     """Put what an analysis found beside what the others found: all of it, or nothing where a name is taken.
 
     Raises:
@@ -217,7 +217,7 @@ class Study:
         files = rows_of(self.plugin_files, "plugin_files")
         plain = {
             "configs": [as_config(config) for config in configs],
-            "seeds": checked_seeds(self.seeds),
+            "seeds": _checked_seeds(self.seeds),
             "analyses": by_label(self.analyses, "analyses", names=True),
             "out": path_of(self.out, "the folder out").expanduser(),
             "plugin_files": tuple(path_of(file, "each plugin file").expanduser().resolve() for file in files),
@@ -283,7 +283,7 @@ class Study:
         for name, options in self.analyses.items():
             options_of(name, load_analysis(name), options)
         for config in self.configs:
-            check_config(config.with_seed(self.seeds[0]))
+            _check_config(config.with_seed(self.seeds[0]))
 
     def run(
         self,
@@ -319,7 +319,7 @@ class Study:
             except BaseException:
                 cancel(list(jobs))
                 raise
-        refuse_lost({job: lost[future] for future, job in jobs.items() if future in lost}, len(jobs))
+        _refuse_lost({job: lost[future] for future, job in jobs.items() if future in lost}, len(jobs))
         outcomes = [future.result() for future in jobs]
         return StudyResult(outcomes, compared(outcomes, self.analyses))
 
@@ -340,7 +340,7 @@ def compared(outcomes: Sequence[Outcome], analyses: Mapping[str, Options]) -> Be
             measured = [outcome.tables[name] for outcome in outcomes if name in outcome.tables]
             sums = summaries(name, gather([*measured, found]), [(run.label, run.seed) for run in runs])
             for known, more in zip(numbers, sums, strict=True):
-                add_numbers(known, name, more)
+                _add_numbers(known, name, more)
             tables[name] = found
         except (SpoiledData, StorageError):
             raise
@@ -371,7 +371,7 @@ def _lost(future: Future[Outcome], done: Callable[[Outcome], None]) -> WorkerDie
     return None
 
 
-def refuse_lost(lost: Mapping[Job, WorkerDied], count: int) -> None:
+def _refuse_lost(lost: Mapping[Job, WorkerDied], count: int) -> None:
     """End a study of which runs are missing, so that nothing is summed up without them.
 
     Raises:
@@ -392,10 +392,10 @@ def _others_of(job: Job) -> str:
     return f"; not caelab's own: {', '.join(dict.fromkeys(others))}" if others else ""
 
 
-def checked_seeds(given: Any) -> list[int]:
+def _checked_seeds(given: Any) -> list[int]:
     """Seeds as a list; a number stands for so many, counted from 0.
 
-    >>> checked_seeds(3), checked_seeds([5, 7])
+    >>> _checked_seeds(3), _checked_seeds([5, 7])
     ([0, 1, 2], [5, 7])
 
     Raises:
@@ -419,7 +419,7 @@ def cancel(futures: Sequence[Future[Any]]) -> None:
         future.cancel()
 
 
-def check_config(config: RunConfig) -> None:
+def _check_config(config: RunConfig) -> None:
     """Build everything that a run needs, without training it."""
     dataset = dataset_of(config)
     model = build_model(config, dataset)

@@ -117,7 +117,7 @@ def choices(models: Sequence[Planned], settings: Sequence[str] = (), grid: Grid 
 
     What the user gave stays: a config file, and every key of a setting or a grid.
     """
-    given = given_keys(settings, grid or {})
+    given = _given_keys(settings, grid or {})
     return [_choice(model, given) for model in models]
 
 
@@ -134,10 +134,10 @@ def _choice(model: Planned, given: Collection[str]) -> Choice:
     return Choice(model.config, found, given=", ".join(key for key in recipe.tune if key in given))
 
 
-def given_keys(settings: Sequence[str], grid: Grid) -> set[str]:
+def _given_keys(settings: Sequence[str], grid: Grid) -> set[str]:
     """The keys that settings and grids give a value, each down to its last part.
 
-    >>> sorted(given_keys(["contractive={weight: 1}", "regularizers.masking.p=0.2"], {"training.epochs": [1]}))
+    >>> sorted(_given_keys(["contractive={weight: 1}", "regularizers.masking.p=0.2"], {"training.epochs": [1]}))
     ['contractive.weight', 'masking.p', 'training.epochs']
     """
     keys = {key for setting in settings for key in _leaves(*parse_setting(setting))}

@@ -188,7 +188,7 @@ def _safe_path() -> Iterator[None]:
 def _serve(connection: Connection, prepare: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     """What a worker does: one call after the other, until its parent closes the connection, or dies."""
     global _tell
-    end_with_parent()
+    _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends its workers
     current_process().daemon = False  # what it carries out may start processes of its own
     prepare(*arguments)
@@ -199,7 +199,7 @@ def _serve(connection: Connection, prepare: Callable[..., None], arguments: tupl
             connection.send_bytes(_answer(connection.recv_bytes()))
 
 
-def end_with_parent() -> None:
+def _end_with_parent() -> None:
     """Have this process killed when its parent ends, however that ends."""
     parent = parent_process()
     if parent is not None:

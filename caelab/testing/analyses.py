@@ -85,9 +85,9 @@ def examined(analysis: Any, name: str, options: dict[str, Any], run: Run | None)
     if missing:
         return
     yield from check_description(analysis)
-    options = tried_with(name, analysis, options)
+    options = _tried_with(name, analysis, options)
     try:
-        subject = suitable(analysis, options, run)
+        subject = _suitable(analysis, options, run)
         if subject is None:
             expected, remedy = "a run that suits it", "give one, check_analysis(analysis, run=...)"
             yield Check("measure", "skipped", expected, "none of caelab's trial runs", remedy)
@@ -102,7 +102,7 @@ def examined(analysis: Any, name: str, options: dict[str, Any], run: Run | None)
         yield Check("runs", "failed", "no error", one_line(error), remedy)
 
 
-def tried_with(name: str, analysis: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+def _tried_with(name: str, analysis: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """Options to try ``measure`` and ``compare`` with; each takes those that it names."""
     parts = [part for key in ("measure", "compare") if callable(part := getattr(analysis, key, None))]
     found: dict[str, Any] = {}
@@ -126,7 +126,7 @@ def put_back(run: Run, name: str) -> Iterator[None]:
         raise raised[0]
 
 
-def suitable(analysis: Any, options: Mapping[str, Any], run: Run | None) -> Subject | None:
+def _suitable(analysis: Any, options: Mapping[str, Any], run: Run | None) -> Subject | None:
     """The analysis on the given run, or on the first trial runs that suit it."""
     for place in range(1 if run else len(RUNS)):
         runs = (run,) if run else trial_runs(place)

@@ -92,7 +92,7 @@ def check_description(analysis: Any) -> Iterator[Check]:
     yield Check("columns", "reported", "a caelab.Column for each number", names)
 
 
-def check_table(subject: Subject) -> Iterator[Check]:
+def _check_table(subject: Subject) -> Iterator[Check]:
     """Check what ``measure`` returns, and that it can be stored and read back."""
     run = subject.runs[0]
     table = subject.table(run)
@@ -129,7 +129,7 @@ def stored(table: pd.DataFrame) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(file.getvalue())).reset_index(drop=True)
 
 
-def check_measure(subject: Subject) -> Iterator[Check]:
+def _check_measure(subject: Subject) -> Iterator[Check]:
     """Check that the same streams give the same table, and that the run and the global random state do not change."""
     run = subject.runs[0]
     before = random_states()
@@ -151,7 +151,7 @@ def snapshot(run: Run) -> tuple[Any, ...]:
     return state, modes, float(run.dataset.inputs.double().sum()), [p.grad is None for p in run.model.parameters()]
 
 
-def check_drawing(subject: Subject) -> Iterator[Check]:
+def _check_drawing(subject: Subject) -> Iterator[Check]:
     """Check the figure of one run and of many, drawn from nothing but the stored table; matplotlib must not change."""
     tables = [stored(table) for table in subject.tables]
     several = [("many runs", gather(tables))]
@@ -168,7 +168,7 @@ def check_drawing(subject: Subject) -> Iterator[Check]:
         yield judged(f"drawing {what} leaves all else alone", not changes, "unchanged", found, remedy)
 
 
-def check_needs_no_model(subject: Subject) -> Iterator[Check]:
+def _check_needs_no_model(subject: Subject) -> Iterator[Check]:
     """Check that the figure of a stored table does not change when the weights of its run do."""
     table = stored(subject.tables[0] if measures(subject.analysis) else gather(subject.tables))
     model = subject.runs[0].model
@@ -192,7 +192,7 @@ def picture(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def check_summary(subject: Subject) -> Iterator[Check]:
+def _check_summary(subject: Subject) -> Iterator[Check]:
     """Check the numbers that sum up one run."""
     if not hasattr(subject.analysis, "summarise"):
         yield Check("summary", "reported", "numbers for the summary table", "no summarise(table); it is not needed")
@@ -224,9 +224,9 @@ def _described(analysis: Any, numbers: list[str]) -> Check:
 
 
 CHECKS: tuple[Callable[[Subject], Iterator[Check]], ...] = (
-    check_table,
-    check_measure,
-    check_drawing,
-    check_needs_no_model,
-    check_summary,
+    _check_table,
+    _check_measure,
+    _check_drawing,
+    _check_needs_no_model,
+    _check_summary,
 )

@@ -37,12 +37,12 @@ def check_values(subject: Subject, observations: list[Observation]) -> Iterator[
         return
     for observation in observations:
         if not observation.failure:
-            yield in_epoch(subject, _compared(subject, claim, observation))
+            yield _in_epoch(subject, _compared(subject, claim, observation))
     if any(observation.is_random for observation in observations):
         yield _compared_together(subject, claim, observations)
 
 
-def in_epoch(subject: Subject, check: Check) -> Check:
+def _in_epoch(subject: Subject, check: Check) -> Check:
     """A failed row with the epoch in its remedy, where values change with the epoch."""
     if check.verdict != "failed" or not subject.by_epoch:
         return check

@@ -136,12 +136,12 @@ def examined(asked: Asked) -> Iterator[Check]:
     if not is_function:
         return
     if asked.examples is not None:
-        row = given_well(asked.examples)
+        row = _given_well(asked.examples)
         yield row
         if row.verdict == "failed":
             return
     try:
-        yield check_answers(asked)
+        yield _check_answers(asked)
         for check in CHECKS if asked.several else ():
             yield from check(asked)
     except (Exception, SystemExit) as error:  # a claim may fail in any way
@@ -149,7 +149,7 @@ def examined(asked: Asked) -> Iterator[Check]:
         yield Check("runs", "failed", "a finding, or NotApplicable", one_line(error), remedy)
 
 
-def given_well(examples: Any) -> Check:
+def _given_well(examples: Any) -> Check:
     """Whether the comparisons that a claim gives itself are there, one for each verdict."""
     is_mapping = isinstance(examples, Mapping)
     passed = is_mapping and {*examples} == {*VERDICTS} and all(isinstance(e, Numbers) for e in examples.values())
@@ -158,7 +158,7 @@ def given_well(examples: Any) -> Check:
     return judged("examples", passed, f"Numbers for {', '.join(VERDICTS)}", str(found), remedy)
 
 
-def check_answers(asked: Asked) -> Check:
+def _check_answers(asked: Asked) -> Check:
     """Check that the claim answers for a made-up comparison at all."""
     speaks = len(asked.several)
     found = f"{speaks} findings" if speaks else f"it leaves itself out of all: {asked.refusal}"
@@ -169,7 +169,7 @@ def check_answers(asked: Asked) -> Check:
     return judged("speaks to made-up numbers", bool(speaks), "a finding", found, remedy)
 
 
-def check_texts(asked: Asked) -> Iterator[Check]:
+def _check_texts(asked: Asked) -> Iterator[Check]:
     """Check that statement, source and evidence are there, and that no number in the evidence is missing."""
     findings = [answer.finding for answer in asked.one_of_each]
     empty = [name for name in TEXTS for finding in findings if not vars(finding)[name].strip()]
@@ -191,7 +191,7 @@ def check_conduct(asked: Asked) -> Iterator[Check]:
     remedy = "work on a copy, as numbers.rows.copy()"
     yield judged("numbers left alone", kept, "unchanged rows and tables", "unchanged" if kept else "changed", remedy)
     orders = [(shuffled(answer.numbers, order), answer.finding) for answer in answers for order in range(ORDERS)]
-    alike = all(same_words(asked(numbers), finding) for numbers, finding in orders)
+    alike = all(_same_words(asked(numbers), finding) for numbers, finding in orders)
     remedy = "find rows by model and seed, never by their place"
     yield judged("order of the rows", alike, "the same finding", "so" if alike else "another", remedy)
 
@@ -204,17 +204,17 @@ def left_alone(asked: Asked, numbers: Numbers) -> bool:
     return all(same_table(one, other) for one, other in pairs)
 
 
-def same_words(one: Finding, other: Finding) -> bool:
+def _same_words(one: Finding, other: Finding) -> bool:
     """Whether two findings agree, up to the order in which the evidence tells its numbers."""
     words, others = (sorted(WORDS.findall(finding.evidence)) for finding in (one, other))
     return words == others and replace(one, evidence="") == replace(other, evidence="")
 
 
-def check_verdicts(asked: Asked) -> Iterator[Check]:
+def _check_verdicts(asked: Asked) -> Iterator[Check]:
     """Check that the claim can come out each way, by its own examples or by made-up numbers."""
     found: Counter[str] = Counter(answer.finding.verdict for answer in asked.several)
     if asked.examples is not None:
-        yield from check_examples(asked)
+        yield from _check_examples(asked)
         return
     for verdict in ("supported", "contradicted"):
         remedy = "a claim that cannot come out each way says nothing; if it needs rare numbers, give claim.examples"
@@ -228,7 +228,7 @@ def check_verdicts(asked: Asked) -> Iterator[Check]:
                  remedy)  # fmt: skip
 
 
-def check_examples(asked: Asked) -> Iterator[Check]:
+def _check_examples(asked: Asked) -> Iterator[Check]:
     """Check that each of the claim's own examples comes out as stated."""
     for verdict, numbers in asked.examples.items():
         found: list[str] = [each.finding.verdict for each in asked.several if each.numbers is numbers] or ["left out"]
@@ -245,7 +245,7 @@ def counted(verdicts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()) or "left out"
 
 
-def check_absence(asked: Asked) -> Iterator[Check]:
+def _check_absence(asked: Asked) -> Iterator[Check]:
     """Check that the claim leaves itself out where models, columns or tables are missing."""
     for what, numbers in poorer(asked.several[0].numbers):
         try:
@@ -256,4 +256,4 @@ def check_absence(asked: Asked) -> Iterator[Check]:
         yield judged(f"without {what}", verdict == "passed", "a finding, or NotApplicable", found, remedy)
 
 
-CHECKS: tuple[Callable[[Asked], Iterator[Check]], ...] = (check_texts, check_conduct, check_verdicts, check_absence)
+CHECKS: tuple[Callable[[Asked], Iterator[Check]], ...] = (_check_texts, check_conduct, _check_verdicts, _check_absence)

@@ -32,14 +32,14 @@ class Check:
         return self.name, self.verdict, self.expected, self.found, self.remedy
 
 
-def verdict_of(passed: bool) -> Verdict:
+def _verdict_of(passed: bool) -> Verdict:
     """The verdict of a check that can only pass or fail."""
     return "passed" if passed else "failed"
 
 
 def judged(name: str, passed: bool, expected: str, found: str, remedy: str) -> Check:
     """A row that passes or fails; the remedy stands only where it is needed."""
-    return Check(name, verdict_of(passed), expected, found, "" if passed else remedy)
+    return Check(name, _verdict_of(passed), expected, found, "" if passed else remedy)
 
 
 @dataclass(frozen=True)

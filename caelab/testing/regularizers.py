@@ -167,7 +167,7 @@ def examined(subject: Subject) -> Report:
         rows += guarded(check_memory, subject)
         if not subject.recalled.put_back:
             return Report(subject.name, rows)
-        rows += [*guarded(check_epochs, subject), *guarded(check_constants, subject)]
+        rows += [*guarded(_check_epochs, subject), *guarded(check_constants, subject)]
         found, mistakes = certified(subject)
         rows += found
         for checks in (check_reduction, check_conduct, check_numerics):
@@ -185,7 +185,7 @@ def failed(rows: Sequence[Check]) -> set[str]:
     return {row.name for row in rows if row.verdict == "failed"}
 
 
-def check_epochs(subject: Subject) -> Iterator[Check]:
+def _check_epochs(subject: Subject) -> Iterator[Check]:
     """Whether the value changes with the epoch, and in which epoch it is looked at."""
     if subject.stated_epoch:
         yield Check("epoch", "reported", "the epoch to look at", f"{subject.stated_epoch}, as it says")

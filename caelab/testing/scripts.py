@@ -23,7 +23,7 @@ def offers_of(target: str) -> list[Offer]:
         CaelabError: there is none.
     """
     if target.endswith(".py"):
-        return offers_of_file(Path(target))
+        return _offers_of_file(Path(target))
     offers = [offer for offer in catalogue() if offer.kind in KINDS]
     found = [offer for offer in offers if offer.name == target]
     if not found:
@@ -31,7 +31,7 @@ def offers_of(target: str) -> list[Offer]:
     return found
 
 
-def offers_of_file(path: Path) -> list[Offer]:
+def _offers_of_file(path: Path) -> list[Offer]:
     """The regularizers, analyses and claims that a plugin file offers; it is added to the catalogue.
 
     Raises:

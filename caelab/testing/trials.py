@@ -36,18 +36,18 @@ def trial_options(
         CaelabError: an option's type says nothing, or the given ones do not fit.
     """
     given, fields = dict(given or {}), option_fields(factory, skip)
-    known = {**recipe_options(name), **getattr(factory, "trial_options", {})}
+    known = {**_recipe_options(name), **getattr(factory, "trial_options", {})}
     options = {key: value for key, value in known.items() if key in fields} | given
     if "weight" in fields and "weight" not in given:
         options["weight"] = 1.0
     for field in fields.values():
         if field.name not in options and field.default is inspect.Parameter.empty:
-            options[field.name] = plausible(name, field)
+            options[field.name] = _plausible(name, field)
     allow_code_in(options)  # typed, or of an installed plugin, or of the one that is being checked
     return checked_options(factory, options, name, skip)
 
 
-def recipe_options(name: str) -> dict[str, Any]:
+def _recipe_options(name: str) -> dict[str, Any]:
     """The options that the first recipe with this regularizer gives it."""
     for known in catalogue().names("recipe"):
         try:
@@ -70,7 +70,7 @@ def noisy_config(settings: Sequence[str] = (), **top: Any) -> RunConfig:
     return base_config(settings, **top)
 
 
-def plausible(name: str, field: inspect.Parameter) -> Any:
+def _plausible(name: str, field: inspect.Parameter) -> Any:
     """A value that an option's type accepts.
 
     Raises:

@@ -129,7 +129,7 @@ def _trained(asked: Asked, partial: Path | None, trace: Callable[[str], None] | 
     dataset = of_type(model, dataset)
     check_objective(config.training.reconstruction, model, dataset.inputs, settable=output_is_set(config))
     device = checked_device(config.training.device)
-    plugins = training_plugins(asked)
+    plugins = _training_plugins(asked)
     if trace:
         HookTrace(trace).attach(plugins.manager)
     trainer = Trainer(
@@ -150,7 +150,7 @@ def _trained(asked: Asked, partial: Path | None, trace: Callable[[str], None] | 
     return Run(config, model, dataset, history, record)
 
 
-def training_plugins(asked: Asked) -> TrainingPlugins:
+def _training_plugins(asked: Asked) -> TrainingPlugins:
     """The plugins of a run: those that its config names, those that were given, and those that watch."""
     named = {label: block for label, block in asked.config.regularizers.items() if label not in asked.plugins}
     made = make_regularizers(asked.config.model_copy(update={"regularizers": named}), catalogue())

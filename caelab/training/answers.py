@@ -159,7 +159,7 @@ def _anything(answer: Any) -> Any:
     return answer
 
 
-def checked_terms(answer: Any) -> dict[str, Tensor]:
+def _checked_terms(answer: Any) -> dict[str, Tensor]:
     """The terms that one plugin adds to the loss.
 
     Raises:
@@ -194,7 +194,7 @@ def _real(value: Tensor, name: str) -> str:
     return f"a tensor on meta holds none, compute {name!r}" if value.is_meta else f"compute {name!r} in float32"
 
 
-def checked_metrics(answer: Any) -> dict[str, float]:
+def _checked_metrics(answer: Any) -> dict[str, float]:
     """The numbers that one plugin measured; a scalar tensor is converted.
 
     Raises:
@@ -243,4 +243,4 @@ def checked_batch(answer: Any, clean: Tensor) -> Tensor:
     return batch
 
 
-CHECKS: dict[str, Callable[[Any], Any]] = {"penalty_terms": checked_terms, "extra_metrics": checked_metrics}
+CHECKS: dict[str, Callable[[Any], Any]] = {"penalty_terms": _checked_terms, "extra_metrics": _checked_metrics}

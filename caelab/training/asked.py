@@ -91,7 +91,7 @@ def asked_for(
         return Asked(config, data, None, {**plugins, **changing}, watchers)
     refuse_lost_by_copying(checked_model(model))
     own = materialised(copied(model), data.inputs, config.seed)
-    block = Block.model_construct(**{**model_block(own, stored).model_dump(), **of_any_model(config.model)})
+    block = Block.model_construct(**{**_model_block(own, stored).model_dump(), **of_any_model(config.model)})
     config = config.model_copy(update={"model": block})
     return Asked(config, data, own, {**plugins, **changing}, watchers)
 
@@ -174,12 +174,12 @@ def _refuse_taken(config: RunConfig, labels: Mapping[str, Any]) -> None:
 
 def _with_blocks(config: RunConfig, plugins: Mapping[str, object], stored: bool) -> RunConfig:
     _refuse_taken(config, plugins)
-    blocks = {label: plugin_block(label, plugin, stored) for label, plugin in plugins.items()}
+    blocks = {label: _plugin_block(label, plugin, stored) for label, plugin in plugins.items()}
     both = dict(sorted({**config.regularizers, **blocks}.items()))
     return config.model_copy(update={"regularizers": both}) if blocks else config
 
 
-def plugin_block(label: str, plugin: object, stored: bool) -> Block:
+def _plugin_block(label: str, plugin: object, stored: bool) -> Block:
     """What a config says of a plugin that was given as an object: its class, its plain attributes, a digest of all."""
     facts: dict[str, Any] = {"name": type(plugin).__qualname__, "digest": _digest(fingerprint, stored, plugin, label)}
     state = getattr(plugin, "__dict__", {}) if not inspect.ismodule(plugin) else {}
@@ -187,7 +187,7 @@ def plugin_block(label: str, plugin: object, stored: bool) -> Block:
     return Block.model_construct(kind=GIVEN, **{**plain, **facts})
 
 
-def model_block(model: nn.Module, stored: bool) -> Block:
+def _model_block(model: nn.Module, stored: bool) -> Block:
     """What a config says of a model that was given as an object: its class, what it is made of, its initial weights."""
     structure, weights = _digest(structure_of, stored, model), _digest(weights_of, stored, model)
     return Block.model_construct(kind=GIVEN, name=type(model).__qualname__, structure=structure, weights=weights)

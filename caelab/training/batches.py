@@ -24,7 +24,7 @@ def last_left_out(model: nn.Module, inputs: Tensor, size: int) -> int:
     Raises:
         CaelabError: every batch would hold one example.
     """
-    if (len(inputs) % size != 1 and size != 1) or trains_on(model, inputs[:1]):
+    if (len(inputs) % size != 1 and size != 1) or _trains_on(model, inputs[:1]):
         return 0
     if min(size, len(inputs)) == 1:
         raise CaelabError(
@@ -41,7 +41,7 @@ def last_left_out(model: nn.Module, inputs: Tensor, size: int) -> int:
     return 1
 
 
-def trains_on(model: nn.Module, inputs: Tensor) -> bool:
+def _trains_on(model: nn.Module, inputs: Tensor) -> bool:
     """Whether a copy of the model, in training mode, takes so few examples, where it takes twice as many."""
     if not any(isinstance(module, _BatchNorm) for module in model.modules()):
         return True

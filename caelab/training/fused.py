@@ -61,7 +61,7 @@ class TiedObjective(torch.autograd.Function):
         """The gradients of W, b and c (and of x where it wants one)."""
         x, weight, bias, visible_bias, h, y, squared_rows, squared_slope = ctx.saved_tensors
         if torch.is_grad_enabled() or ctx.needs_input_grad[0]:
-            return composed_gradients((x, weight, bias, visible_bias), grads)
+            return _composed_gradients((x, weight, bias, visible_bias), grads)
         e, g, dh, dy = grads
         da = torch.zeros_like(x) if e is None else (y - x).mul_(e[:, None])
         if dy is not None:
@@ -85,7 +85,7 @@ def composed(x: Tensor, weight: Tensor, bias: Tensor, visible_bias: Tensor) -> t
     return cross_entropy(logits, x), norm, h, torch.sigmoid(logits)
 
 
-def composed_gradients(inputs: Sequence[Tensor], grads: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+def _composed_gradients(inputs: Sequence[Tensor], grads: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
     """The gradients by every input that wants one, differentiable where autograd records."""
     recorded = torch.is_grad_enabled()
     wanted = [tensor for tensor in inputs if tensor.requires_grad]

@@ -38,7 +38,7 @@ PARTS = ("model", "best", "optimizer", "streams", "plugins")
 Metrics = dict[str, float]
 
 
-def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+def _make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     """Adam or SGD in their fused form, several times faster than torch's default on a CPU."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
@@ -66,7 +66,7 @@ class Trainer:
     watched: bool = True
 
     def __post_init__(self) -> None:
-        self.optimizer = make_optimizer(self.model, self.config.training)
+        self.optimizer = _make_optimizer(self.model, self.config.training)
         self.objective = Objective(self.model, self.config.training.reconstruction, self.plugins, self.streams)
         self.left_out = last_left_out(self.model, self.train_inputs, self.config.training.batch_size)
         self.best: dict[str, Tensor] = {}
@@ -208,7 +208,7 @@ class Trainer:
         """Make the optimiser anew where a plugin gave the model other parameters before training."""
         known = [id(p) for group in self.optimizer.param_groups for p in group["params"]]
         if {id(p) for p in self.model.parameters() if p.requires_grad} - {*known}:
-            self.optimizer = make_optimizer(self.model, self.config.training)
+            self.optimizer = _make_optimizer(self.model, self.config.training)
         self.watch.renew({id(p) for group in self.optimizer.param_groups for p in group["params"]})
 
     def save(self) -> None:

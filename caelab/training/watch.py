@@ -38,7 +38,7 @@ class Interference(Exception):
     """What a plugin changed that others see, and what to do instead."""
 
 
-def hurdle(changed: str, instead: str) -> Interference:
+def _hurdle(changed: str, instead: str) -> Interference:
     """The sentence that follows "plugin 'mine' in penalty_terms"."""
     return Interference(f"changes {changed}, which others see too; {instead}")
 
@@ -61,13 +61,13 @@ class Snapshot:
         Raises:
             Interference: something that others see is different now.
         """
-        refuse_settings(self.settings)
-        undo_gradients(self.plain)
+        _refuse_settings(self.settings)
+        _undo_gradients(self.plain)
         changed = [name for name, value in self.values.items() if fingerprint(self.tensors[name]) != value]
         if changed:
             raise ChangedArgument(changed)
         if self.config is not None and self.config.model_dump() != self.written:
-            raise hurdle("the config", "make another config, and train with that")
+            raise _hurdle("the config", "make another config, and train with that")
         self.weights.again()
 
 
@@ -107,10 +107,11 @@ class Weights:
 
 def changed_weights() -> Interference:
     """The sentence for a hook that only may read the weights."""
-    return hurdle("the model's weights", "change them in before_update or after_batch, or work on copy.deepcopy(model)")
+    remedy = "change them in before_update or after_batch, or work on copy.deepcopy(model)"
+    return _hurdle("the model's weights", remedy)
 
 
-def refuse_settings(found: Found) -> None:
+def _refuse_settings(found: Found) -> None:
     """Put the settings of the process back.
 
     Raises:
@@ -127,7 +128,7 @@ def without_gradient(values: Iterable[Any]) -> list[Tensor]:
     return [value for value in values if type(value) is Tensor and not value.requires_grad]
 
 
-def undo_gradients(plain: Sequence[Tensor]) -> None:
+def _undo_gradients(plain: Sequence[Tensor]) -> None:
     """A plugin may ask for a gradient by the input; only others must not see it."""
     for value in plain:
         if value.requires_grad and value.is_leaf:
@@ -221,8 +222,8 @@ class Watch:
             found.put_back(found.changes())
             raise
         if [read() for read in READS] != settings:
-            refuse_settings(Found(OFTEN, torch_state=False, values=settings))
-        undo_gradients(plain)
+            _refuse_settings(Found(OFTEN, torch_state=False, values=settings))
+        _undo_gradients(plain)
         if versions is not None and self.versions() != versions:
             raise changed_weights()
         if self.modes() != modes:
@@ -243,7 +244,7 @@ class Watch:
         """Put the mode of every module back, and return the sentence that says what changed."""
         for module, mode in zip(self.modules, modes, strict=True):
             module.training = mode
-        return hurdle(
+        return _hurdle(
             "the model's mode, training or evaluation", "call model.train() or eval() only for a while and put it back"
         )
 

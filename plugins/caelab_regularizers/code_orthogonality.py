@@ -36,7 +36,7 @@ def mean_squared_cosines(jacobian: Jacobian) -> Tensor:
     layer = jacobian.single_layer
     if layer is not None:
         return _from_one_layer(jacobian, layer)
-    penalty: Tensor = squared_cosines(jacobian.dense()).sum(dim=(1, 2)).mean()
+    penalty: Tensor = _squared_cosines(jacobian.dense()).sum(dim=(1, 2)).mean()
     return penalty
 
 
@@ -45,11 +45,11 @@ def _from_one_layer(jacobian: Jacobian, layer: Layer) -> Tensor:
         lengths = jacobian.slopes()[0].abs() * torch.linalg.vector_norm(layer.weight, dim=1)
         present = (lengths > SHORTEST).to(layer.weight.dtype)  # (batch, code)
         together = present.T @ present / len(present)  # in what share of the examples both units have a direction
-    penalty: Tensor = (squared_cosines(layer.weight) * together).sum()
+    penalty: Tensor = (_squared_cosines(layer.weight) * together).sum()
     return penalty
 
 
-def squared_cosines(rows: Tensor) -> Tensor:
+def _squared_cosines(rows: Tensor) -> Tensor:
     """cos² between any two rows; 0 on the diagonal, and where a row has no direction.
 
     Args:

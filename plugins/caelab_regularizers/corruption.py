@@ -12,7 +12,7 @@ from caelab.options import Positive, Probability
 from caelab.streams import Streams
 
 
-def add_gaussian_noise(clean: Tensor, sigma: float, stream: torch.Generator) -> Tensor:
+def _add_gaussian_noise(clean: Tensor, sigma: float, stream: torch.Generator) -> Tensor:
     """x~ = x + σ ε, ε ~ N(0, I): independent for every input of every example; not clipped.
 
     Mean x, covariance σ² I. Vincent, Larochelle, Lajoie, Bengio and Manzagol (2010), JMLR 11.
@@ -45,7 +45,7 @@ def mask(clean: Tensor, p: float, stream: torch.Generator) -> Tensor:
     return clean.masked_fill(_uniform_like(clean, stream) < p, 0.0)
 
 
-def salt_and_pepper(clean: Tensor, p: float, stream: torch.Generator) -> Tensor:
+def _salt_and_pepper(clean: Tensor, p: float, stream: torch.Generator) -> Tensor:
     """x~_i = 0 or 1 with probability p/2 each, otherwise x_i: independent for every input of every example.
 
     Mean (1 - p) x + p/2, variance (1 - p) x² + p/2 - mean². Vincent et al. (2010), JMLR 11.
@@ -78,8 +78,8 @@ class Gaussian:
 
     @hookimpl
     def corrupt_input(self, clean: Tensor, epoch: int, streams: Streams) -> Tensor:
-        """A corrupted copy; see ``add_gaussian_noise``."""
-        return add_gaussian_noise(clean, self.sigma, streams["gaussian corruption"])
+        """A corrupted copy; see ``_add_gaussian_noise``."""
+        return _add_gaussian_noise(clean, self.sigma, streams["gaussian corruption"])
 
     def mean(self, clean: Tensor) -> Tensor:
         """E[x~ | x] = x, shape (batch, *input)."""
@@ -126,8 +126,8 @@ class SaltAndPepper:
 
     @hookimpl
     def corrupt_input(self, clean: Tensor, epoch: int, streams: Streams) -> Tensor:
-        """A corrupted copy; see ``salt_and_pepper``."""
-        return salt_and_pepper(clean, self.p, streams["salt-and-pepper corruption"])
+        """A corrupted copy; see ``_salt_and_pepper``."""
+        return _salt_and_pepper(clean, self.p, streams["salt-and-pepper corruption"])
 
     def mean(self, clean: Tensor) -> Tensor:
         """E[x~ | x] = (1 - p) x + p/2, shape (batch, *input)."""

@@ -17,7 +17,7 @@ from caelab.registry.signatures import checked_options
 from caelab.streams import Streams
 
 
-def checked_steps(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _checked_steps(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The steps with the defaults of their options filled in.
 
     Raises:
@@ -54,7 +54,7 @@ def make_step(kind: str, **options: Any) -> Any:
     return catalogue().get("regularizer", kind)(**options)
 
 
-Steps = Annotated[list[dict[str, Any]], AfterValidator(checked_steps)]
+Steps = Annotated[list[dict[str, Any]], AfterValidator(_checked_steps)]
 """A list of ``{kind: NAME, option: value, ...}``, each a registered corruption."""
 
 
@@ -76,7 +76,7 @@ class CorruptionChain:
     steps: Steps
 
     def __post_init__(self) -> None:
-        self.steps = checked_steps(self.steps)
+        self.steps = _checked_steps(self.steps)
         self.corruptions = [make_step(**step) for step in self.steps]
 
     @hookimpl

@@ -85,7 +85,7 @@ def steps_of(encode: object) -> Iterator[object]:
         yield encode
 
 
-def refuse_piecewise_linear(encode: object) -> None:
+def _refuse_piecewise_linear(encode: object) -> None:
     """Refuse an encoder whose Jacobian is constant around almost every point.
 
     Raises:
@@ -123,7 +123,7 @@ class HigherOrderContractive:
     @hookimpl
     def before_training(self, model: nn.Module) -> None:
         """Refuse encoders without curvature."""
-        refuse_piecewise_linear(model.encode)
+        _refuse_piecewise_linear(model.encode)
 
     @hookimpl
     def penalty_terms(self, model: Any, clean: Tensor, streams: Streams) -> dict[str, Tensor]:

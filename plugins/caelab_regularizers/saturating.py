@@ -30,12 +30,12 @@ def of_tanh(h: Tensor) -> Tensor:
     return 1 - h.square()
 
 
-def of_rectifier(h: Tensor) -> Tensor:
+def _of_rectifier(h: Tensor) -> Tensor:
     """The distance of z to (-∞, 0], max(z, 0) = h; of a soft threshold to [-λ, λ], max(|z| - λ, 0) = |h|."""
     return h.abs()
 
 
-def of_clipping(low: float, high: float) -> Complement:
+def _of_clipping(low: float, high: float) -> Complement:
     """For s(z) = min(max(z, low), high), the distance of z to the nearer end: min(h - low, high - h)."""
     return lambda h: torch.minimum(h - low, high - h)
 
@@ -67,21 +67,21 @@ def complement_of(encode: Any, code: Tensor) -> Complement:
     Raises:
         CaelabError: there is no activation at the end, it is flat nowhere, or it is not known.
     """
-    last = last_module(encode)
-    found = complement_of_module(last) or complement_of_record(code)
+    last = _last_module(encode)
+    found = _complement_of_module(last) or _complement_of_record(code)
     if found is None:
         raise _refusal(last)
     return found
 
 
-def last_module(encode: Any) -> nn.Module | None:
+def _last_module(encode: Any) -> nn.Module | None:
     """The last module of an encoder that does more than reshape, if it is made of modules."""
     if not isinstance(encode, nn.Module):
         return None
     return next((module for module in reversed([*leaves(encode)]) if not isinstance(module, SHAPING)), None)
 
 
-def complement_of_module(module: nn.Module | None) -> Complement | None:
+def _complement_of_module(module: nn.Module | None) -> Complement | None:
     """The complement of an activation, if it has a flat region."""
     match module:
         case nn.Sigmoid():
@@ -89,13 +89,13 @@ def complement_of_module(module: nn.Module | None) -> Complement | None:
         case nn.Tanh():
             return of_tanh
         case nn.ReLU() | nn.Softshrink():
-            return of_rectifier
+            return _of_rectifier
         case nn.Hardtanh(min_val=low, max_val=high):
-            return of_clipping(low, high)
+            return _of_clipping(low, high)
     return None
 
 
-def complement_of_record(code: Tensor) -> Complement | None:
+def _complement_of_record(code: Tensor) -> Complement | None:
     """The complement of the last operation on a code, by the name that autograd keeps of it."""
     node: Any = code.grad_fn
     while node is not None and node.name() in RESHAPED:
@@ -104,8 +104,8 @@ def complement_of_record(code: Tensor) -> Complement | None:
     return {
         "SigmoidBackward0": of_sigmoid,
         "TanhBackward0": of_tanh,
-        "ReluBackward0": of_rectifier,
-        "SoftshrinkBackward0": of_rectifier,
+        "ReluBackward0": _of_rectifier,
+        "SoftshrinkBackward0": _of_rectifier,
     }.get(name)
 
 
@@ -133,9 +133,9 @@ class Saturating:
     @hookimpl
     def before_training(self, model: Any) -> None:
         """Refuse an encoder that plainly ends in something without a flat region."""
-        last = last_module(model.encode)
+        last = _last_module(model.encode)
         plain = isinstance(last, nn.Linear) or (last is not None and elementwise_of(last) is not None)
-        if plain and complement_of_module(last) is None:
+        if plain and _complement_of_module(last) is None:
             raise _refusal(last)
 
     @hookimpl

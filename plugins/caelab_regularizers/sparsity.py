@@ -54,7 +54,7 @@ def _refuse_outside_unit_interval(code: Tensor) -> None:
         )
 
 
-def refuse_unbounded_activation(model: nn.Module) -> None:
+def _refuse_unbounded_activation(model: nn.Module) -> None:
     """Refuse, before anything is trained, an encoder that plainly ends in something else than a sigmoid.
 
     Raises:
@@ -103,7 +103,7 @@ class SparseKL:
     @hookimpl
     def before_training(self, model: nn.Module) -> None:
         """Refuse codes that cannot stay in [0, 1]."""
-        refuse_unbounded_activation(model)
+        _refuse_unbounded_activation(model)
 
     @hookimpl
     def penalty_terms(self, code: Tensor) -> dict[str, Tensor]:

@@ -26,12 +26,12 @@ SAMPLES = 32  # copies of each example and step that stand for moments which a c
 Map = Callable[[Tensor], Tensor]
 
 
-def checked_corruption(of: Mapping[str, Any]) -> dict[str, Any]:
+def _checked_corruption(of: Mapping[str, Any]) -> dict[str, Any]:
     """The corruption ``{kind: NAME, option: value, ...}`` with its defaults filled in; see ``checked_step``."""
     return checked_step(of, "twin.of")
 
 
-Corruption = Annotated[dict[str, Any], AfterValidator(checked_corruption)]
+Corruption = Annotated[dict[str, Any], AfterValidator(_checked_corruption)]
 """``{kind: NAME, option: value, ...}``, a registered corruption."""
 
 
@@ -146,7 +146,7 @@ class Twin:
     of: Corruption
 
     def __post_init__(self) -> None:
-        self.of = checked_corruption(self.of)
+        self.of = _checked_corruption(self.of)
         self.corruption = make_step(**self.of)
         self.kind = "squared-error"
 

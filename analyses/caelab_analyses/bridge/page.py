@@ -32,7 +32,7 @@ def publish(folder: Path) -> Iterator[str]:
         raise unfinished(folder, f"{MANIFEST} is missing")
     with change(folder, MANIFEST, OURS) as place:
         facts, tables, sums = load(folder)
-        shown = [(part, [shown_step(step, facts, tables, place) for step in part.steps]) for part in PARTS]
+        shown = [(part, [_shown_step(step, facts, tables, place) for step in part.steps]) for part in PARTS]
         write_text(place / "report.html", render(facts, shown))
         kept = {name: sum_ for name, sum_ in sums.items() if is_ours(name, DATA)}
         write_record(place, MANIFEST, {name: fact for name, fact in facts.items() if name != FILES}, kept)
@@ -68,7 +68,7 @@ def unfinished(folder: Path, what: str) -> CaelabError:
     return CaelabError(f"{folder} holds no finished bridge study: {what}; make one with: caelab bridge --out {folder}")
 
 
-def shown_step(step: Step, facts: dict[str, Any], tables: dict[str, pd.DataFrame], folder: Path) -> dict[str, Any]:
+def _shown_step(step: Step, facts: dict[str, Any], tables: dict[str, pd.DataFrame], folder: Path) -> dict[str, Any]:
     """A step's figure, saved and as markup, with its sentences; or why it is left out."""
     told = {"name": step.name, "title": step.title, "statement": step.statement, "markup": ""}
     if step.table not in tables:

@@ -49,12 +49,12 @@ class Part:
     steps: Sequence[Step]
 
 
-def by_analysis(name: str, title: str, statement: str, reading: Callable[[pd.DataFrame], str]) -> Step:
+def _by_analysis(name: str, title: str, statement: str, reading: Callable[[pd.DataFrame], str]) -> Step:
     """A step whose table and figure are an analysis's own."""
     return Step(name, title, statement, name, lambda table: load_analysis(name).draw(table), reading)
 
 
-def per_model(table: pd.DataFrame, analysis: str, column: str, form: str = "{:.3g}") -> str:
+def _per_model(table: pd.DataFrame, analysis: str, column: str, form: str = "{:.3g}") -> str:
     """``AE 4.1, CAE 4.0``: one number of every model's summary."""
     parts = []
     for model, rows in table.groupby("model", sort=False):
@@ -66,9 +66,9 @@ def per_model(table: pd.DataFrame, analysis: str, column: str, form: str = "{:.3
 
 def expansion(table: pd.DataFrame) -> str:
     """Sentence on the tables of ``noise_expansion``."""
-    orders = per_model(table, "noise_expansion", "remainder order", "{:.2f}")
-    full = per_model(table, "noise_expansion", "relative error at smallest sigma", "{:.2%}")
-    floor = per_model(table, "noise_expansion", "Gauss-Newton error at smallest sigma", "{:.1%}")
+    orders = _per_model(table, "noise_expansion", "remainder order", "{:.2f}")
+    full = _per_model(table, "noise_expansion", "relative error at smallest sigma", "{:.2%}")
+    floor = _per_model(table, "noise_expansion", "Gauss-Newton error at smallest sigma", "{:.1%}")
     return (
         f"At σ = {table['sigma'].min():g} the full expansion misses the increment by {full}; what it leaves grows "
         f"with σ to the power {orders} (4 in theory). Gauss-Newton, which forgets the residual's curvature, keeps a "
@@ -79,7 +79,7 @@ def expansion(table: pd.DataFrame) -> str:
 def twins(table: pd.DataFrame) -> str:
     """Sentence on the tables of ``deterministic_twin``."""
     found = [
-        f"{corruption} to {per_model(table, 'deterministic_twin', f'{corruption} twin holds to')}"
+        f"{corruption} to {_per_model(table, 'deterministic_twin', f'{corruption} twin holds to')}"
         for corruption in table["corruption"].unique()
     ]
     return (
@@ -137,8 +137,8 @@ def span(values: pd.Series, form: str) -> str:
 
 def score(table: pd.DataFrame) -> str:
     """Sentence on the tables of ``score_field``."""
-    cosine = per_model(table, "score_field", "score cosine", "{:.3f}")
-    blurred = per_model(table, "score_field", "blurred score cosine", "{:.3f}")
+    cosine = _per_model(table, "score_field", "score cosine", "{:.3f}")
+    blurred = _per_model(table, "score_field", "blurred score cosine", "{:.3f}")
     return (
         f"At σ = {table['sigma'].iloc[0]:g}, median cosine of (r(x) - x) / σ² with the true score: {cosine}; with the "
         f"score of the data with the noise, which denoising aims at: {blurred}."
@@ -148,7 +148,7 @@ def score(table: pd.DataFrame) -> str:
 def dimension(table: pd.DataFrame) -> str:
     """Sentence on the tables of ``intrinsic_dimension``."""
     of_model = [
-        f"{name}: {per_model(table, 'intrinsic_dimension', f'dimension by {name}', '{:.3g}')}" for name in OF_MODEL
+        f"{name}: {_per_model(table, 'intrinsic_dimension', f'dimension by {name}', '{:.3g}')}" for name in OF_MODEL
     ]
     known = table[table["estimator"].isin([TRUTH, TWO_NEAREST, LIKELIHOOD])].groupby("estimator", sort=False)
     of_data = ", ".join(f"{name} {value:.3g}" for name, value in known["dimension"].mean().items())
@@ -159,7 +159,8 @@ def samples(table: pd.DataFrame) -> str:
     """Sentence on the tables of ``samples``."""
     return (
         "Median distance of the chains' second halves from the nearest training example: Langevin "
-        f"{per_model(table, 'samples', 'langevin distance')}; the walk {per_model(table, 'samples', 'walk distance')}."
+        f"{_per_model(table, 'samples', 'langevin distance')}; the walk "
+        f"{_per_model(table, 'samples', 'walk distance')}."
     )
 
 
@@ -167,7 +168,7 @@ def linear(table: pd.DataFrame) -> str:
     """Sentence on the tables of ``linear_limit``."""
     return (
         "‖J‖² of the trained model over its linear limit: "
-        f"{per_model(table, 'linear_limit', '‖J‖² over its linear limit', '{:.2f}')}. Where it is 1, contraction is "
+        f"{_per_model(table, 'linear_limit', '‖J‖² over its linear limit', '{:.2f}')}. Where it is 1, contraction is "
         "weight decay; the further below, the more of it is saturation."
     )
 
@@ -177,7 +178,7 @@ def images(table: pd.DataFrame) -> str:
     share = table[(table["source"] == "local PCA")]["value"].mean()
     return (
         "Share of shift, rotation, scale and thickness within the leading directions: "
-        f"{per_model(table, 'manifold_alignment', 'tangent share', '{:.2f}')}; local PCA, which sees the data and no "
+        f"{_per_model(table, 'manifold_alignment', 'tangent share', '{:.2f}')}; local PCA, which sees the data and no "
         f"model, {share:.2f}."
     )
 
@@ -201,12 +202,12 @@ def curvature(table: pd.DataFrame) -> str:
     ]
     return (
         "Curvature of the code over its slope, along the leading tangents: "
-        f"{per_model(table, 'higher_order', 'curvature along tangents')}; across them: "
-        f"{per_model(table, 'higher_order', 'curvature across tangents')}. From CAE to CAE+H: {', '.join(changes)}."
+        f"{_per_model(table, 'higher_order', 'curvature along tangents')}; across them: "
+        f"{_per_model(table, 'higher_order', 'curvature across tangents')}. From CAE to CAE+H: {', '.join(changes)}."
     )
 
 
-def score_on(dataset: str, title: str) -> Step:
+def _score_on(dataset: str, title: str) -> Step:
     """The step of the field on one density."""
     name = f"score on {dataset}"
     return Step(
@@ -220,7 +221,7 @@ def score_on(dataset: str, title: str) -> Step:
     )
 
 
-def twins_on(dataset: str) -> Step:
+def _twins_on(dataset: str) -> Step:
     """The step of the twins trained on one data set."""
     name = f"twins on {dataset}"
     return Step(
@@ -238,14 +239,14 @@ PARTS = (
     Part(
         "Expansion: denoising is a penalty, to second order",
         [
-            by_analysis(
+            _by_analysis(
                 "noise_expansion",
                 "What noise adds to the loss",
                 "E L(x, r(x + ε)) = L + σ² (‖J_r‖² + residual · curvature) + O(σ⁴) for squared error (Bishop 1995); "
                 "for cross-entropy with weights y (1 - y) on the logits' gradients.",
                 expansion,
             ),
-            by_analysis(
+            _by_analysis(
                 "linear_limit",
                 "Where contraction is weight decay",
                 "For a linear encoder J_f = W: the contractive penalty is weight decay exactly.",
@@ -256,7 +257,7 @@ PARTS = (
     Part(
         "Twins: a deterministic penalty for every corruption",
         [
-            by_analysis(
+            _by_analysis(
                 "deterministic_twin",
                 "Where the twin holds",
                 "Any corruption with mean μ(x) and covariance C(x) has the twin L(x, r(μ)) + ½ Σ_k L''_k (J C Jᵀ)_kk: "
@@ -266,13 +267,13 @@ PARTS = (
             )
         ],
     ),
-    Part("Training: which twin is which", [twins_on("gaussian-mixture"), twins_on("digits")]),
+    Part("Training: which twin is which", [_twins_on("gaussian-mixture"), _twins_on("digits")]),
     Part(
         "Score: what the reconstruction points at",
         [
-            score_on("gaussian-mixture", "The field against the true score"),
-            score_on("spiral", "The same on a spiral"),
-            by_analysis(
+            _score_on("gaussian-mixture", "The field against the true score"),
+            _score_on("spiral", "The same on a spiral"),
+            _by_analysis(
                 "samples",
                 "Chains that a trained auto-encoder drives",
                 "Langevin's chain follows the learned score; the walk of Rifai et al. (2012) moves along the tangents.",
@@ -292,20 +293,20 @@ PARTS = (
                 alignment_transition.draw,
                 transition,
             ),
-            by_analysis(
+            _by_analysis(
                 "manifold_alignment",
                 "On images",
                 "Small shifts, rotations, scalings and changes of thickness are tangents that are known.",
                 images,
             ),
-            by_analysis(
+            _by_analysis(
                 "intrinsic_dimension",
                 "How many directions are left",
                 "An encoder that keeps the k directions along a manifold and contracts all others has k large singular "
                 "values.",
                 dimension,
             ),
-            by_analysis(
+            _by_analysis(
                 "higher_order",
                 "What the higher-order penalty adds",
                 "CAE+H penalises changes of J_f as well, to straighten the code around the examples.",

@@ -80,7 +80,7 @@ class BridgeStudy:
         return Study(configs, [self.seed], analyses, self.out / "runs")
 
     def _score(self, density: str, sigma: float) -> Study:
-        configs = density_configs(density, sigma, self.seed, self._shorter())
+        configs = _density_configs(density, sigma, self.seed, self._shorter())
         analyses: dict[str, dict[str, Any]] = {"score_field": {"sigma": sigma}}
         if density == WALKED:
             analyses["samples"] = {}
@@ -135,13 +135,13 @@ class BridgeStudy:
             labels: dict[Future[Any], str] = {
                 future: job.config.label for name in jobs for future, job in zip(futures[name], jobs[name], strict=True)
             }
-            wait_for(labels, done)
+            _wait_for(labels, done)
         self._store({name: StudyResult([future.result() for future in futures[name]]) for name in jobs})
 
     def _store(self, results: Mapping[str, StudyResult]) -> None:
         """Each table under the name of its analysis, or of what it shows where several studies share one."""
         tables = {
-            table_name(study, analysis): table
+            _table_name(study, analysis): table
             for study, result in results.items()
             for analysis, table in result.tables().items()
         }
@@ -152,7 +152,7 @@ class BridgeStudy:
 
     def _facts(self, results: Mapping[str, StudyResult], names: list[str]) -> dict[str, Any]:
         """What ``bridge.json`` says besides the files that belong to it."""
-        problems = [(table_name(study, p.analysis), p) for study, result in results.items() for p in result.problems]
+        problems = [(_table_name(study, p.analysis), p) for study, result in results.items() for p in result.problems]
         return {
             "data": f"{dataset_of(self.image_configs()[0]).name}, {', '.join(dict.fromkeys([*SIGMAS, *DENSITIES]))}, "
             f"{MANIFOLD}",
@@ -165,12 +165,12 @@ class BridgeStudy:
         }
 
 
-def table_name(study: str, analysis: str) -> str:
+def _table_name(study: str, analysis: str) -> str:
     """What the table of an analysis is called on the page: ``score_field`` is there for every density."""
     return analysis if study == IMAGES or analysis == "samples" else study
 
 
-def wait_for(labels: Mapping[Future[Any], str], done: Callable[[str], None]) -> None:
+def _wait_for(labels: Mapping[Future[Any], str], done: Callable[[str], None]) -> None:
     """Report each as it comes; where one fails, call off the rest and raise its error."""
     try:
         for future in as_completed(labels):
@@ -181,7 +181,7 @@ def wait_for(labels: Mapping[Future[Any], str], done: Callable[[str], None]) -> 
         raise
 
 
-def density_configs(dataset: str, sigma: float, seed: int, settings: Iterable[str] = ()) -> list[RunConfig]:
+def _density_configs(dataset: str, sigma: float, seed: int, settings: Iterable[str] = ()) -> list[RunConfig]:
     """DAE(σ), RCAE(σ²) and CAE(σ²), whose fields are compared with the score of a density; see docs/theory/score.md."""
     own = ["model.hidden=[100]", "model.activation=tanh", "model.tied=false"]
     rate = ["training.learning_rate=0.005", "training.epochs=150"]

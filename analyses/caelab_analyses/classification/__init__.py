@@ -84,7 +84,7 @@ def measure(
         NotApplicable: the data have no labels, or the labelled examples are all of one class.
         CaelabError: fine-tuning diverged.
     """
-    parts = labelled_parts(run, labels)
+    parts = _labelled_parts(run, labels)
     descent = Descent(learning_rate, momentum, batch_size, epochs, patience)
     predictors = {
         PROBE: (linear_probe(run, parts["train"], ridge), 0),
@@ -99,7 +99,7 @@ def measure(
     return pd.DataFrame(rows)
 
 
-def labelled_parts(run: Run, labels: int) -> dict[str, Labelled]:
+def _labelled_parts(run: Run, labels: int) -> dict[str, Labelled]:
     """The labelled training examples, and all validation and test examples.
 
     Raises:

@@ -103,7 +103,7 @@ def measure(
     inputs, among = run.dataset.valid_inputs[:examples].double(), run.dataset.train_inputs.double()
     reached = torch.tensor(sorted({0.0, *radii}), dtype=torch.float64)
     distance, ratio = between_examples(encode, inputs)
-    nearest, nearest_distance = toward_nearest(inputs, among)
+    nearest, nearest_distance = _toward_nearest(inputs, among)
     random = sphere((len(inputs), directions, inputs.shape[1]), streams["contraction directions"])
     leading = leading_tangents(encode, inputs, tangents)
     kinds = {
@@ -168,7 +168,7 @@ def between_examples(encode: Encode, inputs: Tensor) -> tuple[float, float]:
     return float(apart.nanmean()), float((torch.cdist(code, code) / apart).nanmean())
 
 
-def toward_nearest(inputs: Tensor, among: Tensor) -> tuple[Tensor, float]:
+def _toward_nearest(inputs: Tensor, among: Tensor) -> tuple[Tensor, float]:
     """The direction to the nearest other example, shape (batch, 1, d), and the mean of its distance."""
     nearest = distances(inputs, among).nan_to_num(torch.inf).min(dim=1)
     return unit(among[nearest.indices] - inputs)[:, None], float(nearest.values.mean())

@@ -147,7 +147,7 @@ def measure(
     check_objective(kind, run.model, inputs)
     model = deepcopy(run.model).double().eval()
     seed = stream_seed(streams.seed, "deterministic twin")
-    measured = own_cases(of) if of else cases(sigmas, probabilities)
+    measured = _own_cases(of) if of else cases(sigmas, probabilities)
     with torch.no_grad():
         rows = [_row(case, model, kind, inputs, samples, seed) for case in measured]
     return pd.DataFrame(rows).assign(loss=kind)
@@ -164,7 +164,7 @@ def cases(sigmas: Sequence[float], probabilities: Sequence[float]) -> Iterator[C
             yield Case(corruption, {"kind": corruption, "p": p}, p, "p")
 
 
-def own_cases(corruptions: Sequence[Mapping[str, Any]]) -> Iterator[Case]:
+def _own_cases(corruptions: Sequence[Mapping[str, Any]]) -> Iterator[Case]:
     """The cases that a user chose, in order of strength within each kind."""
     for kind in dict.fromkeys(of["kind"] for of in corruptions):
         same = [of for of in corruptions if of["kind"] == kind]
@@ -181,7 +181,7 @@ def _is_number(value: Any) -> bool:
 
 def _row(case: Case, model: Any, kind: str, inputs: Tensor, samples: int, seed: int) -> dict[str, Any]:
     twin = _twin(case.options)
-    mean_shift, second_order, unsure = predicted(twin, model, kind, inputs, case.repeats, Streams(seed))
+    mean_shift, second_order, unsure = _predicted(twin, model, kind, inputs, case.repeats, Streams(seed))
     drawn = increments(case, twin.corruption, model, kind, inputs, samples, Streams(seed))
     increment, error = float(drawn.mean()), standard_error(drawn)
     off = abs(mean_shift + second_order - increment)
@@ -201,7 +201,7 @@ def _row(case: Case, model: Any, kind: str, inputs: Tensor, samples: int, seed: 
     }
 
 
-def predicted(
+def _predicted(
     twin: Any, model: Any, kind: str, inputs: Tensor, repeats: int, streams: Streams
 ) -> tuple[float, float, float]:
     """Mean shift, second order, and the standard error of their sum: 0 where the corruption declares its moments."""

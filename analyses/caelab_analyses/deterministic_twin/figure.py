@@ -37,7 +37,7 @@ def deterministic_twin_figure(table: pd.DataFrame) -> Figure:
     for (above, below), corruption in zip(grid.T, corruptions, strict=True):
         rows = means[means["corruption"] == corruption]
         increments(above, rows, looks)
-        second_order_errors(below, rows, looks)
+        _second_order_errors(below, rows, looks)
         above.set_title(corruption)
         option = str(table.loc[table["corruption"] == corruption, "option"].iloc[0])
         below.set_xlabel(OPTIONS.get(option, option))
@@ -69,7 +69,7 @@ def increments(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> No
     axes.axhline(0, color="0.6", linewidth=0.6, zorder=1)
 
 
-def second_order_errors(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:
+def _second_order_errors(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:
     """The second-order error, its Monte-Carlo noise as a thin dotted line, and a grey line at a fifth."""
     curves(axes, table, "strength", "second-order error", looks=looks)
     curves(axes, table, "strength", "relative noise", looks=looks, marker="", linestyle=":", linewidth=0.7)

@@ -51,7 +51,7 @@ def measure(run: Run, streams: Streams, *, examples: Count = 500) -> pd.DataFram
         raise NotApplicable(f"frontier needs a model that reconstructs, but {run.label!r} has an encoder alone")
     inputs = run.dataset.valid_inputs[:examples]
     squared = jacobian(double_encoder(run), inputs.double()).squared_norm().detach()
-    settings = regularizer_settings(run)
+    settings = _regularizer_settings(run)
     row = {
         "norm": float(squared.sqrt().mean()),
         "reconstruction_error": float(run.reconstruction_error(inputs).double().mean()),
@@ -63,7 +63,7 @@ def measure(run: Run, streams: Streams, *, examples: Count = 500) -> pd.DataFram
     return pd.DataFrame([row])
 
 
-def regularizer_settings(run: Run) -> dict[str, float]:
+def _regularizer_settings(run: Run) -> dict[str, float]:
     """Every number among the options of the run's regularizers, by ``regularizer.option``."""
     return {
         f"{label}.{option}": float(value)

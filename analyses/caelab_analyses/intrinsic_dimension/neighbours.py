@@ -45,7 +45,7 @@ def two_nearest(distances: Tensor) -> float:
     return float((x @ y) / (x @ x))
 
 
-def inverse_dimensions(distances: Tensor) -> Tensor:
+def _inverse_dimensions(distances: Tensor) -> Tensor:
     """1 / d at each point by maximum likelihood: the mean of log(r_k / r_j) over j < k, shape (n,).
 
     Levina and Bickel (2004), NIPS, equation 8. The inverse is unbiased where the density is constant, so averages are
@@ -59,4 +59,4 @@ def inverse_dimensions(distances: Tensor) -> Tensor:
 
 def maximum_likelihood(distances: Tensor) -> float:
     """d by Levina and Bickel (2004), one number for all points: the inverse of the mean of their inverses."""
-    return float(1 / inverse_dimensions(distances).mean())
+    return float(1 / _inverse_dimensions(distances).mean())

@@ -62,8 +62,8 @@ def measure(run: Run, streams: Streams, *, examples: Count = 100, threshold: Pos
     table = pd.DataFrame({"rank": np.arange(1, values.shape[1] + 1)} | {k: v.numpy() for k, v in by_rank.items()})
     return table.assign(
         effective_rank=float(effective_rank(values).nanmean()),
-        above_threshold=float(count_above(values, threshold * float(values[:, 0].mean()))),
-        above_absolute=float(count_above(values, threshold)),
+        above_threshold=float(_count_above(values, threshold * float(values[:, 0].mean()))),
+        above_absolute=float(_count_above(values, threshold)),
         threshold=threshold,
         examples=len(inputs),
     )
@@ -85,7 +85,7 @@ def effective_rank(values: Tensor) -> Tensor:
     return entropy.exp()
 
 
-def count_above(values: Tensor, bound: float) -> Tensor:
+def _count_above(values: Tensor, bound: float) -> Tensor:
     """How many singular values of an example exceed the bound, mean over examples, shape ()."""
     return (values > bound).sum(dim=1).double().mean()
 
@@ -112,13 +112,13 @@ def draw(table: pd.DataFrame) -> Figure:
     curves(panels[0], spectra, "rank", "mean", markers=MARKERS)
     curves(panels[1], spectra.assign(mean=spectra["mean"] / first), "rank", "mean", markers=MARKERS)
     for axes, label in zip(panels, ("singular value of $J$", "singular value / first"), strict=True):
-        height_axis(axes)
+        _height_axis(axes)
         axes.set(xlabel="rank", ylabel=label)
     legend_below(figure, panels[0], 7)
     return figure
 
 
-def height_axis(axes: Axes) -> None:
+def _height_axis(axes: Axes) -> None:
     """Logarithmic, as far down as the lines go, but not below ``FLOOR`` of the largest value."""
     heights = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.lines])
     seen = heights[heights > 0]

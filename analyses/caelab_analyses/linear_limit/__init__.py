@@ -129,12 +129,12 @@ def measure(run: Run, streams: Streams, *, examples: Count = 200, scales: Scales
         NotApplicable: the encoder is not one layer with an elementwise activation, or that has s'(0) = 0 or a kink
             there (rectified linear).
     """
-    here = one_layer(run, run.dataset.valid_inputs[:examples].double())
+    here = _one_layer(run, run.dataset.valid_inputs[:examples].double())
     parts = [_at(here, scale) for scale in sorted({*scales, AS_TRAINED})]
     return pd.concat(parts, ignore_index=True).assign(**linear_numbers(run))
 
 
-def one_layer(run: Run, inputs: Tensor) -> OneLayer:
+def _one_layer(run: Run, inputs: Tensor) -> OneLayer:
     """The run's encoder as one layer at these inputs.
 
     Raises:

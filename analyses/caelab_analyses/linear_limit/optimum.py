@@ -49,11 +49,11 @@ def linear_numbers(run: Run) -> dict[str, float]:
     code, width = layers[0].weight.shape
     if code < width:
         numbers["principal_angle"] = math.degrees(angle_to_principal(model, inputs))
-    numbers["closed_form_distance"] = distance_to(closed_form(run), model, inputs, min(code, width))
+    numbers["closed_form_distance"] = _distance_to(closed_form(run), model, inputs, min(code, width))
     return numbers
 
 
-def distance_to(wanted: ClosedForm | None, model: Any, inputs: Tensor, code: int) -> float:
+def _distance_to(wanted: ClosedForm | None, model: Any, inputs: Tensor, code: int) -> float:
     """‖A - A*‖_F / ‖A*‖_F; NaN where there is no A*, or it is 0."""
     if wanted is None:
         return math.nan

@@ -28,7 +28,7 @@ Numbers = NDArray[np.float64]
 Shrink = Callable[[Numbers], Numbers]
 
 
-def spectral_map(inputs: Tensor, code: int, shrink: Shrink) -> tuple[Numbers, Numbers]:
+def _spectral_map(inputs: Tensor, code: int, shrink: Shrink) -> tuple[Numbers, Numbers]:
     """A = U diag(a) Uᵀ with a = shrink(s) on the k leading eigenvalues s of the covariance and 0 on the others.
 
     Args:
@@ -53,22 +53,22 @@ def spectral_map(inputs: Tensor, code: int, shrink: Shrink) -> tuple[Numbers, Nu
 
 
 def ridge_denoiser(inputs: Tensor, sigma: float, code: int) -> tuple[Numbers, Numbers]:
-    """The best linear denoiser of rank k: a = s / (s + σ²); see ``spectral_map`` for shapes.
+    """The best linear denoiser of rank k: a = s / (s + σ²); see ``_spectral_map`` for shapes.
 
     With k = d it is the ridge solution S (S + σ² I)⁻¹. The noise has the same variance in every direction, so the best
     one of rank k has the same eigenvectors.
     """
-    return spectral_map(inputs, code, lambda s: s / (s + sigma**2))
+    return _spectral_map(inputs, code, lambda s: s / (s + sigma**2))
 
 
 def principal_projection(inputs: Tensor, code: int) -> tuple[Numbers, Numbers]:
     """What a linear auto-encoder of k units learns: the projection on the leading principal directions."""
-    return spectral_map(inputs, code, np.ones_like)
+    return _spectral_map(inputs, code, np.ones_like)
 
 
 def soft_threshold(inputs: Tensor, weight: float, code: int) -> tuple[Numbers, Numbers]:
     """What the tied linear CAE learns, with a = max(0, 1 - λ / 2s): directions of variance below λ / 2 are given up."""
-    return spectral_map(inputs, code, lambda s: np.where(2 * s > weight, 1 - weight / np.maximum(2 * s, 1e-300), 0.0))
+    return _spectral_map(inputs, code, lambda s: np.where(2 * s > weight, 1 - weight / np.maximum(2 * s, 1e-300), 0.0))
 
 
 def cross_noise(width: int, sigma: float) -> Tensor:

@@ -21,12 +21,12 @@ TURN = STEP / 10  # radians, or log of the scale: the same step, 10 pixels from 
 CROSS = ndimage.generate_binary_structure(2, 1)  # a pixel and its four neighbours
 
 
-def shift_x(step: float) -> Map:
+def _shift_x(step: float) -> Map:
     """Content moves right by ``step`` pixels."""
     return np.eye(2), np.array([0.0, step])
 
 
-def shift_y(step: float) -> Map:
+def _shift_y(step: float) -> Map:
     """Content moves down by ``step`` pixels."""
     return np.eye(2), np.array([step, 0.0])
 
@@ -43,8 +43,8 @@ def scale(step: float) -> Map:
 
 
 MOTIONS: dict[str, tuple[Callable[[float], Map], float]] = {
-    "shift x": (shift_x, STEP),
-    "shift y": (shift_y, STEP),
+    "shift x": (_shift_x, STEP),
+    "shift y": (_shift_y, STEP),
     "rotation": (rotation, TURN),
     "scale": (scale, TURN),
 }

@@ -86,7 +86,7 @@ def expansion(model: Any, kind: str, inputs: Tensor) -> Expansion | None:
     outputs, loss = output_map(kind, model), LOSSES[kind]
     layers = jacobian(outputs, inputs).layers
     if len(layers) == 2:
-        squares, traces = of_two_layers(*layers, inputs)
+        squares, traces = _of_two_layers(*layers, inputs)
     elif inputs.shape[1] <= WIDEST:
         squares, traces = along_all_directions(outputs, inputs)
     else:
@@ -98,7 +98,7 @@ def expansion(model: Any, kind: str, inputs: Tensor) -> Expansion | None:
     )
 
 
-def of_two_layers(first: Layer, second: Layer, inputs: Tensor) -> tuple[Tensor, Tensor]:
+def _of_two_layers(first: Layer, second: Layer, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """‖∇o_k‖² and tr H_k of o = t(a), a = V s(z) + c, z = W x + b, in closed form.
 
     ‖∇a_k‖² = Σ_ij V_ki s'_i (W Wᵀ)_ij s'_j V_kj and tr H_{a_k} = Σ_j V_kj s''(z_j) ‖W_j‖²; then
@@ -134,12 +134,12 @@ def along_all_directions(outputs: Map, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """
     squares, traces = torch.zeros(()), torch.zeros(())
     for direction in torch.eye(inputs.shape[1], dtype=inputs.dtype, device=inputs.device):
-        _, first, second = derivatives_along(outputs, inputs, direction.expand_as(inputs))
+        _, first, second = _derivatives_along(outputs, inputs, direction.expand_as(inputs))
         squares, traces = squares + first.square(), traces + second
     return squares, traces
 
 
-def derivatives_along(function: Map, inputs: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _derivatives_along(function: Map, inputs: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """o(x), the derivative of t ↦ o(x + t v) at 0 and the second one, in forward mode, shape (batch, output) each.
 
     Args:
@@ -203,7 +203,7 @@ def monte_carlo(
 def _of_one_example(
     outputs: Map, loss: Loss, x: Tensor, draws: Tensor, sigmas: Sequence[float]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    reached, first, second = derivatives_along(outputs, x, draws)
+    reached, first, second = _derivatives_along(outputs, x, draws)
     gauss_newton = (loss.curvature(reached, x) * first.square()).sum(dim=1) / 2
     full = gauss_newton + (loss.slope(reached, x) * second).sum(dim=1) / 2
     ways = torch.stack([loss.value(outputs(x + s * draws), x) for sigma in sigmas for s in (sigma, -sigma)])

@@ -35,12 +35,12 @@ def expansion_figure(table: pd.DataFrame) -> Figure:
     increments(grid[0], means[means["term"] == terms[0]], looks)
     lowest = means["relative error"][means["relative error"] > 0].min()
     for axes, term in zip(grid[1:], terms, strict=True):
-        relative_errors(axes, means[means["term"] == term], looks)
+        _relative_errors(axes, means[means["term"] == term], looks)
         axes.set(title=term, ylim=(min(lowest / 2, 0.5), max(2, 2 * means["relative error"].max())))
     grid[1].set_ylabel("relative error")
     for axes in grid[2:]:
         axes.tick_params(labelleft=False)
-    slope_guide(grid[1], means[means["term"] == terms[0]])
+    _slope_guide(grid[1], means[means["term"] == terms[0]])
     legend_below(figure, grid[0], 4, KEY)
     return figure
 
@@ -62,18 +62,18 @@ def increments(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> No
             label=label if np.isfinite(fitted) else display_name(str(model)),
         )
     axes.set(title="increment of the error", ylabel="$E\\,L(x,r(x+\\epsilon))-L(x,r(x))$", yscale="log")
-    noise_axis(axes, table)
+    _noise_axis(axes, table)
 
 
-def relative_errors(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:
+def _relative_errors(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:
     """|increment - prediction| / increment, and as a thin line the standard error of the Monte Carlo beneath it."""
     curves(axes, table[table["relative error"] > 0], "sigma", "relative error", looks=looks)
     curves(axes, table, "sigma", "relative noise", looks=looks, marker="", linestyle=":", linewidth=0.7)
     axes.set(yscale="log", ylabel="")
-    noise_axis(axes, table)
+    _noise_axis(axes, table)
 
 
-def noise_axis(axes: Axes, table: pd.DataFrame) -> None:
+def _noise_axis(axes: Axes, table: pd.DataFrame) -> None:
     """σ on a logarithmic axis with plain numbers."""
     low, high = table["sigma"].min(), table["sigma"].max()
     axes.set(xscale="log", xlabel="noise $\\sigma$ (input units)", xlim=(low / 1.15, high * 1.15))
@@ -82,7 +82,7 @@ def noise_axis(axes: Axes, table: pd.DataFrame) -> None:
     axes.xaxis.set_major_formatter(lambda sigma, _: f"{sigma:g}")
 
 
-def slope_guide(axes: Axes, table: pd.DataFrame) -> None:
+def _slope_guide(axes: Axes, table: pd.DataFrame) -> None:
     """A grey line of slope 2, what a remainder of order σ⁴ leaves of an increment of order σ²."""
     sigma = np.sort(table["sigma"].unique())
     largest = table["relative error"].max()

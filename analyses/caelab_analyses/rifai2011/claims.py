@@ -147,13 +147,13 @@ def examples_tested(numbers: Numbers) -> int:
     Raises:
         NotApplicable: the table of the classifiers does not say so.
     """
-    found = read_from(numbers, "classification", "examples", split="test")
+    found = _read_from(numbers, "classification", "examples", split="test")
     if found.empty or not found.min():
         raise NotApplicable("the number of test examples is not known")
     return int(found.min())
 
 
-def read_from(numbers: Numbers, analysis: str, column: str, **where: str) -> pd.Series:
+def _read_from(numbers: Numbers, analysis: str, column: str, **where: str) -> pd.Series:
     """A column of an analysis's table, in the rows that fit; empty where there is none."""
     table = numbers.tables.get(analysis, pd.DataFrame())
     if not {column, *where} <= {*table.columns}:
@@ -219,7 +219,7 @@ def _where(numbers: Numbers) -> str:
         radius = numbers.of("cae", "bump radius")
     except NotApplicable:
         return ""
-    distance = read_from(numbers, "contraction_curve", "mean distance").mean()
+    distance = _read_from(numbers, "contraction_curve", "mean distance").mean()
     apart = f"; examples are {short(distance)} apart on average" if distance > 0 else ""
     return f" The bump lies at radius {short(radius.mean())}{apart}."
 

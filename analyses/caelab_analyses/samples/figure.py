@@ -38,14 +38,14 @@ def plane(shown: pd.DataFrame) -> Figure:
         for line, sampler in enumerate(samplers):
             rows = shown[shown["model"] == model]
             if (rows["sampler"] == sampler).any():
-                trajectory(grid[line, column], rows, sampler, style)
+                _trajectory(grid[line, column], rows, sampler, style)
                 grid[line, column].set_title(f"{display_name(model)}: {TITLES[sampler]}")
             else:
                 grid[line, column].set_axis_off()
     return figure
 
 
-def trajectory(axes: Axes, rows: pd.DataFrame, sampler: str, style: Look) -> None:
+def _trajectory(axes: Axes, rows: pd.DataFrame, sampler: str, style: Look) -> None:
     """The states of the chains of one sampler."""
     truth = rows[rows["sampler"] == TRUTH]
     if len(truth):

@@ -86,7 +86,7 @@ def measure(
     sigma = sigma or noise_level(run)
     truth = run.dataset.truth
     if isinstance(truth, Score):
-        return against_truth(run, truth, sigma, grid, examples)
+        return _against_truth(run, truth, sigma, grid, examples)
     return between_examples(run, streams["score segments"], sigma, pairs, stations)
 
 
@@ -107,7 +107,7 @@ def noise_level(run: Run) -> float:
     )
 
 
-def against_truth(run: Run, truth: Score, sigma: float, grid: int, examples: int) -> pd.DataFrame:
+def _against_truth(run: Run, truth: Score, sigma: float, grid: int, examples: int) -> pd.DataFrame:
     """Rows of both kinds of points, all in float64."""
     valid = run.dataset.valid_inputs[:examples].double()
     lattice = square(run.dataset.inputs.double(), grid)

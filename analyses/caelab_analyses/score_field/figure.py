@@ -30,10 +30,10 @@ Numbers = NDArray[np.float64]
 @paper_style()
 def score_figure(table: pd.DataFrame) -> Figure:
     """The first seed's arrows and energies; or all seeds' field along segments, on data of more dimensions."""
-    return segments_figure(table) if (table["kind"] == SEGMENT).all() else plane_figure(table)
+    return _segments_figure(table) if (table["kind"] == SEGMENT).all() else _plane_figure(table)
 
 
-def plane_figure(table: pd.DataFrame) -> Figure:
+def _plane_figure(table: pd.DataFrame) -> Figure:
     """For each model the learned field over the true one, and below the density that its energy stands for."""
     shown, _ = first_seed(table)
     models = list(dict.fromkeys(shown["model"]))
@@ -64,10 +64,10 @@ def arrows(axes: Axes, rows: pd.DataFrame) -> None:
     points, valid = rows[rows["kind"] == GRID], rows[rows["kind"] == VALID]
     contours(axes, points, points["log density"].to_numpy())
     near = points[points["log density"] > points["log density"].max() + np.log(FAINT)]
-    near = near[thinned(near, points)]
+    near = near[_thinned(near, points)]
     for place, (name, (shade, width)) in enumerate(ARROWS.items(), start=3):
         head: dict[str, Any] = dict.fromkeys(HEAD, 2.2) if name == "true" else {}
-        field = unit_capped(near, name)
+        field = _unit_capped(near, name)
         axes.quiver(near["x"], near["y"], *field, color=shade, width=width, scale=26, zorder=place, **head)
     cosine, noisy = valid["cosine"].median(), valid["blurred cosine"].median()
     axes.set_title(
@@ -78,13 +78,13 @@ def arrows(axes: Axes, rows: pd.DataFrame) -> None:
     axes.grid(visible=False)
 
 
-def thinned(near: pd.DataFrame, points: pd.DataFrame) -> NDArray[np.bool_]:
+def _thinned(near: pd.DataFrame, points: pd.DataFrame) -> NDArray[np.bool_]:
     """Which points stand on every second line and column of the grid."""
     lines, columns = (points[name].rank(method="dense").loc[near.index].to_numpy(dtype=int) for name in "yx")
     return np.asarray((lines % 2 == 1) & (columns % 2 == 1))
 
 
-def unit_capped(points: pd.DataFrame, name: str) -> tuple[Numbers, Numbers]:
+def _unit_capped(points: pd.DataFrame, name: str) -> tuple[Numbers, Numbers]:
     """Arrows in units of their field's median length, none longer than two: the scale is compared in numbers."""
     x, y = (points[f"{name} {side}"].to_numpy() for side in "xy")
     length = np.hypot(x, y)
@@ -117,7 +117,7 @@ def contours(
         axes.contour(x, y, density, levels=levels[:-1], colors=shade, linewidths=0.5, zorder=2)
 
 
-def segments_figure(table: pd.DataFrame) -> Figure:
+def _segments_figure(table: pd.DataFrame) -> Figure:
     """The mean over pairs of the component along the segment, and over seeds its 95 % interval, a line per model."""
     figure = Figure(figsize=(COLUMN_WIDTH, 2.6), layout="constrained")
     axes = figure.subplots()

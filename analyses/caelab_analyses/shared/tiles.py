@@ -87,7 +87,7 @@ def board(tiles: Sequence[Tile], width: float, title: str) -> tuple[Figure, Axes
     figure = Figure(figsize=(width, rows * (width - labels) / columns + header), layout="constrained")
     axes = figure.add_subplot()
     for tile in tiles:
-        draw_tile(axes, tile)
+        _draw_tile(axes, tile)
     axes.set(xlim=(0, columns), ylim=(rows, 0), aspect="equal")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
@@ -96,7 +96,7 @@ def board(tiles: Sequence[Tile], width: float, title: str) -> tuple[Figure, Axes
     return figure, axes
 
 
-def draw_tile(axes: Axes, tile: Tile) -> None:
+def _draw_tile(axes: Axes, tile: Tile) -> None:
     """Put one tile on its place."""
     peak = float(np.abs(tile.pixels).max()) or 1.0
     low, high = tile.limits or (-peak, peak)

@@ -64,7 +64,7 @@ def measure(
     chosen = images.distinct_examples(run.dataset, examples)
     inputs = run.dataset.valid_inputs[chosen].double()
     values, directions = leading_tangents(run, inputs, max(tangents, along))
-    directions = with_sign(directions)
+    directions = _with_sign(directions)
     along = min(along, directions.shape[1])
     times = torch.linspace(-reach, reach, steps, dtype=torch.float64)
     shape = run.dataset.image_shape
@@ -80,7 +80,7 @@ def measure(
     return pd.DataFrame(rows)
 
 
-def with_sign(directions: Tensor) -> Tensor:
+def _with_sign(directions: Tensor) -> Tensor:
     """The directions with the entry of largest size made positive, shape (..., input)."""
     largest = directions.abs().argmax(dim=-1, keepdim=True)
     return directions * directions.gather(-1, largest).sign()

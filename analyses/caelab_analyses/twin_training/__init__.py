@@ -264,7 +264,7 @@ def train_twins(
     data = dataset or dataset_of(base)
     parts = []
     for sigma in sigmas:
-        runs, rows = trained_twins(base, data, sigma, draws, watched)
+        runs, rows = _trained_twins(base, data, sigma, draws, watched)
         streams = Streams(base.seed)
         rows += compared(runs, examples, radii, streams["twin directions"])
         parts.append(pd.DataFrame(rows).assign(sigma=sigma))
@@ -293,7 +293,7 @@ def check(base: RunConfig, sigmas: Sequence[float], **counts: int) -> None:
         raise CaelabError("twins have to be trained, but training.epochs=0 came; set it to at least 1")
 
 
-def trained_twins(
+def _trained_twins(
     base: RunConfig, data: Dataset, sigma: float, draws: int, watched: int
 ) -> tuple[dict[str, Run], Rows]:
     """The four runs of one σ by name, and the rows of the gradients along the DAE's training."""

@@ -36,7 +36,7 @@ def compared(runs: Mapping[str, Run], examples: int, radii: Sequence[float], str
     models = {name: double_model(run) for name, run in runs.items()}
     rows: Rows = []
     for name, model in models.items():
-        found = own_numbers(model, inputs, directions, radii)
+        found = _own_numbers(model, inputs, directions, radii)
         if name != DAE:
             found += distances(model, models[DAE], inputs)
         rows += [{"twin": name, "quantity": quantity, "at": at, "value": value} for quantity, at, value in found]
@@ -46,7 +46,7 @@ def compared(runs: Mapping[str, Run], examples: int, radii: Sequence[float], str
 Number = tuple[str, float, float]  # quantity, rank or radius, value
 
 
-def own_numbers(model: Any, inputs: Tensor, directions: Tensor, radii: Sequence[float]) -> list[Number]:
+def _own_numbers(model: Any, inputs: Tensor, directions: Tensor, radii: Sequence[float]) -> list[Number]:
     """Error, norms, and of f and of r the mean spectrum and the contraction curve."""
     single = {
         "reconstruction error": twins.plain_error(model, inputs),
@@ -56,7 +56,7 @@ def own_numbers(model: Any, inputs: Tensor, directions: Tensor, radii: Sequence[
     found: list[Number] = [(name, math.nan, value.item()) for name, value in single.items()]
     spectra = {
         "f": jacobian(model.encode, inputs[:JACOBIANS]).singular_values(),
-        "r": factored(model, inputs[:JACOBIANS]).singular()[0],
+        "r": _factored(model, inputs[:JACOBIANS]).singular()[0],
     }
     for letter, values in spectra.items():
         mean = values.mean(dim=0)[:RANKS].tolist()
@@ -73,7 +73,7 @@ def distances(model: Any, reference: Any, inputs: Tensor) -> list[Number]:
         codes = [net.encode(inputs) for net in (model, reference)]
         fields = [net.decode(code) - inputs for net, code in zip((model, reference), codes, strict=True)]
     indices, signs = twins.matching(*codes)
-    whole = [factored(net, inputs[:JACOBIANS]) for net in (model, reference)]
+    whole = [_factored(net, inputs[:JACOBIANS]) for net in (model, reference)]
     encoders = [product.inner for product in whole]
     found: list[Number] = [
         ("distance of r(x) - x", math.nan, twins.relative_distance(*fields)),
@@ -97,7 +97,7 @@ def _count(product: Product) -> int:
     return max(1, min(TANGENTS, min(product.inner.shape[1:]) // 2))
 
 
-def factored(model: Any, inputs: Tensor) -> Product:
+def _factored(model: Any, inputs: Tensor) -> Product:
     """J_r = J_g J_f of a batch, not multiplied out."""
     code = model.encode(inputs).detach()
     return Product(jacobian(model.decode, code).dense().detach(), jacobian(model.encode, inputs).dense().detach())

@@ -47,8 +47,8 @@ def panels(grid: Any, table: pd.DataFrame, heading: str) -> None:
     sigmas = sorted(table["sigma"].unique())
     middle = sigmas[len(sigmas) // 2]
     one = table[table["sigma"] == middle]
-    against_sigma(grid[0, 0], table, "distance of r(x) - x", "$\\Vert F - F_{DAE} \\Vert / \\Vert F_{DAE} \\Vert$")
-    against_sigma(grid[0, 1], table, "cosine of r(x) - x", "cosine of $F$ and $F_{DAE}$")
+    _against_sigma(grid[0, 0], table, "distance of r(x) - x", "$\\Vert F - F_{DAE} \\Vert / \\Vert F_{DAE} \\Vert$")
+    _against_sigma(grid[0, 1], table, "cosine of r(x) - x", "cosine of $F$ and $F_{DAE}$")
     lines(grid[0, 2], one, "gradient cosine (penalty)", "step", "cosine with the DAE's")
     lines(grid[1, 0], one, "singular value of J_r", "rank", "mean singular value of $J_r$")
     lines(grid[1, 1], one, "singular value of J_f", "rank", "mean singular value of $J_f$")
@@ -67,7 +67,7 @@ def panels(grid: Any, table: pd.DataFrame, heading: str) -> None:
         grid[0, 0].set_title(heading + titles[0])
 
 
-def against_sigma(axes: Axes, table: pd.DataFrame, quantity: str, label: str) -> None:
+def _against_sigma(axes: Axes, table: pd.DataFrame, quantity: str, label: str) -> None:
     """Draw one number against σ, a line for each twin."""
     _lines(axes, table[table["quantity"] == quantity], "sigma")
     axes.set(xscale="log", xlabel="noise level σ (input units)", ylabel=label)

@@ -37,7 +37,7 @@ def check(
 
     names = tuple(filter(None, (name.strip() for name in activations.split(","))))
     with hushed(StringIO()) as said:
-        reports = reports_on(target, settings, claims, names)
+        reports = _reports_on(target, settings, claims, names)
     if printed := first_line(said):
         click.echo(f"{target} prints where it is imported, {printed}", err=True)
     for report in reports:
@@ -46,7 +46,7 @@ def check(
     return 0 if all(report.passed for report in reports) else 1
 
 
-def reports_on(target: str, settings: Sequence[str], claims: str | None, activations: Sequence[str]) -> list[Any]:
+def _reports_on(target: str, settings: Sequence[str], claims: str | None, activations: Sequence[str]) -> list[Any]:
     """The reports on everything that a name or a file stands for."""
     from caelab.registry.importing import allow_code_in
     from caelab.runs.settings import parse_setting

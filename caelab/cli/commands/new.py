@@ -93,8 +93,8 @@ def refuse_names(package: Package) -> None:
             f"but {package.name!r} came; {nearest_valid(package.name)!r} would do"
         )
     if package.kind == "regularizer":
-        refuse_reserved(package.name)
-    refuse_taken(package)
+        _refuse_reserved(package.name)
+    _refuse_taken(package)
 
 
 def nearest_valid(name: str) -> str:
@@ -108,7 +108,7 @@ def nearest_valid(name: str) -> str:
     return re.sub(r"[-_]{2,}", "-", words).lstrip("0123456789-_")[:LONGEST].rstrip("-_") or "mine"
 
 
-def refuse_reserved(name: str) -> None:
+def _refuse_reserved(name: str) -> None:
     """A regularizer's name starts its settings and names its term, so no word of the config or the loss can be it."""
     from caelab.runs.config import RunConfig
 
@@ -119,7 +119,7 @@ def refuse_reserved(name: str) -> None:
         )
 
 
-def refuse_taken(package: Package) -> None:
+def _refuse_taken(package: Package) -> None:
     """Refuse a name that an installed plugin offers, or whose package would replace an installed one."""
     from caelab.registry.catalogue import catalogue
 

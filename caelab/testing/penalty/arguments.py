@@ -25,7 +25,7 @@ LARGE = 100.0
 def check_arguments(subject: Subject) -> Check:
     """Check that a penalty changes none of its arguments: tensors, flags, weights, the model's mode."""
     trial = Trial(subject, replace(subject.home, corrupted=True))
-    arguments = arguments_of(trial)
+    arguments = _arguments_of(trial)
     tensors = {name: value for name, value in arguments.items() if isinstance(value, Tensor)}
     tensors |= dict(trial.model.named_parameters())
     before = {name: _state(tensor) for name, tensor in tensors.items()}
@@ -57,7 +57,7 @@ def changed_weights(subject: Subject) -> Check | None:
     return None
 
 
-def arguments_of(trial: Trial) -> dict[str, Any]:
+def _arguments_of(trial: Trial) -> dict[str, Any]:
     """The arguments of the hook for the trial's batch, every tensor a copy."""
     corrupted = trial.clean + 0.1 if trial.setting.corrupted else trial.clean
     code = trial.model.encode(corrupted)

@@ -58,14 +58,14 @@ def check_corruption(subject: Subject) -> Iterator[Check]:
     yield from _moments(subject, apart)
 
 
-def trial_of(subject: Subject, dtype: torch.dtype = torch.float64, *, steady: bool = True) -> Trial:
+def _trial_of(subject: Subject, dtype: torch.dtype = torch.float64, *, steady: bool = True) -> Trial:
     """The corruption as a run has it, on an untrained model."""
     return Trial(subject, replace(subject.home, weights="random"), dtype=dtype, steady=steady)
 
 
 def corrupt(subject: Subject, clean: Tensor, seed: int = 0, *, steady: bool = False) -> Tensor:
     """The corrupted batch, from a fresh instance and fresh streams; ``steady`` starts all other chance anew as well."""
-    return trial_of(subject, clean.dtype, steady=steady).corrupted(clean, seed)
+    return _trial_of(subject, clean.dtype, steady=steady).corrupted(clean, seed)
 
 
 def _kind(subject: Subject) -> Check:
@@ -92,7 +92,7 @@ def _images(subject: Subject) -> Iterator[Check]:
 
 def _memory(subject: Subject) -> Iterator[Check]:
     """Whether a batch is corrupted in the same way after another one, from the same streams."""
-    trial = trial_of(subject)
+    trial = _trial_of(subject)
     first = trial.corrupted(batch())
     trial.corrupted(1 - batch(), anew=False)
     if torch.equal(first, trial.corrupted(batch(), anew=False)):
@@ -144,7 +144,7 @@ def _finite(subject: Subject) -> Check:
 
 def _moments(subject: Subject, apart: Check) -> Iterator[Check]:
     """The declared mean and variance of each input, against many draws."""
-    trial = trial_of(subject)
+    trial = _trial_of(subject)
     sample: Any = trial.instance
     named = hasattr(sample, "mean") and hasattr(sample, "covariance_diagonal")
     expected = "mean(clean) and covariance_diagonal(clean)"

@@ -65,8 +65,8 @@ class FunctionPenalty:
     at_corrupted: bool = False
 
     def __post_init__(self) -> None:
-        self.asked = asked_names(self.function, self.options)
-        self.options = {**defaults_of(self.function), **self.options}
+        self.asked = _asked_names(self.function, self.options)
+        self.options = {**_defaults_of(self.function), **self.options}
         self.initial: Tensor | None = None
         self.note = ""
 
@@ -179,33 +179,33 @@ def title(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 
-def asked_names(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, str]:
+def _asked_names(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, str]:
     """The parameters of a function that are handed over, each with its meaning.
 
     Raises:
         CaelabError: a parameter without default whose name says nothing, or an option that is no parameter.
     """
     parameters = inspect.signature(function).parameters.values()
-    refuse_unknown_options(function, options)
+    _refuse_unknown_options(function, options)
     asked = {}
     for parameter in (p for p in parameters if p.kind not in _VARIADIC):
         if parameter.name in MEANING and parameter.name not in options:
             asked[parameter.name] = MEANING[parameter.name]
         elif parameter.default is parameter.empty and parameter.name not in options:
             raise CaelabError(
-                f"expected parameters that are named {known_names()}, but {parameter.name!r} came; rename it, or give "
+                f"expected parameters that are named {_known_names()}, but {parameter.name!r} came; rename it, or give "
                 f"it a constant: --set {parameter.name}=VALUE on the command line, "
                 f"options={{{parameter.name!r}: VALUE}} in Python"
             )
     return asked
 
 
-def known_names() -> str:
+def _known_names() -> str:
     """The names that mean something, a few for each meaning."""
     return ", ".join("/".join(names[:2]) for names in NAMES.values())
 
 
-def refuse_unknown_options(function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+def _refuse_unknown_options(function: Callable[..., Any], options: Mapping[str, Any]) -> None:
     """Refuse options that are no parameters of the function.
 
     Raises:
@@ -219,7 +219,7 @@ def refuse_unknown_options(function: Callable[..., Any], options: Mapping[str, A
             raise unknown_name("option", name, parameters)
 
 
-def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
+def _defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
     """The parameters of a function that are options with a default."""
     parameters = inspect.signature(function).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in MEANING}

@@ -76,11 +76,11 @@ def untrainable_terms(subject: Subject) -> dict[str, str]:
 
 def rounded(subject: Subject) -> str:
     """The sentence for a value that is rounded to a coarser type; the empty text if it is not."""
-    coarse = digits_of(subject)
+    coarse = _digits_of(subject)
     return f"the value is rounded to {coarse}, so it moves in steps; compute it in the batch's own type" * bool(coarse)
 
 
-def digits_of(subject: Subject) -> torch.dtype | None:
+def _digits_of(subject: Subject) -> torch.dtype | None:
     """The coarser type that all its values are exact numbers of, if there is one: they were rounded to it."""
     settings = [setting for setting in subject.settings if not setting.layer][:4]
     values = {Trial(subject, setting).number() for setting in settings}
@@ -129,7 +129,7 @@ def _differenced(subject: Subject, setting: Setting, why: str) -> Check:
     told += f"; nothing reaches {', '.join(found.missed)}" if found.missed else ""
     remedy = why or "the gradient is not that of the value: look for .detach(), .data, state_dict() or rounding"
     row = judged(f"gradient: {setting.name}", found.is_none, "that of central differences", told, remedy)
-    return unless_it_remembers(subject, row)
+    return _unless_it_remembers(subject, row)
 
 
 def _difference(trial: Trial, gradients: dict[str, Tensor], step: float) -> Difference:
@@ -142,7 +142,7 @@ def _difference(trial: Trial, gradients: dict[str, Tensor], step: float) -> Diff
     return Difference(worst, size, _rounding(trial, step), missed)
 
 
-def unless_it_remembers(subject: Subject, check: Check) -> Check:
+def _unless_it_remembers(subject: Subject, check: Check) -> Check:
     """What a plugin remembers may be cut from the graph on purpose: then a wrong gradient cannot be told from it."""
     if check.verdict == "passed" or not subject.remembers:
         return check
@@ -176,4 +176,4 @@ def _reach(subject: Subject, why: str) -> Check:
     remedy = why or f"the value moves with {', '.join(missed)}, but gets no gradient there: do not detach it"
     found = f"{', '.join(name for name in gradients if gradients[name].any()) or 'none'}"
     row = judged("gradient: reaches", not missed, ", ".join(moving) or "no parameter", found, remedy)
-    return unless_it_remembers(subject, row)
+    return _unless_it_remembers(subject, row)

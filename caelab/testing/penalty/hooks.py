@@ -114,12 +114,12 @@ def check_metrics(subject: Subject) -> Iterator[Check]:
     trial.model.eval()
     with torch.no_grad():
         answers = trial.plugins.call("extra_metrics", 1, model=trial.model, inputs=trial.clean)
-    wrong = wrong_metrics(answers[0] if answers else None)
+    wrong = _wrong_metrics(answers[0] if answers else None)
     remedy = "return {name: float(number)}, under names that the core does not use: early stopping reads its own"
     yield judged("metrics", not wrong, "{name: number}, names of its own", wrong or "so", remedy)
 
 
-def wrong_metrics(metrics: Any) -> str:
+def _wrong_metrics(metrics: Any) -> str:
     """What is wrong with an answer, if anything."""
     if not isinstance(metrics, Mapping):
         return type(metrics).__name__

@@ -50,7 +50,7 @@ class Mixed:
 
 def check_interactions(subject: Subject) -> Iterator[Check]:
     """Check training beside every built-in regularizer in either order, and the share of a training step."""
-    mixed, own = Mixed(), own_terms(subject)
+    mixed, own = Mixed(), _own_terms(subject)
     for partner, alone in partners(subject):
         if own & alone.terms:
             mixed.clashing.append(partner.name)
@@ -69,7 +69,7 @@ def check_interactions(subject: Subject) -> Iterator[Check]:
 def mix(subject: Subject, partner: Subject, alone: Outcome, mixed: Mixed) -> None:
     """Train with both plugins in either order, and note what differs."""
     try:
-        there, back = (train_at(subject.home, instances) for instances in both_orders(subject, partner))
+        there, back = (_train_at(subject.home, instances) for instances in _both_orders(subject, partner))
     except CaelabError as error:
         if is_refusal(error):
             return  # both together do not apply to this encoder
@@ -86,7 +86,7 @@ def _row(what: str, expected: str, told: str, names: list[str], remedy: str) -> 
     return judged(f"mixing: {what}", not names, expected, found, remedy)
 
 
-def own_terms(subject: Subject) -> set[str]:
+def _own_terms(subject: Subject) -> set[str]:
     """The names of the terms that a subject adds."""
     return {*Trial(subject, subject.home).terms()} - {*OWN_TERMS} if subject.penalises else set()
 
@@ -96,23 +96,23 @@ def partners(subject: Subject) -> Iterator[tuple[Subject, Outcome]]:
     for offer in catalogue():
         if offer.kind != "regularizer" or not offer.provider.startswith(BUILT_IN) or offer.load() is subject.factory:
             continue
-        found = on_its_own(offer.name, subject.home)
+        found = _on_its_own(offer.name, subject.home)
         if found and not (found[0].corrupts and subject.corrupts):
             yield found
 
 
 @lru_cache(maxsize=256)
-def on_its_own(name: str, home: Setting) -> tuple[Subject, Outcome] | None:
+def _on_its_own(name: str, home: Setting) -> tuple[Subject, Outcome] | None:
     """A built-in regularizer and what it does in a run of its own; none where it does not apply, or fails itself."""
     factory = catalogue().get("regularizer", name)
     try:
         partner = Subject(name, factory, trial_options(name, factory))
-        return partner, train_at(home, {name: partner.make()})
+        return partner, _train_at(home, {name: partner.make()})
     except CaelabError:
         return None
 
 
-def both_orders(subject: Subject, partner: Subject) -> Iterator[dict[str, Any]]:
+def _both_orders(subject: Subject, partner: Subject) -> Iterator[dict[str, Any]]:
     """Fresh instances of both, in either order; the second ones are made once the first have run."""
     label = f"{subject.name} (checked)" if subject.name == partner.name else subject.name
     pairs = (label, subject), (partner.name, partner)
@@ -120,7 +120,7 @@ def both_orders(subject: Subject, partner: Subject) -> Iterator[dict[str, Any]]:
         yield {name: one.make() for name, one in order}
 
 
-def train_at(home: Setting, instances: Mapping[str, object]) -> Outcome:
+def _train_at(home: Setting, instances: Mapping[str, object]) -> Outcome:
     """A few steps of the real training loop in float32, from the initial weights of a setting."""
     inputs = batch().float()
     trainer = Trainer(
@@ -150,13 +150,13 @@ def cost(subject: Subject) -> Check:
     inputs = batch(196, 100).float()
     with_subject = {subject.name: subject.make()}
     rest = {"noise": Noise()} if subject.corrupts else {}
-    long, short = (seconds_of_step(model, inputs, instances) for instances in (with_subject, rest))
+    long, short = (_seconds_of_step(model, inputs, instances) for instances in (with_subject, rest))
     share = max(0.0, 1 - short / long)
     found = f"{share:.0%} of {1e3 * long:.2g} ms ({len(inputs)} examples, 196 inputs, 100 units, {activation})"
     return Check("cost", "reported", "its share of a training step", found)
 
 
-def seconds_of_step(model: Any, inputs: Tensor, instances: Mapping[str, object]) -> float:
+def _seconds_of_step(model: Any, inputs: Tensor, instances: Mapping[str, object]) -> float:
     """The fastest of a few losses with gradients."""
     plugins = TrainingPlugins(instances)
     plugins.call("before_training", model=model, config=trial_config())

@@ -55,7 +55,7 @@ class Setting:
             for bias in biases(model):
                 nn.init.normal_(bias, std=0.3)
             if self.layer:
-                model.encode.insert(1, extra_layer(self.layer, self.hidden[0]))
+                model.encode.insert(1, _extra_layer(self.layer, self.hidden[0]))
         return model.double().train()
 
     def finish(self, model: nn.Module, clean: Tensor) -> None:
@@ -94,7 +94,7 @@ def first_layer(model: nn.Module) -> tuple[Tensor, Tensor]:
     return layer.weight, layer.bias
 
 
-def extra_layer(name: str, width: int) -> nn.Module:
+def _extra_layer(name: str, width: int) -> nn.Module:
     """Batch normalisation whose running statistics are not the batch's and stay what they are, or dropout."""
     if name == "dropout":
         return nn.Dropout(0.5)

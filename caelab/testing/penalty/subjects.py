@@ -132,10 +132,10 @@ class Subject:
     @cached_property
     def by_epoch(self) -> dict[int, float]:
         """Its value at home in each of some epochs, where it says no epoch and they differ; otherwise nothing."""
-        found = {} if self.stated_epoch else {epoch: value_at(self, epoch) for epoch in (EPOCHS[0], EPOCHS[-1])}
+        found = {} if self.stated_epoch else {epoch: _value_at(self, epoch) for epoch in (EPOCHS[0], EPOCHS[-1])}
         if len({repr(value) for value in found.values()}) == 1 or not found:
             return {}
-        return {epoch: value for epoch in EPOCHS if math.isfinite(value := value_at(self, epoch))}
+        return {epoch: value for epoch in EPOCHS if math.isfinite(value := _value_at(self, epoch))}
 
     @cached_property
     def epoch(self) -> int:
@@ -249,7 +249,7 @@ class Subject:
         return self.settings[1]
 
 
-def value_at(subject: Subject, epoch: int) -> float:
+def _value_at(subject: Subject, epoch: int) -> float:
     """The value at home in an epoch, or what a corruption changes there; NaN where it fails."""
     try:
         trial = Trial(subject, subject.home, epoch=epoch, lived=False)
@@ -396,7 +396,7 @@ class Trial:
     def value(self, clean: Tensor | None = None, seed: int = 0, *, anew: bool = True) -> Tensor:
         """The sum of the subject's terms, shape ()."""
         terms = self.terms(clean, seed, anew=anew).items()
-        own = [checked_term(name, term) for name, term in terms if name not in OWN_TERMS]
+        own = [_checked_term(name, term) for name, term in terms if name not in OWN_TERMS]
         return reduce(torch.add, own) if own else torch.zeros((), dtype=self.clean.dtype)
 
     def number(self, clean: Tensor | None = None, seed: int = 0, *, anew: bool = True) -> float:
@@ -440,7 +440,7 @@ class Trial:
             return merged_terms(self.plugins.call("penalty_terms", self.epoch, **arguments), "penalty_terms")
 
 
-def checked_term(name: str, term: Any) -> Tensor:
+def _checked_term(name: str, term: Any) -> Tensor:
     """A term that training can use.
 
     Raises:
