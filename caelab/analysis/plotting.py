@@ -15,14 +15,13 @@ from types import MappingProxyType
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy.special import stdtrit
 
+from caelab.analysis.statistics import mean_and_half_width
 from caelab.errors import CaelabError, reason
 from caelab.registry.catalogue import catalogue
 from caelab.runs.recipes import Look, load_recipe
@@ -31,7 +30,6 @@ from caelab.storage.files import write_bytes
 COLUMN_WIDTH = 3.25  # inches, of the two-column papers of this field
 PAGE_WIDTH = 6.75
 DOTS_PER_INCH = 300
-CONFIDENCE = 0.95
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that a figure is the same everywhere
@@ -200,20 +198,6 @@ def display_name(label: str) -> str:
     short = re.sub(r"[\w-]+(?:\.[\w-]+)*\.(\w+)=", lambda found: f"{SYMBOLS.get(found[1], found[1])}=", settings)
     keys = re.findall(r"(\w+)=", short)
     return f"{name} {settings if len(set(keys)) < len(keys) else short}"
-
-
-def mean_and_half_width(values: Iterable[float]) -> tuple[float, float]:
-    """Mean, and half-width of its 95 % t interval; NaN for fewer than two values.
-
-    >>> mean, half = mean_and_half_width([1.0, 2.0, 3.0])
-    >>> mean, round(half, 3)
-    (2.0, 2.484)
-    """
-    sample = np.asarray(list(values), dtype=np.float64)
-    if len(sample) < 2:
-        return float(sample.mean()), float("nan")
-    quantile = stdtrit(len(sample) - 1, (1 + CONFIDENCE) / 2)
-    return float(sample.mean()), float(quantile * sample.std(ddof=1) / np.sqrt(len(sample)))
 
 
 def _interval_of_mean(values: Iterable[float]) -> tuple[float, float]:

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from caelab.analysis.columns import Column, column_of
-from caelab.analysis.plotting import display_name, mean_and_half_width
-from caelab.analysis.statistics import by_seed, holm, paired_difference
+from caelab.analysis.plotting import display_name
+from caelab.analysis.statistics import by_seed, holm, mean_and_half_width, paired_difference
 from caelab.registry.reserved import ABOUT_A_ROW
 
 SIGNIFICANCE = 0.05

@@ -8,15 +8,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from scipy import stats
 
-from caelab.analysis.plotting import (
-    curves,
-    display_name,
-    dot_chart,
-    look,
-    mean_and_half_width,
-    save_figure,
-    svg_of,
-)
+from caelab.analysis.plotting import curves, display_name, dot_chart, look, save_figure, svg_of
+from caelab.analysis.statistics import mean_and_half_width
 from caelab.registry.catalogue import catalogue
 from caelab.runs.recipes import load_recipe
 from caelab.testing.chance import random_states

@@ -6,10 +6,10 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from caelab.analysis.plotting import mean_and_half_width
 from caelab.analysis.statistics import (
     by_seed,
     holm,
+    mean_and_half_width,
     paired_difference,
     rank_correlation,
     share_standard_error,
