@@ -82,6 +82,10 @@ def reason(error: BaseException) -> str:
     return f"not enough memory: {amount} were asked for at once"
 
 
+class ContractError(CaelabError):
+    """A plugin says something of itself that is not so; what it belongs to ends, since its author must mend it."""
+
+
 class NotApplicable(CaelabError):
     """An analysis has no meaning for a run, or a claim for a comparison; others go on without it.
 

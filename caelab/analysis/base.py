@@ -15,10 +15,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from caelab.analysis.contract import load_analysis, measures, options_of, source_of
+from caelab.analysis.contract import load_analysis, measures, options_of, source_of, whose_analysis
 from caelab.analysis.isolation import failure_told, run_left_as_found, undisturbed
 from caelab.analysis.plotting import plain_look
-from caelab.errors import CaelabError, DamagedFile, StorageError
+from caelab.errors import CaelabError, ContractError, DamagedFile, StorageError
 from caelab.registry.reserved import ABOUT_A_RUN
 from caelab.runs.record import tables_count
 from caelab.runs.run import Run
@@ -257,8 +257,8 @@ def _refuse_unsummarised(name: str, analysis: Any, numbers: Mapping[str, float])
     """
     for column in getattr(analysis, "columns", ()):
         if not column.optional and not any(column.covers(number) for number in numbers):
-            raise CaelabError(
-                f"the analysis {name!r} has the column {column.name!r}, but summarise returns no number of that name, "
+            raise ContractError(
+                f"{whose_analysis(name)} has the column {column.name!r}, but summarise returns no number of that name, "
                 f"only {', '.join(map(repr, numbers)) or 'nothing'}; give both one name, or the column optional=True"
             )
 

@@ -104,7 +104,11 @@ def column_of(number: str, columns: Iterable[Column]) -> Column | None:
 
 
 def overlap(first: Column, second: Column) -> bool:
-    """Whether one number could be of both columns."""
+    """Whether the name of one column is of the other too; two different patterns meet only in a number of both.
+
+    >>> overlap(Column(name="mean *"), Column(name="mean norm")), overlap(Column(name="* norm"), Column(name="mean *"))
+    (True, False)
+    """
     return first.covers(second.name) or second.covers(first.name)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from caelab.analysis.columns import Column, clash, overlap
 from caelab.errors import CaelabError, shown
-from caelab.registry.catalogue import catalogue
+from caelab.registry.catalogue import catalogue, refuse_named
 from caelab.registry.fingerprints import content_of, imported_beside
 from caelab.registry.reserved import GIVEN_BY_CORE
 from caelab.registry.signatures import checked_options, option_fields
@@ -31,19 +31,23 @@ def load_analysis(name: str) -> Any:
     """
     analysis = catalogue().get("analysis", name)
     if not measures(analysis) and not compares(analysis):
-        raise CaelabError(f"{_called(name)} lacks both measure and compare; {NEEDED}")
+        raise CaelabError(f"{whose_analysis(name)} lacks both measure and compare; {NEEDED}")
     if not callable(getattr(analysis, "draw", None)):
-        raise CaelabError(f"{_called(name)} lacks draw; {NEEDED}")
+        raise CaelabError(f"{whose_analysis(name)} lacks draw; {NEEDED}")
     for key in ("title", "caption"):
         if not isinstance(getattr(analysis, key, ""), str):
-            raise CaelabError(f"{_called(name)} has the {key} {shown(getattr(analysis, key))}, but a text is expected")
+            raise CaelabError(
+                f"{whose_analysis(name)} has the {key} {shown(getattr(analysis, key))}, but a text is expected"
+            )
     if not isinstance(getattr(analysis, "default", False), bool):
-        raise CaelabError(f"{_called(name)} has default={shown(analysis.default)}, but True or False is expected")
+        raise CaelabError(
+            f"{whose_analysis(name)} has default={shown(analysis.default)}, but True or False is expected"
+        )
     checked_columns(name, analysis)
     return analysis
 
 
-def _called(name: str) -> str:
+def whose_analysis(name: str) -> str:
     """The analysis and who offers it, for a sentence."""
     offer = catalogue().offers.get(("analysis", name))
     return f"the analysis {name!r}" + (f" of plugin {offer.provider!r}" if offer else "")
@@ -68,14 +72,14 @@ def checked_columns(name: str, analysis: Any) -> tuple[Column, ...]:
     columns = getattr(analysis, "columns", ())
     if not isinstance(columns, Sequence) or not all(isinstance(column, Column) for column in columns):
         raise CaelabError(
-            f"{_called(name)} has columns={shown(columns)}, but a list of caelab.Column(name=...) is expected"
+            f"{whose_analysis(name)} has columns={shown(columns)}, but a list of caelab.Column(name=...) is expected"
         )
     twice = clash(columns)
     if twice:
-        raise CaelabError(f"{_called(name)} has two columns of the name {twice.name!r}; give one another name")
+        raise CaelabError(f"{whose_analysis(name)} has two columns of the name {twice.name!r}; give one another name")
     if columns and not callable(getattr(analysis, "summarise", None)):
         raise CaelabError(
-            f"{_called(name)} has the column {columns[0].name!r}, but nothing sums up to it; add "
+            f"{whose_analysis(name)} has the column {columns[0].name!r}, but nothing sums up to it; add "
             "summarise(table), which returns {name: number}"
         )
     return tuple(columns)
@@ -108,8 +112,8 @@ def columns_of(names: Iterable[str]) -> list[Column]:
     for (first, column), (second, other) in combinations(owned, 2):
         if first != second and overlap(column, other):
             raise CaelabError(
-                f"{_called(first)} and {_called(second)} both have the column {column.name!r}; leave one of them out, "
-                "or ask its author for another name"
+                f"{whose_analysis(first)} and {whose_analysis(second)} both have the column {column.name!r}; leave one "
+                "of them out, or ask its author for another name"
             )
     return [column for _, column in owned]
 
@@ -146,6 +150,7 @@ def _runs_by_default(name: str) -> bool:
     try:
         return bool(getattr(load_analysis(name), "default", False))
     except CaelabError as error:
+        refuse_named(error, ("analysis", name))
         log.warning("left out: %s", error)
         return False
 
@@ -154,12 +159,20 @@ def source_of(analysis: Any) -> list[str]:
     """Digests of the code that an analysis is made of, so that a change of it measures anew.
 
     Of a package its own folder counts, subfolders too, and what that imports of its neighbours; so ``shared/`` of the
-    built-in analyses counts for those that use it. Of a single module the module counts, and its neighbours.
+    built-in analyses counts for those that use it. Of a single module the
+    module counts, and what it imports of the files beside it.
     """
-    module = inspect.getmodule(analysis.measure if measures(analysis) else analysis.compare) or analysis
+    parts = [part for key in ("measure", "compare") if callable(part := getattr(analysis, key, None))]
+    modules = dict.fromkeys(inspect.getmodule(part) or analysis for part in parts)
+    return [digest for module in modules for digest in _digests(module)]
+
+
+def _digests(module: Any) -> list[str]:
     package = sys.modules.get(getattr(module, "__package__", None) or "")
-    if package is None or module.__name__ == "__main__":
+    if getattr(module, "__name__", "") == "__main__" or not getattr(module, "__file__", None):
         return [inspect.getsource(module)]
+    if package is None:
+        return [content_of(str(path)) for path in (module.__file__, *imported_beside(module.__file__))]
     own = [path for folder in package.__path__ for path in sorted(Path(folder).resolve().rglob("*.py"))]
     return [content_of(str(path)) for path in dict.fromkeys([*own, *_imported(package, own)])]
 

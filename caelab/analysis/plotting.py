@@ -24,7 +24,7 @@ from matplotlib.lines import Line2D
 from caelab.analysis.statistics import mean_and_half_width
 from caelab.errors import CaelabError, reason
 from caelab.registry.catalogue import catalogue
-from caelab.runs.recipes import Look, load_recipe
+from caelab.runs.recipes import Look, load_recipe, whose_recipe
 from caelab.storage.files import write_bytes
 
 COLUMN_WIDTH = 3.25  # inches, of the two-column papers of this field
@@ -104,7 +104,7 @@ def look(models: Iterable[str]) -> dict[str, Look]:
     True
     """
     labels = list(dict.fromkeys(models))
-    own = {family: found for family in map(family_of, labels) if (found := _known_look(family))}
+    own = {family: found for family in map(family_of, labels) if (found := known_look(family))}
     grids = Counter(family_of(label) for label in labels if label not in own)
     others = zip(cycle(OTHER_COLORS), cycle(OTHER_MARKERS), cycle(DASHES), strict=False)
     seen: Counter[str] = Counter()
@@ -150,7 +150,7 @@ def appearance(family: str) -> Appearance:
     return _STORED.get().get(family, (family, None))
 
 
-def _known_look(family: str) -> Look | None:
+def known_look(family: str) -> Look | None:
     """The look that a recipe gives itself.
 
     Raises:
@@ -168,7 +168,7 @@ def _refuse_undrawable(family: str, given: Look) -> None:
         Line2D([], [], marker=given.marker, linestyle=given.linestyle)
     except (ValueError, TypeError) as error:
         raise CaelabError(
-            f"the recipe {family!r} has a look that matplotlib cannot draw ({reason(error)}); give its color, marker "
+            f"{whose_recipe(family)} has a look that matplotlib cannot draw ({reason(error)}); give its color, marker "
             "and linestyle as in Look('#d55e00', '*', '--')"
         ) from error
 
@@ -200,10 +200,10 @@ def display_name(label: str) -> str:
     return f"{name} {settings if len(set(keys)) < len(keys) else short}"
 
 
-def _interval_of_mean(values: Iterable[float]) -> tuple[float, float]:
+def interval_of_mean(values: Iterable[float]) -> tuple[float, float]:
     """Both ends of the 95 % t interval of the mean, as ``errorbar`` of seaborn asks for them.
 
-    >>> low, high = _interval_of_mean([1.0, 2.0, 3.0])
+    >>> low, high = interval_of_mean([1.0, 2.0, 3.0])
     >>> round(low, 3), round(high, 3)
     (-0.484, 4.484)
     """
@@ -252,7 +252,7 @@ def curves(
             rows,
             x=x,
             y=y,
-            errorbar=_interval_of_mean if rows[x].duplicated().any() else None,
+            errorbar=interval_of_mean if rows[x].duplicated().any() else None,
             err_kws=band(style),
             legend=False,
             ax=axes,
@@ -269,7 +269,7 @@ def band(style: Look) -> dict[str, Any]:
     return {"facecolor": (style.color, 0.1), "alpha": None, **edge}
 
 
-def dot_chart(axes: Axes, table: pd.DataFrame, value: str, label: str, errorbar: Any = _interval_of_mean) -> None:
+def dot_chart(axes: Axes, table: pd.DataFrame, value: str, label: str, errorbar: Any = interval_of_mean) -> None:
     """A line per model, top to bottom: every seed as a small dot, their mean as the model's marker, its interval.
 
     Args:

@@ -82,10 +82,21 @@ def _numbered(answers: Mapping[str, Sequence[tuple[str, str, str]]]) -> list[lis
 
 def _row(offer: Offer) -> list[str]:
     try:
-        thing = load_recipe(offer.name) if offer.kind == "recipe" else offer.load()
+        thing = _loaded(offer)
         return [offer.kind, offer.name, _options_text(offer.kind, thing), offer.provider, about(thing)]
     except CaelabError as error:
         return [offer.kind, offer.name, "", offer.provider, f"broken: {error}"]
+
+
+def _loaded(offer: Offer) -> Any:
+    """The thing, as far as its kind says what it must be."""
+    if offer.kind == "recipe":
+        return load_recipe(offer.name)
+    if offer.kind == "analysis":
+        from caelab.analysis.contract import load_analysis
+
+        return load_analysis(offer.name)
+    return offer.load()
 
 
 def _options_text(kind: str, thing: Any) -> str:

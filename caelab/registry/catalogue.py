@@ -225,3 +225,18 @@ def installed_providers() -> set[str]:
 def catalogue() -> Catalogue:
     """The catalogue of this process: everything installed under the entry-point group ``caelab``."""
     return build_catalogue(entry_points(group="caelab"))
+
+
+def refuse_named(error: CaelabError, of: tuple[str, str]) -> None:
+    """Raise an error about what a plugin file offers: the user named that file, so it is not left out in silence.
+
+    Args:
+        error: why the thing cannot be used.
+        of: its kind and its name.
+
+    Raises:
+        CaelabError: the one given, where the thing comes from a plugin file.
+    """
+    offer = catalogue().offers.get(of)
+    if offer and offer.provider in map(str, catalogue().files):
+        raise error

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from caelab.errors import CaelabError, shown
-from caelab.registry.catalogue import Catalogue, catalogue
+from caelab.registry.catalogue import Catalogue, catalogue, refuse_named
 from caelab.registry.importing import allow_code_in
 from caelab.runs.config import RunConfig
 from caelab.runs.settings import configured, merged
@@ -82,7 +82,7 @@ def load_recipe(name: str, offers: Catalogue | None = None) -> Recipe:
     offers = catalogue() if offers is None else offers
     thing = offers.get("recipe", name)
     recipe = Recipe(config=thing) if isinstance(thing, Mapping) else thing
-    whose = _whose(name, offers)
+    whose = whose_recipe(name, offers)
     if not isinstance(recipe, Recipe):
         raise CaelabError(
             f"{whose} is {shown(thing)}, but a mapping of keys to values, or a caelab.Recipe, is expected"
@@ -104,8 +104,9 @@ EXPECTED: tuple[tuple[str, Any, str], ...] = (
 )
 
 
-def _whose(name: str, offers: Catalogue) -> str:
-    offer = offers.offers.get(("recipe", name))
+def whose_recipe(name: str, offers: Catalogue | None = None) -> str:
+    """The recipe and who offers it, for a sentence."""
+    offer = (offers or catalogue()).offers.get(("recipe", name))
     return f"the recipe {name!r}" + (f" of plugin {offer.provider!r}" if offer else "")
 
 
@@ -120,6 +121,7 @@ def default_recipes() -> list[str]:
             try:
                 found += [name] if load_recipe(name).default else []
             except CaelabError as error:
+                refuse_named(error, (kind, name))
                 log.warning("left out: %s", error)
     return found
 

@@ -17,8 +17,9 @@ import pandas as pd
 from caelab.analysis.base import gather, measure_alone, summarise
 from caelab.analysis.contract import columns_of, compares, load_analysis, measures, options_of
 from caelab.analysis.isolation import SpoiledData
+from caelab.analysis.plotting import family_of, known_look
 from caelab.analysis.several import compared_runs, summaries
-from caelab.errors import CaelabError, NotApplicable, StorageError
+from caelab.errors import CaelabError, ContractError, NotApplicable, StorageError
 from caelab.models.reconstruction import check_objective
 from caelab.process.threads import on_one_thread
 from caelab.registry.arguments import by_label, count_of, function_of, path_of, rows_of
@@ -107,7 +108,11 @@ def carry_out(job: Job) -> Outcome:
                 tables[name] = measure_alone(run, name, options)
                 if not compares(analysis):  # else it is summed up when all runs are there
                     _add_numbers(numbers, name, summarise(name, tables[name]))
-        except (SpoiledData, StorageError):  # what comes next would be wrong, or could not be stored either
+        except (
+            SpoiledData,
+            StorageError,
+            ContractError,
+        ):  # all that follows would be wrong too
             raise
         except CaelabError as error:
             problems.append(Problem(run.label, name, str(error), applies=not isinstance(error, NotApplicable)))
@@ -283,6 +288,7 @@ class Study:
         for name, options in self.analyses.items():
             options_of(name, load_analysis(name), options)
         for config in self.configs:
+            known_look(family_of(config.label))
             _check_config(config.with_seed(self.seeds[0]))
 
     def run(
@@ -342,7 +348,7 @@ def compared(outcomes: Sequence[Outcome], analyses: Mapping[str, Options]) -> Be
             for known, more in zip(numbers, sums, strict=True):
                 _add_numbers(known, name, more)
             tables[name] = found
-        except (SpoiledData, StorageError):
+        except (SpoiledData, StorageError, ContractError):
             raise
         except CaelabError as error:
             log.debug("%s", format_exc())

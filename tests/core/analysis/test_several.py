@@ -5,13 +5,15 @@ import pytest
 from matplotlib.figure import Figure
 
 import caelab
-from caelab import CaelabError, Column, NotApplicable, Study
+from caelab import CaelabError, Column, Look, NotApplicable, Recipe, Study
 from caelab.analysis import several
 from caelab.analysis.base import analyse
-from caelab.analysis.contract import load_analysis
+from caelab.analysis.contract import default_analyses, load_analysis, source_of
 from caelab.analysis.several import FOLDER, analyse_together, compared_runs
 from caelab.analysis.standalone import analyse_runs
 from caelab.registry.catalogue import Offer, catalogue
+from caelab.registry.fingerprints import content_of
+from caelab.registry.importing import load_file
 from caelab.study.study import run_rows
 
 TINY = ["training.epochs=1", "model.hidden=[4]"]
@@ -297,3 +299,54 @@ def test_a_column_that_summarise_does_not_return_is_refused(stored, offered):
         CaelabError, match=r"'largest gab', but summarise returns no number of that name, only 'largest gap'"
     ):
         list(several.summaries("gaps", analyse_together(stored, "gaps"), [("ae", 0)]))
+
+
+def test_a_column_that_nothing_sums_up_to_ends_a_study_with_the_plugin_named(tmp_path, offered):
+    class Misspelt(Both):
+        columns = (Column(name="largest gab"),)
+
+        compare = None
+
+        def summarise(self, table):
+            return {"largest gap": 1.0}
+
+    offered(Misspelt())
+    study = Study([caelab.recipe_config("ae", TINY, dataset=DIGITS)], 1, ["gaps"], tmp_path)
+    with pytest.raises(CaelabError, match="the analysis 'gaps' of plugin 'a plugin' has the column 'largest gab'"):
+        study.run(executor="serial")
+
+
+def test_a_look_that_cannot_be_drawn_is_refused_before_a_run(tmp_path, monkeypatch):
+    wrong = Offer("recipe", "mine", "a plugin", Recipe(look=Look("no colour", "o")))
+    monkeypatch.setitem(catalogue().offers, ("recipe", "mine"), wrong)
+    config = caelab.recipe_config("mine", TINY, dataset=DIGITS)
+    with pytest.raises(
+        CaelabError, match="the recipe 'mine' of plugin 'a plugin' has a look that matplotlib cannot draw"
+    ):
+        Study([config], 1, ["jacobian_norm"], tmp_path / "runs").check()
+
+
+def test_what_a_plugin_file_imports_counts_as_its_code(tmp_path):
+    (tmp_path / "helper_of_mine.py").write_text("VALUE = 1\n")
+    (tmp_path / "mine.py").write_text(
+        "from helper_of_mine import VALUE\n\n\ndef measure(run, streams):\n    return VALUE\n"
+    )
+    plugin = load_file(tmp_path / "mine.py")
+    first = source_of(plugin)
+    content_of.cache_clear()
+    assert source_of(plugin) == first
+    (tmp_path / "helper_of_mine.py").write_text("VALUE = 2\n")
+    content_of.cache_clear()
+    assert source_of(plugin) != first
+
+
+def test_a_default_analysis_of_a_named_file_is_not_left_out_in_silence(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "from caelab import hookimpl\n\n\nclass Broken:\n    default = True\n\n\n@hookimpl\n"
+        "def register_analyses(register):\n    register('broken', Broken())\n"
+    )
+    monkeypatch.setattr(catalogue(), "offers", dict(catalogue().offers))
+    monkeypatch.setattr(catalogue(), "files", [])
+    catalogue().add_file(tmp_path / "mine.py")
+    with pytest.raises(CaelabError, match="the analysis 'broken' of plugin .* lacks both measure and compare"):
+        default_analyses()

@@ -71,7 +71,7 @@ def test_a_recipe_without_a_look_gets_one_that_no_other_model_has(offered):
 @pytest.mark.parametrize("wrong", [Look("no colour", "o"), Look("red", "no marker"), Look("red", "o", "no line")])
 def test_a_look_that_cannot_be_drawn_is_told_with_the_recipe(offered, wrong):
     offered(Recipe("mine", look=wrong))
-    with pytest.raises(CaelabError, match="the recipe 'mine' has a look that matplotlib cannot draw"):
+    with pytest.raises(CaelabError, match="the recipe 'mine' of plugin 'a plugin' has a look that"):
         look(["mine"])
 
 
