@@ -320,9 +320,7 @@ def test_a_look_that_cannot_be_drawn_is_refused_before_a_run(tmp_path, monkeypat
     wrong = Offer("recipe", "mine", "a plugin", Recipe(look=Look("no colour", "o")))
     monkeypatch.setitem(catalogue().offers, ("recipe", "mine"), wrong)
     config = caelab.recipe_config("mine", TINY, dataset=DIGITS)
-    with pytest.raises(
-        CaelabError, match="the recipe 'mine' of plugin 'a plugin' has a look that matplotlib cannot draw"
-    ):
+    with pytest.raises(CaelabError, match="the recipe 'mine' of plugin 'a plugin' has a look"):
         Study([config], 1, ["jacobian_norm"], tmp_path / "runs").check()
 
 
@@ -348,5 +346,5 @@ def test_a_default_analysis_of_a_named_file_is_not_left_out_in_silence(tmp_path,
     monkeypatch.setattr(catalogue(), "offers", dict(catalogue().offers))
     monkeypatch.setattr(catalogue(), "files", [])
     catalogue().add_file(tmp_path / "mine.py")
-    with pytest.raises(CaelabError, match="the analysis 'broken' of plugin .* lacks both measure and compare"):
+    with pytest.raises(CaelabError, match=r"the analysis 'broken' of plugin .* lacks both measure and compare"):
         default_analyses()
