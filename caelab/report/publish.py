@@ -90,9 +90,10 @@ def publish_comparison(folder: Path, comparison: Comparison | None = None) -> It
 def columns_of_stored(comparison: Comparison) -> list[Column]:
     """What the analyses of a comparison say of their numbers, and of a number that they do not describe, any other.
 
-    An analysis that is no longer there says nothing.
+    An analysis that is no longer there says what it said when the comparison was made.
     """
     columns = columns_of(filter(_is_usable, comparison.tables))
+    columns += [each for name, said in comparison.columns.items() if not _is_usable(name) for each in said]
     if all(column_of(number, columns) for number in measured(comparison.rows)):
         return columns
     others = [name for kind, name in catalogue().offers if kind == "analysis" and name not in comparison.tables]

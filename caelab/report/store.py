@@ -26,6 +26,8 @@ import pandas as pd
 from pydantic import AfterValidator, BaseModel, ValidationError
 
 from caelab.analysis.base import drawn, named_failure
+from caelab.analysis.columns import Column
+from caelab.analysis.contract import checked_columns, load_analysis
 from caelab.analysis.plotting import Appearance, appearance, family_of, stored_appearances
 from caelab.errors import CaelabError, DamagedFile, StorageError
 from caelab.registry.catalogue import checked_name
@@ -60,6 +62,7 @@ class Comparison:
         tables: by analysis, over all runs.
         tuning: what was chosen on validation examples, and among what; None where nothing was.
         appearances: how recipes name and draw their models, so that figures stay as they are without the plugins.
+        columns: by analysis, what it says of its numbers, so that tables stay as they are without the plugins.
     """
 
     command: str
@@ -71,6 +74,7 @@ class Comparison:
     tables: Mapping[str, pd.DataFrame]
     tuning: pd.DataFrame | None = None
     appearances: Mapping[str, Appearance] = field(default_factory=dict)
+    columns: Mapping[str, Sequence[Column]] = field(default_factory=dict)
 
 
 PlainName = Annotated[str, AfterValidator(checked_name)]
@@ -100,6 +104,7 @@ class Record(BaseModel):
     versions: dict[str, str]
     analyses: list[PlainName]
     appearances: dict[str, StoredAppearance] = {}
+    columns: dict[str, list[Column]] = {}
 
 
 def collect(
@@ -114,7 +119,8 @@ def collect(
     rows, tables = run_rows(result), result.tables()
     families = dict.fromkeys(family_of(config.label) for config in configs)
     looks = {family: appearance(family) for family in families}
-    return Comparison(command, plain, list(seeds), result.problems, versions(), rows, tables, tuning, looks)
+    columns = {name: checked_columns(name, load_analysis(name)) for name in tables}
+    return Comparison(command, plain, list(seeds), result.problems, versions(), rows, tables, tuning, looks, columns)
 
 
 def save(comparison: Comparison, folder: Path) -> None:
@@ -151,6 +157,7 @@ def record_facts(comparison: Comparison) -> dict[str, Any]:
             family: {"name": name, "look": None if look is None else [look.color, look.marker, look.linestyle]}
             for family, (name, look) in comparison.appearances.items()
         },
+        "columns": {name: [asdict(column) for column in columns] for name, columns in comparison.columns.items()},
     }
 
 
@@ -178,7 +185,9 @@ def stored(folder: Path) -> tuple[Comparison, Sums]:
     rows = _table(folder, ROWS, sums, ABOUT_A_RUN)
     tuned = TUNING in sums or (FILES not in facts and (folder / TUNING).exists())
     tuning = _table(folder, TUNING, sums, ("model", "setting")) if tuned else None
-    return Comparison(**found, rows=rows, tables=tables, tuning=tuning, appearances=looks), sums
+    return Comparison(
+        **found, rows=rows, tables=tables, tuning=tuning, appearances=looks, columns=facts["columns"]
+    ), sums
 
 
 def _record(folder: Path) -> dict[str, Any]:

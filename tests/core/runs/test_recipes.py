@@ -5,10 +5,12 @@ import re
 import pytest
 from matplotlib.colors import to_rgb
 
-from caelab import CaelabError, Look, Recipe, recipe_config
+from caelab import CaelabError, Column, Look, Recipe, recipe_config
 from caelab.analysis.plotting import appearance, display_name, look, stored_appearances
 from caelab.registry.catalogue import Offer, catalogue
+from caelab.report.publish import columns_of_stored
 from caelab.report.store import load_comparison, save
+from caelab.report.tables import all_tables
 from caelab.runs.recipes import BASE, base_config, default_recipes, load_recipe
 from caelab.storage.checksums import sealed, unsealed
 from tests.core.invented import invented_comparison, invented_rows
@@ -106,10 +108,21 @@ def test_a_comparison_keeps_how_its_models_looked(offered, tmp_path, monkeypatch
         assert display_name("ae") == "AE"
 
 
+def test_a_comparison_keeps_what_its_analyses_said_of_their_numbers(tmp_path):
+    rows = invented_rows().assign(height=2.0)
+    said = {"lost": [Column(name="height", heading="height (m)", better="larger", table="Sizes")]}
+    comparison = invented_comparison(rows)
+    save(comparison.__class__(**{**vars(comparison), "columns": said}), tmp_path)
+    found = load_comparison(tmp_path)
+    assert found.columns == said
+    *_, last = all_tables(found.rows, columns_of_stored(found))
+    assert (last.caption.partition(".")[0], last.headings) == ("Sizes", ("model", "height (m)"))
+
+
 def test_a_comparison_from_before_has_no_looks_and_is_read(tmp_path):
     save(invented_comparison(), tmp_path)
     path = tmp_path / "comparison.json"
     facts = unsealed(path.read_text())
-    del facts["appearances"]
+    del facts["appearances"], facts["columns"]
     path.write_text(sealed(facts))
     assert load_comparison(tmp_path).appearances == {}
