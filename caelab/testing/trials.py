@@ -61,8 +61,8 @@ def _recipe_options(name: str) -> dict[str, Any]:
 
 
 def noisy_config(settings: Sequence[str] = (), **top: Any) -> RunConfig:
-    """The config of the first recipe that corrupts its inputs; where none does, that of the base."""
-    for name in catalogue().names("recipe"):
+    """The config of the recipe that is offered first of those that corrupt their inputs; if there is none, of the base."""
+    for name in (name for kind, name in catalogue().offers if kind == "recipe"):
         with suppress(CaelabError):  # a broken recipe is told of where it is asked for
             config = recipe_config(name, settings, **top)
             if TrainingPlugins(make_regularizers(config, catalogue())).corrupter:
