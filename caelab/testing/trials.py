@@ -61,7 +61,7 @@ def _recipe_options(name: str) -> dict[str, Any]:
 
 
 def noisy_config(settings: Sequence[str] = (), **top: Any) -> RunConfig:
-    """The config of the recipe that is offered first of those that corrupt their inputs; if there is none, of the base."""
+    """The config of the recipe that is offered first of those that corrupt their inputs; else of the base."""
     for name in (name for kind, name in catalogue().offers if kind == "recipe"):
         with suppress(CaelabError):  # a broken recipe is told of where it is asked for
             config = recipe_config(name, settings, **top)
