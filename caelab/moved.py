@@ -56,12 +56,13 @@ class Moved(MetaPathFinder, Loader):
         if spec.name not in CURRENT:
             warn(f"{spec.name} is now {home}; import it from there", DeprecationWarning, stacklevel=2)
         module = import_module(home)
-        self.own = module.__spec__  # importlib puts the spec of the earlier name in its place
+        spec.loader_state = module.__spec__  # importlib puts the spec of the earlier name in its place
         return module
 
     def exec_module(self, module: ModuleType) -> None:
         """Give the module its own spec back; its code has run already."""
-        module.__spec__ = self.own
+        assert module.__spec__ is not None
+        module.__spec__ = module.__spec__.loader_state
 
 
 def new_name(name: str) -> str:

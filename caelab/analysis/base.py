@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -56,29 +56,47 @@ def measure_alone(run: Run, name: str, options: Mapping[str, Any]) -> pd.DataFra
     if run.path is None:
         return _with_names(_measured(run, name, analysis, options), run)
     path = _table_path(run.path, name, options, analysis)
-    table = _stored_table(path, run)
-    if table is None:
-        with ExitStack() as stack:
-            storing = may_store(path, stack)
-            table = _stored_table(path, run)  # another process may have measured it meanwhile
-            if table is None:
-                table = _measured(run, name, analysis, options)
-                if storing:
-                    store_if_it_can(table, path, name)
+    counts, required = tables_count(run.path), has_checksums(run.path)
+    table = remembered(
+        name,
+        path,
+        lambda: read_table(path, required) if counts else None,
+        lambda: _measured(run, name, analysis, options),
+    )
     return _with_names(table, run)
 
 
-def _stored_table(path: Path, run: Run) -> pd.DataFrame | None:
-    """The table that was measured before; None where there is none, or none that can be relied on.
+def remembered(
+    name: str, path: Path, read: Callable[[], pd.DataFrame | None], make: Callable[[], pd.DataFrame]
+) -> pd.DataFrame:
+    """The table that lies at a path, or a new one, which is stored there; no two processes make it at once.
+
+    Args:
+        name: of the analysis.
+        path: where the table is to lie.
+        read: gives what lies there; None where there is none, or none that can be relied on.
+        make: makes the table.
+    """
+    table = read()
+    if table is None:
+        with ExitStack() as stack:
+            storing = _may_store(path, stack)
+            table = read()  # another process may have made it meanwhile
+            if table is None:
+                table = make()
+                if storing:
+                    _store_if_it_can(table, path, name)
+    return table
+
+
+def read_table(path: Path, required: bool) -> pd.DataFrame | None:
+    """The table that was stored before; None where there is none, or one that is damaged.
 
     Raises:
         StorageError: it cannot be read.
     """
-    if not tables_count(run.path):
-        return None
     try:
-        content = read_with_checksum(path, required=has_checksums(run.path))
-        return pd.read_parquet(BytesIO(content))
+        return pd.read_parquet(BytesIO(read_with_checksum(path, required=required)))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, DamagedFile) as error:
@@ -86,7 +104,7 @@ def _stored_table(path: Path, run: Run) -> pd.DataFrame | None:
         return None
 
 
-def may_store(path: Path, stack: ExitStack) -> bool:
+def _may_store(path: Path, stack: ExitStack) -> bool:
     """Let no one else write the table meanwhile; where nothing can be written, say so and measure all the same."""
     try:
         stack.enter_context(one_writer(path))
@@ -97,7 +115,7 @@ def may_store(path: Path, stack: ExitStack) -> bool:
     return True
 
 
-def store_if_it_can(table: pd.DataFrame, path: Path, name: str) -> None:
+def _store_if_it_can(table: pd.DataFrame, path: Path, name: str) -> None:
     """Store a table, unless nothing can be written where it is to lie."""
     try:
         store(table, path, name)

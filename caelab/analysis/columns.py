@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from math import isfinite
 from typing import Any, Literal, get_args
 
-from caelab.errors import CaelabError, shown
+from caelab.errors import ContractError, shown
 
 Better = Literal["smaller", "larger", ""]
 ANY = "*"
@@ -32,7 +31,7 @@ class Column:
         optional: whether some data or models have no such number.
 
     Raises:
-        CaelabError: an attribute is not as described.
+        ContractError: an attribute is not as described.
     """
 
     name: str
@@ -50,20 +49,24 @@ class Column:
         wrong = [key for key in texts if not isinstance(getattr(self, key), str)]
         if wrong or not self.name.strip() or not self.table.strip():
             key = [*wrong, "name" if not self.name.strip() else "table"][0]
-            raise CaelabError(f"expected the {key} of a column as a text, but {shown(getattr(self, key))} came")
+            raise ContractError(f"expected the {key} of a column as a text, but {shown(getattr(self, key))} came")
         if self.better not in get_args(Better):
-            raise CaelabError(
+            raise ContractError(
                 f"expected 'smaller', 'larger' or '' for what is better in the column {self.name!r}, but "
                 f"{shown(self.better)} came"
             )
         for key in ("factor", "order"):
             if not _is_number(getattr(self, key)):
-                raise CaelabError(
+                raise ContractError(
                     f"expected a finite number as the {key} of the column {self.name!r}, but "
                     f"{shown(getattr(self, key))} came"
                 )
+        if self.name.count(ANY) > 1:
+            raise ContractError(f"expected at most one star in the name of a column, but {self.name!r} came")
+        if self.tune and self.is_pattern:
+            raise ContractError(f"the column {self.name!r} stands for several numbers, so that none can be tuned by")
         if self.tune and not self.better:
-            raise CaelabError(
+            raise ContractError(
                 f"the column {self.name!r} is one to tune by, but does not say what is better; give better='smaller' "
                 "or 'larger'"
             )
@@ -79,7 +82,10 @@ class Column:
         >>> Column(name="dimension by *").covers("dimension by gap"), Column(name="mean norm").covers("norm")
         (True, False)
         """
-        return number == self.name or (self.is_pattern and fnmatchcase(number, _escaped(self.name)))
+        before, star, after = self.name.partition(ANY)
+        if not star:
+            return number == self.name
+        return len(number) >= len(before + after) and number.startswith(before) and number.endswith(after)
 
     def heading_of(self, number: str) -> str:
         """What stands above the column of a number."""
@@ -91,10 +97,6 @@ class Column:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-
-
-def _escaped(name: str) -> str:
-    return name.replace("[", "[[]").replace("?", "[?]")
 
 
 def column_of(number: str, columns: Iterable[Column]) -> Column | None:

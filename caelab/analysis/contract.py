@@ -13,7 +13,7 @@ from typing import Any
 
 from caelab.analysis.columns import Column, clash, overlap
 from caelab.errors import CaelabError, shown
-from caelab.registry.catalogue import catalogue, refuse_named
+from caelab.registry.catalogue import catalogue, raise_if_from_file
 from caelab.registry.fingerprints import content_of, imported_beside
 from caelab.registry.reserved import GIVEN_BY_CORE
 from caelab.registry.signatures import checked_options, option_fields
@@ -150,7 +150,7 @@ def _runs_by_default(name: str) -> bool:
     try:
         return bool(getattr(load_analysis(name), "default", False))
     except CaelabError as error:
-        refuse_named(error, ("analysis", name))
+        raise_if_from_file(error, ("analysis", name))
         log.warning("left out: %s", error)
         return False
 
@@ -159,8 +159,8 @@ def source_of(analysis: Any) -> list[str]:
     """Digests of the code that an analysis is made of, so that a change of it measures anew.
 
     Of a package its own folder counts, subfolders too, and what that imports of its neighbours; so ``shared/`` of the
-    built-in analyses counts for those that use it. Of a single module the
-    module counts, and what it imports of the files beside it.
+    built-in analyses counts for those that use it. Of a single module the module counts, and what it imports of the
+    files beside it.
     """
     parts = [part for key in ("measure", "compare") if callable(part := getattr(analysis, key, None))]
     modules = dict.fromkeys(inspect.getmodule(part) or analysis for part in parts)

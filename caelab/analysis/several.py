@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,23 @@ from caelab.analysis.base import (
     by_itself,
     called,
     gather,
-    may_store,
     measure_alone,
     named_failure,
-    store_if_it_can,
+    read_table,
+    remembered,
     summarise,
 )
 from caelab.analysis.contract import compares, load_analysis, measures, options_of, source_of
 from caelab.analysis.isolation import run_left_as_found
-from caelab.errors import CaelabError, DamagedFile
+from caelab.errors import CaelabError, NotApplicable
 from caelab.registry.reserved import ABOUT_A_RUN
 from caelab.runs.record import tables_count
 from caelab.runs.run import Run
-from caelab.storage.checked_files import RECORD, WEIGHTS, read_with_checksum, stored_facts
+from caelab.storage.checked_files import RECORD, WEIGHTS, stored_facts
 from caelab.storage.checksums import FILES, checksum
 from caelab.streams import Streams
+
+log = logging.getLogger(__name__)
 
 FOLDER = "between-runs"  # beside the folders of the runs
 
@@ -50,10 +52,33 @@ def analyse_together(runs: Sequence[Run], name: str, **options: Any) -> pd.DataF
         CaelabError: an unknown analysis or option, or an analysis that fails on these runs.
         NotApplicable: the analysis has no meaning for these runs.
     """
-    analysis = load_analysis(name)
-    measured = [measure_alone(run, name, options) for run in runs] if measures(analysis) else []
-    compared = [compared_runs(runs, name, options)] if compares(analysis) else []
-    return gather([*measured, *compared])
+    measured = measured_each(runs, name, options)
+    return gather([*measured, *compared_beside(measured, runs, name, options)])
+
+
+def measured_each(runs: Sequence[Run], name: str, options: Mapping[str, Any]) -> list[pd.DataFrame]:
+    """What an analysis measures of each run by itself; nothing where it only compares runs."""
+    return [measure_alone(run, name, options) for run in runs] if measures(load_analysis(name)) else []
+
+
+def compared_beside(
+    measured: Sequence[pd.DataFrame], runs: Sequence[Run], name: str, options: Mapping[str, Any]
+) -> list[pd.DataFrame]:
+    """The table of what an analysis finds between runs; none where it compares nothing, or nothing of these runs.
+
+    Raises:
+        CaelabError: the analysis fails on these runs.
+        NotApplicable: there is nothing to compare, and nothing was measured either.
+    """
+    if not compares(load_analysis(name)):
+        return []
+    try:
+        return [compared_runs(runs, name, options)]
+    except NotApplicable as error:
+        if not measured:
+            raise
+        log.warning("%s is measured, but not compared: %s", called(name), error)
+        return []
 
 
 def compared_runs(runs: Sequence[Run], name: str, options: Mapping[str, Any]) -> pd.DataFrame:
@@ -72,16 +97,7 @@ def compared_runs(runs: Sequence[Run], name: str, options: Mapping[str, Any]) ->
     path = _place(runs, name, chosen, analysis)
     if path is None:
         return _found(runs, name, analysis, chosen)
-    table = _stored(path)
-    if table is None:
-        with ExitStack() as stack:
-            storing = may_store(path, stack)
-            table = _stored(path)  # another process may have found it meanwhile
-            if table is None:
-                table = _found(runs, name, analysis, chosen)
-                if storing:
-                    store_if_it_can(table, path, name)
-    return table
+    return remembered(name, path, lambda: read_table(path, True), lambda: _found(runs, name, analysis, chosen))
 
 
 def _refuse_alike(runs: Sequence[Run], name: str) -> None:
@@ -108,13 +124,6 @@ def _content(folder: Path) -> str:
     """What tells a run from another: the checksum of its weights, or of its record where it has none."""
     known = stored_facts(folder).get(FILES, {})
     return str(known.get(WEIGHTS) or checksum((folder / RECORD).read_bytes()))
-
-
-def _stored(path: Path) -> pd.DataFrame | None:
-    try:
-        return pd.read_parquet(BytesIO(read_with_checksum(path, required=True)))
-    except (OSError, ValueError, TypeError, DamagedFile):
-        return None
 
 
 def _found(runs: Sequence[Run], name: str, analysis: Any, options: Mapping[str, Any]) -> pd.DataFrame:
@@ -150,13 +159,23 @@ def left_as_found(runs: Sequence[Run], who: str) -> Iterator[None]:
         yield
 
 
-def summaries(name: str, table: pd.DataFrame, runs: Sequence[tuple[str, int]]) -> list[dict[str, float]]:
+def summaries(
+    name: str,
+    measured: Sequence[pd.DataFrame | None],
+    compared: Sequence[pd.DataFrame],
+    runs: Sequence[tuple[str, int]],
+) -> list[dict[str, float]]:
     """What sums up each run, from the rows that are about it; nothing for a run that no row is about.
 
     Args:
         name: of the analysis.
-        table: over all runs.
+        measured: the table of each run, in their order, None for one that could not be measured; empty where the
+            analysis only compares runs.
+        compared: the table between the runs, or none.
         runs: model and seed of each.
     """
-    rows = dict(list(table.groupby([*ABOUT_A_RUN], sort=False)))
+    if not compared:
+        return [{} if table is None else summarise(name, table) for table in measured]
+    present = [table for table in measured if table is not None]
+    rows = dict(list(gather([*present, *compared]).groupby([*ABOUT_A_RUN], sort=False)))
     return [summarise(name, rows[run].reset_index(drop=True)) if run in rows else {} for run in runs]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from caelab.analysis.base import drawn, gather, measure_alone, named_failure, summarise, tables_there
-from caelab.analysis.contract import columns_of, compares, load_analysis, measures, options_of
+from caelab.analysis.base import drawn, gather, named_failure, tables_there
+from caelab.analysis.contract import columns_of, load_analysis, options_of
 from caelab.analysis.plotting import save_figure
-from caelab.analysis.several import compared_runs, summaries
+from caelab.analysis.several import compared_beside, measured_each, summaries
 from caelab.errors import CaelabError, DamagedFile
 from caelab.registry.importing import allow_code_in
 from caelab.runs.run import Run
@@ -41,22 +41,12 @@ def analyse_runs(runs: Sequence[Run], names: Sequence[str], settings: Sequence[s
     open_folder(out, MANIFEST)
     for name in names:
         with _stored_tables_named(tables_there(runs, name, options[name])):
-            measured = [measure_alone(run, name, options[name]) for run in runs if measures(load_analysis(name))]
-            compared = [compared_runs(runs, name, options[name])] if compares(load_analysis(name)) else []
-            table = gather([*measured, *compared])
-            write(table, name, options[name], runs, out)
-            found = _summed_up(name, table, measured, runs)
+            measured = measured_each(runs, name, options[name])
+            compared = compared_beside(measured, runs, name, options[name])
+            write(gather([*measured, *compared]), name, options[name], runs, out)
+            found = summaries(name, measured, compared, [(run.label, run.seed) for run in runs])
         yield f"{name}: {out / name}.pdf, .png, .parquet"
         yield from in_short(runs, found)
-
-
-def _summed_up(
-    name: str, table: pd.DataFrame, measured: Sequence[pd.DataFrame], runs: Sequence[Run]
-) -> Sequence[Mapping[str, float]]:
-    """What sums up each run: of its own table, or where runs are compared, of the rows that are about it."""
-    if not compares(load_analysis(name)):
-        return [summarise(name, each) for each in measured]
-    return summaries(name, table, [(run.label, run.seed) for run in runs])
 
 
 @contextmanager

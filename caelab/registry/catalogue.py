@@ -227,8 +227,8 @@ def catalogue() -> Catalogue:
     return build_catalogue(entry_points(group="caelab"))
 
 
-def refuse_named(error: CaelabError, of: tuple[str, str]) -> None:
-    """Raise an error about what a plugin file offers: the user named that file, so it is not left out in silence.
+def raise_if_from_file(error: CaelabError, of: tuple[str, str]) -> None:
+    """Raise an error about a thing that a plugin file offers: the user named the file, so it is not left out.
 
     Args:
         error: why the thing cannot be used.

@@ -36,7 +36,7 @@ from caelab.report.tables import Cell, Table, all_tables, every_run, latex_table
 from caelab.report.verdicts import refuse_failed, verdicts
 from caelab.storage.files import write_bytes, write_text
 from caelab.storage.transactions import change, write_record
-from caelab.study.study import Problem
+from caelab.study.outcomes import Problem
 
 NAMED = 9  # models in the title
 PUBLISHED = ("runs.csv", "summary.csv", "tables/*.tex", "report.html")  # beside the figures

@@ -29,7 +29,7 @@ from caelab.analysis.base import drawn, named_failure
 from caelab.analysis.columns import Column
 from caelab.analysis.contract import checked_columns, load_analysis
 from caelab.analysis.plotting import Appearance, appearance, family_of, stored_appearances
-from caelab.errors import CaelabError, DamagedFile, StorageError
+from caelab.errors import CaelabError, ContractError, DamagedFile, StorageError
 from caelab.registry.catalogue import checked_name
 from caelab.registry.reserved import ABOUT_A_RUN
 from caelab.runs.config import RunConfig
@@ -38,7 +38,7 @@ from caelab.runs.run import versions
 from caelab.storage.checksums import FILES, checksum
 from caelab.storage.files import parquet_bytes, told_as_storage, write_bytes
 from caelab.storage.transactions import Sums, change, is_ours, read_record, sums_of, unchanging, write_record
-from caelab.study.study import Problem, StudyResult, run_rows
+from caelab.study.outcomes import Problem, StudyResult, run_rows
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +202,7 @@ def _record(folder: Path) -> dict[str, Any]:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise _unfinished(folder, f"{MANIFEST} is damaged ({where}: {first['msg']})") from error
-    except DamagedFile as error:
+    except (DamagedFile, ContractError) as error:
         raise _unfinished(folder, f"{MANIFEST} is damaged ({error})") from error
 
 

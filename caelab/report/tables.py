@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import floor, isfinite, log10
@@ -102,7 +103,18 @@ def all_tables(rows: pd.DataFrame, columns: Sequence[Column]) -> list[Table]:
     shown = _shown_columns(rows, columns)
     titles = dict.fromkeys([*NAMED, *(column.table for _, column in shown)])
     found = (_titled(rows, title, [each for each in shown if each[1].table == title]) for title in titles)
-    return [table for table in found if table is not None]
+    return _named_apart([table for table in found if table is not None])
+
+
+def _named_apart(tables: Sequence[Table]) -> list[Table]:
+    """Number the tables whose titles give one name, since each becomes a file."""
+    seen: Counter[str] = Counter()
+    apart = []
+    for table in tables:
+        seen[table.name] += 1
+        count = seen[table.name]
+        apart.append(table if count == 1 else replace(table, name=f"{table.name}-{count}"))
+    return apart
 
 
 def _shown_columns(rows: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[str, Column]]:

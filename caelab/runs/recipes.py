@@ -8,8 +8,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from caelab.errors import CaelabError, shown
-from caelab.registry.catalogue import Catalogue, catalogue, refuse_named
+from caelab.errors import CaelabError, ContractError, shown
+from caelab.registry.catalogue import Catalogue, catalogue, raise_if_from_file
 from caelab.registry.importing import allow_code_in
 from caelab.runs.config import RunConfig
 from caelab.runs.settings import configured, merged
@@ -39,11 +39,19 @@ class Look:
         color: any colour of matplotlib, as ``"#d55e00"``.
         marker: any marker of matplotlib, as ``"*"``.
         linestyle: any line style of matplotlib, as ``"--"`` or ``(0, (8, 2))``.
+
+    Raises:
+        CaelabError: color or marker is no text; what matplotlib cannot draw is refused before a run.
     """
 
     color: str
     marker: str
     linestyle: Any = "-"
+
+    def __post_init__(self) -> None:
+        for key, value in (("color", self.color), ("marker", self.marker)):
+            if not isinstance(value, str):
+                raise ContractError(f"expected the {key} of a look as a text, but {shown(value)} came")
 
     @property
     def line(self) -> dict[str, Any]:
@@ -121,7 +129,7 @@ def default_recipes() -> list[str]:
             try:
                 found += [name] if load_recipe(name).default else []
             except CaelabError as error:
-                refuse_named(error, (kind, name))
+                raise_if_from_file(error, (kind, name))
                 log.warning("left out: %s", error)
     return found
 

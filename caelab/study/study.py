@@ -8,190 +8,30 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from traceback import format_exc
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from caelab.analysis.base import gather, measure_alone, summarise
-from caelab.analysis.contract import columns_of, compares, load_analysis, measures, options_of
-from caelab.analysis.isolation import SpoiledData
+from caelab.analysis.contract import columns_of, load_analysis, options_of
 from caelab.analysis.plotting import family_of, known_look
-from caelab.analysis.several import compared_runs, summaries
-from caelab.errors import CaelabError, ContractError, NotApplicable, StorageError
+from caelab.errors import CaelabError
 from caelab.models.reconstruction import check_objective
-from caelab.process.threads import on_one_thread
 from caelab.registry.arguments import by_label, count_of, function_of, path_of, rows_of
 from caelab.registry.catalogue import catalogue, installed_providers
-from caelab.registry.importing import allow_code, allowed_code
-from caelab.registry.reserved import ABOUT_A_ROW
+from caelab.registry.importing import allowed_code
 from caelab.runs.config import RunConfig
-from caelab.runs.run import build_model, dataset_of, load_run, output_is_set
+from caelab.runs.run import build_model, dataset_of, output_is_set
 from caelab.storage.files import PARTIAL
 from caelab.storage.locks import is_being_written
 from caelab.study.executors import without_main
-from caelab.study.workers import TRIES, WorkerDied, doing
-from caelab.training import checked_device, run_folder, train
+from caelab.study.jobs import Job, carry_out, compared
+from caelab.study.outcomes import Outcome, StudyResult
+from caelab.study.workers import TRIES, WorkerDied
+from caelab.training import checked_device, run_folder
 from caelab.training.asked import as_config
 from caelab.training.plugins import TrainingPlugins, make_regularizers
 
 log = logging.getLogger(__name__)
-
-Options = Mapping[str, Any]
-ALL = "all"  # the models that a problem of several runs is about
-OF_A_RUN = "an earlier one"  # stands for the analyses of single runs
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """One run of a study, to be trained and measured."""
-
-    config: RunConfig
-    out: Path
-    analyses: Mapping[str, Options]
-    plugin_files: tuple[Path, ...] = ()
-    allowed: frozenset[str] = frozenset()
-
-    def __str__(self) -> str:
-        """Which run it is."""
-        return f"{self.config.label}, seed {self.config.seed}"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """An analysis that did not work on a run, or has no meaning for it."""
-
-    model: str
-    analysis: str
-    message: str
-    applies: bool
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a job left: the run's folder, its tables, the numbers that sum them up, and what went wrong."""
-
-    config: RunConfig
-    path: Path
-    tables: Mapping[str, pd.DataFrame]
-    numbers: Mapping[str, float]
-    problems: tuple[Problem, ...] = ()
-    tracebacks: tuple[str, ...] = ()
-    reused: bool = False
-
-    def __str__(self) -> str:
-        """What a line of progress says of it."""
-        return f"{self.config.label}, seed {self.config.seed}{' (reused)' if self.reused else ''}"
-
-
-@on_one_thread
-def carry_out(job: Job) -> Outcome:
-    """Train one run, unless it is there already, and measure it; an analysis that fails does not stop the others.
-
-    It takes one thread, so that the numbers do not depend on how many workers there are.
-    """
-    allow_code(*job.allowed)
-    for path in job.plugin_files:
-        catalogue().add_file(path)
-    doing("training")
-    reused = run_folder(job.out, job.config, dataset_of(job.config)).is_dir()
-    run = train(job.config, out=job.out)
-    tables: dict[str, pd.DataFrame] = {}
-    numbers: dict[str, Number] = {}
-    problems, tracebacks = [], []
-    for name, options in job.analyses.items():
-        doing(f"the analysis {name!r}")
-        try:
-            analysis = load_analysis(name)
-            if measures(analysis):
-                tables[name] = measure_alone(run, name, options)
-                if not compares(analysis):  # else it is summed up when all runs are there
-                    _add_numbers(numbers, name, summarise(name, tables[name]))
-        except (
-            SpoiledData,
-            StorageError,
-            ContractError,
-        ):  # all that follows would be wrong too
-            raise
-        except CaelabError as error:
-            problems.append(Problem(run.label, name, str(error), applies=not isinstance(error, NotApplicable)))
-            tracebacks.append(format_exc())
-    assert run.path is not None
-    return Outcome(
-        job.config,
-        run.path,
-        tables,
-        {name: n.value for name, n in numbers.items()},
-        tuple(problems),
-        tuple(tracebacks),
-        reused,
-    )
-
-
-@dataclass(frozen=True)
-class Number:
-    """A number of the summary, and the analysis that it comes from."""
-
-    analysis: str
-    value: float
-
-
-def _add_numbers(numbers: dict[str, Number], analysis: str, found: Mapping[str, float]) -> None:
-    """Put what an analysis found beside what the others found: all of it, or nothing where a name is taken.
-
-    Raises:
-        CaelabError: another analysis, or caelab itself, has a number of that name.
-    """
-    for name in found:
-        if name in ABOUT_A_ROW:
-            raise CaelabError(
-                f"the analysis {analysis!r} summarises {name!r}, a column that caelab adds itself; rename it"
-            )
-        if name in numbers:
-            raise CaelabError(
-                f"the analyses {numbers[name].analysis!r} and {analysis!r} both summarise {name!r}; the number of "
-                f"the first stays, and those of {analysis!r} are left out: give them other names"
-            )
-    numbers.update({name: Number(analysis, value) for name, value in found.items()})
-
-
-@dataclass(frozen=True)
-class Between:
-    """What analyses found between the runs of a study.
-
-    Attributes:
-        tables: by analysis.
-        numbers: what sums up each run, in the order of the outcomes; empty where nothing does.
-        problems: analyses that did not work.
-    """
-
-    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    numbers: Sequence[Mapping[str, float]] = ()
-    problems: Sequence[Problem] = ()
-
-
-@dataclass(frozen=True)
-class StudyResult:
-    """The outcomes of a study, in the order of its configs and seeds."""
-
-    outcomes: Sequence[Outcome]
-    between: Between = field(default_factory=lambda: Between())
-
-    @property
-    def problems(self) -> list[Problem]:
-        """The analyses that did not work, each model and message once."""
-        of_runs = [problem for outcome in self.outcomes for problem in outcome.problems]
-        return list(dict.fromkeys([*of_runs, *self.between.problems]))
-
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """One table per analysis, over all runs: what was measured of each, and what was found between them."""
-        names = dict.fromkeys(name for outcome in self.outcomes for name in outcome.tables)
-        return {name: gather(self._parts(name)) for name in {**names, **dict.fromkeys(self.between.tables)}}
-
-    def _parts(self, name: str) -> list[pd.DataFrame]:
-        measured = [outcome.tables[name] for outcome in self.outcomes if name in outcome.tables]
-        return [*measured, *([self.between.tables[name]] if name in self.between.tables else [])]
 
 
 @dataclass(frozen=True)
@@ -330,33 +170,6 @@ class Study:
         return StudyResult(outcomes, compared(outcomes, self.analyses))
 
 
-@on_one_thread
-def compared(outcomes: Sequence[Outcome], analyses: Mapping[str, Options]) -> Between:
-    """What those analyses find that look at several runs at once; one that fails does not stop the others."""
-    asked = {name: options for name, options in analyses.items() if compares(load_analysis(name))}
-    if not asked or not outcomes:
-        return Between()
-    runs = [load_run(outcome.path) for outcome in outcomes]
-    tables: dict[str, pd.DataFrame] = {}
-    numbers: list[dict[str, Number]] = [{n: Number(OF_A_RUN, v) for n, v in o.numbers.items()} for o in outcomes]
-    problems = []
-    for name, options in asked.items():
-        try:
-            found = compared_runs(runs, name, options)
-            measured = [outcome.tables[name] for outcome in outcomes if name in outcome.tables]
-            sums = summaries(name, gather([*measured, found]), [(run.label, run.seed) for run in runs])
-            for known, more in zip(numbers, sums, strict=True):
-                _add_numbers(known, name, more)
-            tables[name] = found
-        except (SpoiledData, StorageError, ContractError):
-            raise
-        except CaelabError as error:
-            log.debug("%s", format_exc())
-            problems.append(Problem(ALL, name, str(error), applies=not isinstance(error, NotApplicable)))
-    more_numbers = [{n: each.value for n, each in known.items() if each.analysis != OF_A_RUN} for known in numbers]
-    return Between(tables, more_numbers, problems)
-
-
 def free_first(jobs: Sequence[Job]) -> list[int]:
     """The order in which to begin the jobs: last those whose runs another process is training now."""
     if not any(list(job.out.glob(f"{PARTIAL}*.lock")) for job in jobs[:1]):
@@ -432,14 +245,3 @@ def _check_config(config: RunConfig) -> None:
     check_objective(config.training.reconstruction, model, dataset.inputs, settable=output_is_set(config))
     checked_device(config.training.device)
     TrainingPlugins(make_regularizers(config, catalogue()))
-
-
-def run_rows(result: StudyResult) -> pd.DataFrame:
-    """One row per model and seed: every number that the analyses summarise."""
-    between = result.between.numbers or [{}] * len(result.outcomes)
-    return pd.DataFrame([_row(outcome, more) for outcome, more in zip(result.outcomes, between, strict=True)])
-
-
-def _row(outcome: Outcome, more: Mapping[str, float]) -> dict[str, Any]:
-    about = {"model": outcome.config.label, "seed": outcome.config.seed}
-    return {**about, **outcome.numbers, **more, "run": outcome.path.name}

@@ -20,8 +20,9 @@ from caelab.runs.config import RunConfig, make_config
 from caelab.runs.recipes import load_recipe
 from caelab.runs.run import dataset_of
 from caelab.runs.settings import parse_setting, with_setting
+from caelab.study.outcomes import StudyResult, run_rows
 from caelab.study.plan import Grid, Planned, is_file
-from caelab.study.study import Study, StudyResult, run_rows
+from caelab.study.study import Study
 
 GIVEN, CHOSEN, EQUAL = "given", "chosen", "as good as the chosen"
 
@@ -177,7 +178,7 @@ def decided(
     if result.problems:
         first = result.problems[0]
         raise CaelabError(f"{first.model!r} cannot be tuned: {first.message}; leave --tune out")
-    numbers = run_rows(result)[measure.column.name].to_numpy() if result.outcomes else np.zeros(0)
+    numbers = _numbers(run_rows(result), measure) if result.outcomes else np.zeros(0)
     errors = numbers.reshape(-1, seeds).mean(axis=1).tolist()
     configs, rows = [], []
     for choice in found:
@@ -186,6 +187,23 @@ def decided(
         configs.append(choice.config if best is None else choice.candidates[best].config)
         rows += list(_rows(choice, own, best, measure.column.name))
     return configs, pd.DataFrame(rows, columns=["model", "setting", measure.column.name, "choice"])
+
+
+def _numbers(rows: pd.DataFrame, measure: Measure) -> np.ndarray:
+    """The number of each run that candidates are compared by.
+
+    Raises:
+        CaelabError: a run has none.
+    """
+    name = measure.column.name
+    numbers = rows[name].to_numpy(float) if name in rows else np.full(len(rows), np.nan)
+    lacking = rows["model"][np.isnan(numbers)]
+    if len(lacking):
+        raise CaelabError(
+            f"{lacking.iloc[0]!r} cannot be tuned: the analysis {measure.analysis!r} gives it no number {name!r}, "
+            "which is chosen by; leave --tune out, or choose by another number with --tune-by"
+        )
+    return numbers
 
 
 def _best(choice: Choice, errors: Sequence[float], sign: int) -> int:

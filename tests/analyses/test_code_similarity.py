@@ -85,7 +85,7 @@ def made_up():
 
 
 def test_a_run_is_summed_up_by_its_other_seeds_and_by_other_models():
-    first, second = summaries("code_similarity", made_up(), [("a", 0), ("a", 1)])
+    first, second = summaries("code_similarity", [], [made_up()], [("a", 0), ("a", 1)])
     assert first == {"CKA between seeds": 0.8, "CKA with other models": pytest.approx(0.3)}
     assert second == {"CKA between seeds": 0.8, "CKA with other models": pytest.approx(0.4)}
 

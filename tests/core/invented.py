@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from caelab.report.store import Comparison
 from caelab.runs.recipes import recipe_config
-from caelab.study.study import Problem
+from caelab.study.outcomes import Problem
 
 # model: norm, saturated, reconstruction, bump height, effective rank, nearest-to-random ratio, error
 MODELS = {

@@ -16,7 +16,8 @@ from caelab.runs.run import dataset_of, versions
 from caelab.storage.files import parquet_bytes, write_bytes
 from caelab.storage.folders import open_folder
 from caelab.storage.transactions import change, write_record
-from caelab.study.study import Study, StudyResult, cancel
+from caelab.study.outcomes import StudyResult
+from caelab.study.study import Study, cancel
 from caelab_analyses.alignment_transition import SETTINGS, SPLITS
 from caelab_analyses.twin_training import twin_config
 
@@ -126,7 +127,7 @@ class BridgeStudy:
 
     def run(self, executor: str, workers: int, done: Callable[[str], None]) -> None:
         """Compute what is missing, and store every table."""
-        from caelab.study.study import carry_out
+        from caelab.study.jobs import carry_out
 
         jobs = {name: study.jobs() for name, study in self.studies().items()}
         with catalogue().get("executor", executor)(workers) as pool:

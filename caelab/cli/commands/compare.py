@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from caelab.runs.config import RunConfig
-    from caelab.study.study import Study, StudyResult
+    from caelab.study.outcomes import StudyResult
+    from caelab.study.study import Study
     from caelab.study.tuning import Choice, Measure
 
 
@@ -106,7 +107,7 @@ def _tuned(
     found: Sequence[Choice], study: Study, how: Mapping[str, Any], measure: Measure
 ) -> tuple[list[RunConfig], pd.DataFrame]:
     """Try every candidate, say what was chosen among what, and go on with it."""
-    from caelab.study.study import StudyResult
+    from caelab.study.outcomes import StudyResult
     from caelab.study.tuning import decided, told, tuning_study
 
     trial = tuning_study(found, study.seeds, study.out, study.plugin_files, measure)

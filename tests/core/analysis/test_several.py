@@ -14,7 +14,7 @@ from caelab.analysis.standalone import analyse_runs
 from caelab.registry.catalogue import Offer, catalogue
 from caelab.registry.fingerprints import content_of
 from caelab.registry.importing import load_file
-from caelab.study.study import run_rows
+from caelab.study.outcomes import run_rows
 
 TINY = ["training.epochs=1", "model.hidden=[4]"]
 DIGITS = {"kind": "digits", "splits": [60, 20, 20]}
@@ -193,8 +193,7 @@ def test_a_number_that_another_analysis_has_is_refused_with_both_named(tmp_path,
     offered(Same())
     study = Study([caelab.recipe_config("ae", TINY, dataset=DIGITS)], 1, {"jacobian_norm": {}, "gaps": {}}, tmp_path)
     (problem,) = study.run(executor="serial").problems
-    assert "'gaps'" in problem.message
-    assert "'mean norm'" in problem.message
+    assert "the analyses 'jacobian_norm' and 'gaps' both summarise 'mean norm'" in problem.message
 
 
 def test_two_columns_of_one_name_are_refused_before_a_run_with_both_named(tmp_path, offered):
@@ -298,7 +297,7 @@ def test_a_column_that_summarise_does_not_return_is_refused(stored, offered):
     with pytest.raises(
         CaelabError, match=r"'largest gab', but summarise returns no number of that name, only 'largest gap'"
     ):
-        list(several.summaries("gaps", analyse_together(stored, "gaps"), [("ae", 0)]))
+        several.summaries("gaps", [], [analyse_together(stored, "gaps")], [("ae", 0)])
 
 
 def test_a_column_that_nothing_sums_up_to_ends_a_study_with_the_plugin_named(tmp_path, offered):
@@ -348,3 +347,40 @@ def test_a_default_analysis_of_a_named_file_is_not_left_out_in_silence(tmp_path,
     catalogue().add_file(tmp_path / "mine.py")
     with pytest.raises(CaelabError, match=r"the analysis 'broken' of plugin .* lacks both measure and compare"):
         default_analyses()
+
+
+class MeasuresAlone(Both):
+    """Its comparison has no meaning for the runs that there are."""
+
+    columns = (Column(name="mean"),)
+
+    def compare(self, runs, streams):
+        raise NotApplicable("too few runs")
+
+    def summarise(self, table):
+        return {"mean": table["mean"].mean()}
+
+
+def test_what_was_measured_stays_where_there_is_nothing_to_compare(stored, tmp_path, offered, caplog):
+    offered(MeasuresAlone())
+    assert analyse_together(stored, "gaps")["mean"].notna().all()
+    assert "is measured, but not compared: too few runs" in caplog.text
+    study = Study([caelab.recipe_config("ae", TINY, dataset=DIGITS)], 2, ["gaps"], tmp_path)
+    result = study.run(executor="serial")
+    means = result.tables()["gaps"].groupby("seed")["mean"].mean()
+    assert run_rows(result)["mean"].tolist() == means.tolist()
+    assert not result.problems
+
+
+def test_numbers_of_a_comparison_are_kept_for_all_runs_or_for_none(tmp_path, offered):
+    class OnlySecond(Gaps):
+        columns = ()
+
+        def summarise(self, table):
+            return {"mean norm" if table["seed"].iloc[0] else "fine": 1.0}
+
+    offered(OnlySecond())
+    study = Study([caelab.recipe_config("ae", TINY, dataset=DIGITS)], 2, ["jacobian_norm", "gaps"], tmp_path)
+    result = study.run(executor="serial")
+    assert len(result.problems) == 1
+    assert "fine" not in run_rows(result)

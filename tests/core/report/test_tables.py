@@ -127,6 +127,12 @@ def test_a_column_may_name_a_table_of_its_own_and_its_place_there(rows):
     assert table.caption.startswith("My codes, compared. Mean over seeds")
 
 
+def test_tables_whose_titles_give_one_name_become_two_files(rows):
+    columns = [Column(name="x", table="My codes"), Column(name="y", table="My codes!")]
+    names = [table.name for table in all_tables(rows[["model", "seed"]].assign(x=1.0, y=2.0), columns)]
+    assert names == ["table-my-codes", "table-my-codes-2"]
+
+
 def test_a_star_stands_for_the_part_of_a_name_that_differs(rows):
     columns = [Column(name="dimension by *", heading="dimension\nby *", table="main")]
     (table,) = all_tables(
@@ -143,6 +149,8 @@ def test_a_star_stands_for_the_part_of_a_name_that_differs(rows):
         ({"name": "x", "better": "higher"}, "but 'higher' came"),
         ({"name": "x", "factor": float("nan")}, "a finite number as the factor of the column 'x', but nan came"),
         ({"name": "x", "tune": True}, "does not say what is better"),
+        ({"name": "x *", "tune": True, "better": "smaller"}, "stands for several numbers"),
+        ({"name": "* x *"}, "at most one star"),
     ],
 )
 def test_a_wrong_column_is_refused(wrong, message):

@@ -126,3 +126,18 @@ def test_a_comparison_from_before_has_no_looks_and_is_read(tmp_path):
     del facts["appearances"], facts["columns"]
     path.write_text(sealed(facts))
     assert load_comparison(tmp_path).appearances == {}
+
+
+@pytest.mark.parametrize("wrong", [{"color": (1, 0, 0), "marker": "o"}, {"color": "red", "marker": 7}])
+def test_a_look_is_written_in_texts_so_that_a_comparison_can_keep_it(wrong):
+    with pytest.raises(CaelabError, match="of a look as a text"):
+        Look(**wrong)
+
+
+def test_a_column_that_is_none_is_told_as_damage_of_the_record(tmp_path):
+    save(invented_comparison(), tmp_path)
+    path = tmp_path / "comparison.json"
+    facts = unsealed(path.read_text())
+    path.write_text(sealed({**facts, "columns": {"dots": [{"name": "x", "better": "smaller", "factor": 1e999}]}}))
+    with pytest.raises(CaelabError, match=r"comparison\.json is damaged"):
+        load_comparison(tmp_path)

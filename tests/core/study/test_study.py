@@ -19,7 +19,8 @@ from caelab.runs.run import dataset_of
 from caelab.storage.checksums import unsealed
 from caelab.storage.locks import lock_file, one_writer
 from caelab.study.executors import SerialExecutor
-from caelab.study.study import free_first, run_rows
+from caelab.study.outcomes import run_rows
+from caelab.study.study import free_first
 from caelab.study.workers import WorkerDied
 from caelab.training import run_folder
 from tests.core.faults import Disk

@@ -11,8 +11,9 @@ from caelab.analysis.columns import Column
 from caelab.registry.catalogue import Catalogue, Offer, catalogue
 from caelab.report.publish import publish_comparison
 from caelab.report.store import collect, load_comparison, save
+from caelab.study.outcomes import Outcome, StudyResult
 from caelab.study.plan import plan
-from caelab.study.study import Outcome, Study, StudyResult
+from caelab.study.study import Study
 from caelab.study.tuning import EQUAL, Measure, checked_choices, choices, decided, measure_of, told, tuning_study
 
 MEASURE = measure_of(["classification"])
@@ -233,3 +234,12 @@ def test_of_several_marks_one_must_be_named(graded):
     assert measure_of(["jacobian_norm"], "grade").analysis == "first"
     with pytest.raises(CaelabError, match="expected the number 'height' that an analysis marks"):
         measure_of(["first"], "height")
+
+
+@pytest.mark.parametrize("numbers", [{}, {"grade": float("nan")}])
+def test_a_model_without_the_number_cannot_be_tuned(graded, numbers):
+    graded(("first", [Column(name="grade", better="larger", tune=True, optional=True)]))
+    found = choices(plan(["cae"], SMALL), SMALL)
+    outcomes = [Outcome(each.config, Path("x"), {}, numbers) for choice in found for each in choice.candidates]
+    with pytest.raises(CaelabError, match="'cae' cannot be tuned: the analysis 'first' gives it no number 'grade'"):
+        decided(found, 1, StudyResult(outcomes), measure_of(["first"]))
