@@ -3,7 +3,9 @@
 from itertools import permutations
 
 import pandas as pd
+import seaborn
 import torch
+from caelab.figures import display_name
 from matplotlib.figure import Figure
 
 from caelab import Column, NotApplicable, hookimpl
@@ -11,7 +13,9 @@ from caelab import Column, NotApplicable, hookimpl
 
 class CodeDistance:
     title = "Distance between codes"
-    caption = "The share of a code that no rotation and scaling of another model's code explains; 0 is the same code."
+    caption = (
+        "The share of a code that no rotation and scaling of another's explains; on the diagonal, of another seed's."
+    )
     columns = (Column(name="distance to other models", better="smaller", table="Codes"),)
 
     def compare(self, runs, streams, *, examples: int = 200):
@@ -24,11 +28,11 @@ class CodeDistance:
 
     def draw(self, table):
         figure = Figure(figsize=(3.25, 2.4), layout="constrained")
-        axes = figure.subplots()
         means = table.groupby(["model", "other model"], sort=False)["distance"].mean().unstack()
-        axes.imshow(means, vmin=0, vmax=1, cmap="cividis")
-        axes.set_xticks(range(len(means.columns)), means.columns)
-        axes.set_yticks(range(len(means)), means.index)
+        named = means.rename(index=display_name, columns=display_name)
+        seaborn.heatmap(
+            named, annot=True, fmt=".3f", cmap="Blues", ax=figure.subplots(), cbar_kws={"label": "distance"}
+        )
         return figure
 
     def summarise(self, table):

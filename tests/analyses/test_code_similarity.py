@@ -110,3 +110,9 @@ def test_the_figure_has_a_number_for_every_two_models(tiny_runs):
 def test_one_run_alone_has_nothing_to_be_compared_with(tiny_runs):
     with pytest.raises(NotApplicable, match="there is one run only"):
         code_similarity.compare([tiny_runs["ae"]], Streams(0))
+
+
+def test_rows_of_one_model_alone_can_be_drawn_against_all_others():
+    (axes, _) = code_similarity.draw(made_up()).axes  # of the two models only the first has rows of its own
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a"]

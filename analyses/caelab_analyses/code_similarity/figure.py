@@ -19,7 +19,7 @@ def similarity_figure(table: pd.DataFrame) -> Figure:
     side = min(COLUMN_WIDTH, 1.1 + 0.32 * len(means))
     figure = Figure(figsize=(COLUMN_WIDTH, side), layout="constrained")
     axes = figure.subplots()
-    names = [display_name(str(model)) for model in means.index]
+    rows, columns = ([display_name(str(model)) for model in labels] for labels in (means.index, means.columns))
     seaborn.heatmap(
         means,
         vmin=0,
@@ -30,12 +30,14 @@ def similarity_figure(table: pd.DataFrame) -> Figure:
         fmt=".2f",
         annot_kws={"size": 6},
         linewidths=0.5,
-        yticklabels=names,
         cbar_kws={"label": "linear CKA", "shrink": 0.9},
         ax=axes,
     )
     axes.set(xlabel="", ylabel="")
-    axes.set_xticks(axes.get_xticks(), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_xticks(
+        [place + 0.5 for place in range(len(columns))], columns, rotation=45, ha="right", rotation_mode="anchor"
+    )
+    axes.set_yticks([place + 0.5 for place in range(len(rows))], rows, rotation=0)
     axes.grid(visible=False)
     return figure
 
