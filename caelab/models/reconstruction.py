@@ -66,7 +66,7 @@ def check_objective(kind: str, model: nn.Module, inputs: Tensor, *, settable: bo
     if outside and getattr(model, "takes_probabilities", False):
         raise CaelabError(
             f"{type(model).__name__} has binary units and expects inputs in [0, 1], but they lie in "
-            f"[{low:.4g}, {high:.4g}]; rescale them, or name recipes without it, as in: caelab compare ae ae-wd cae"
+            f"[{low:.4g}, {high:.4g}]; rescale them, or compare recipes without it"
         )
     if kind != "cross-entropy":
         _check_range(model, inputs, settable=settable)

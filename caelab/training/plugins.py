@@ -88,7 +88,7 @@ class TrainingPlugins:
         if len(corrupters) > 1:
             raise CaelabError(
                 f"only one plugin may corrupt the input, but {sorted(corrupters)} all do; "
-                "compose them in one: corruption-chain with steps: [{kind: gaussian, sigma: 0.1}, ...]"
+                "use one that composes them (caelab plugins lists the regularizers with their options)"
             )
         return corrupters[0] if corrupters else None
 

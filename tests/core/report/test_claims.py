@@ -328,7 +328,7 @@ def test_a_third_partys_claim_stands_on_the_page(whole, tmp_path):
 def test_a_claim_that_fails_leaves_the_comparison_whole_and_is_told_at_the_end(whole, tmp_path):
     lines, error = whole(tmp_path, bad=raises(KeyError("no norm")), good=lambda numbers: says())
     message = "the claim 'bad' of plugin 'theirs' failed: KeyError: 'no norm'"
-    assert error == f"{message}; all else is published, so mend the claim or take its plugin away"
+    assert error == f"{message}; all else is published, so correct the claim or leave its plugin out"
     assert lines[0] == f"warning: bad (all): {message}"
     assert lines[-1] == f"report:   {tmp_path / 'report.html'}"
     assert {each.name for each in tmp_path.iterdir()} >= {"report.html", "summary.csv", "tables", "figures"}
