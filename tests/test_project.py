@@ -1,5 +1,6 @@
 """The habits of the project: what its files say to newcomers and to machines is true, and said in one place."""
 
+import importlib
 import re
 import tomllib
 from collections import defaultdict
@@ -227,3 +228,39 @@ class TestArchitecture:
         for pattern in OURS:
             if pattern != "figures/*.png":
                 assert any(fnmatch(name, pattern) for name in named), pattern
+
+
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(p for p in (ROOT / "docs").rglob("*.md") if "_build" not in p.parts),
+]
+DOTTED = re.compile(r"(?<![\w/.-])((?:caelab|caelab_analyses|caelab_regularizers)(?:\.[A-Za-z_]\w*)+)")
+
+
+def resolves(name):
+    """Whether a dotted name leads to a module, or to something in one."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:count]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[count:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_name_of_the_code_on_a_page_is_there(page):
+    names = sorted({*DOTTED.findall(read(page))})
+    assert [name for name in names if not resolves(name)] == []
+
+
+def test_a_name_that_is_not_there_would_be_found():
+    assert resolves("caelab.analysis.plotting.curves")
+    assert not resolves("caelab.analysis.plotting.no_such_function")
+    assert not resolves("caelab.no_such_module.thing")

@@ -140,4 +140,6 @@ def refuse_failed(failures: Sequence[Failure]) -> None:
     if not failures:
         return
     more = f" (as did {len(failures) - 1} more, see above)" if len(failures) > 1 else ""
-    raise CaelabError(f"{failures[0].message}{more}; all else is published, so correct the claim or leave its plugin out")
+    raise CaelabError(
+        f"{failures[0].message}{more}; all else is published, so correct the claim or leave its plugin out"
+    )
