@@ -19,6 +19,7 @@ from caelab.analysis.plotting import display_name, stored_appearances
 from caelab.errors import CaelabError
 from caelab.registry.catalogue import catalogue
 from caelab.report.claims import VERDICTS, Finding, Numbers
+from caelab.report.differences import differences, differences_table
 from caelab.report.page import Page, model_settings, picture, render, shared_settings
 from caelab.report.store import (
     MANIFEST,
@@ -39,7 +40,7 @@ from caelab.storage.transactions import change, write_record
 from caelab.study.outcomes import Problem
 
 NAMED = 9  # models in the title
-PUBLISHED = ("runs.csv", "summary.csv", "tables/*.tex", "report.html")  # beside the figures
+PUBLISHED = ("runs.csv", "summary.csv", "statistics.csv", "tables/*.tex", "report.html")  # beside the figures
 
 
 def publish_comparison(folder: Path, comparison: Comparison | None = None) -> Iterator[str]:
@@ -73,6 +74,10 @@ def publish_comparison(folder: Path, comparison: Comparison | None = None) -> It
         unanswered = [Problem("all", each.claim, each.message, applies=True) for each in failed]
         problems = [*comparison.problems, *undrawn, *unanswered]
         _write_tables(comparison.rows, tables, place)
+        paired = differences(comparison.rows, columns, comparison.configs)
+        if len(paired):
+            write_bytes(place / "statistics.csv", paired.to_csv(index=False).encode())
+        tables = [*tables, *differences_table(paired, comparison.rows, columns)]
         _write_report(_page_of(comparison, tables, found, figures, problems, folder), place / "report.html")
         write_record(place, MANIFEST, record_facts(comparison), kept(sums, undrawn, PUBLISHED))
     yield from warnings(problems)

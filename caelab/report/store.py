@@ -8,6 +8,7 @@ A comparison's folder::
     tuning.csv         with --tune: the candidates, their validation errors, and what was chosen
     runs.csv           one row per model and seed
     summary.csv        one row per model
+    statistics.csv     one row per number and pair of models: differences, intervals, tests
     figures/  tables/  report.html
 
 All of them but the runs belong together: ``comparison.json`` names each with its SHA-256, and they change together.
@@ -46,7 +47,16 @@ MANIFEST = "comparison.json"
 TUNING = "tuning.csv"
 ROWS = "data/runs.parquet"
 DATA = ("data/*.parquet", TUNING)
-OURS = (*DATA, "runs.csv", "summary.csv", "figures/*.pdf", "figures/*.png", "tables/*.tex", "report.html")
+OURS = (
+    *DATA,
+    "runs.csv",
+    "summary.csv",
+    "statistics.csv",
+    "figures/*.pdf",
+    "figures/*.png",
+    "tables/*.tex",
+    "report.html",
+)
 
 
 @dataclass(frozen=True)

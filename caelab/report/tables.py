@@ -13,10 +13,9 @@ import pandas as pd
 
 from caelab.analysis.columns import Column, column_of
 from caelab.analysis.plotting import display_name
-from caelab.analysis.statistics import by_seed, holm, mean_and_half_width, paired_difference
+from caelab.analysis.statistics import by_seed, mean_and_half_width, not_told_from_best
 from caelab.registry.reserved import ABOUT_A_ROW
 
-SIGNIFICANCE = 0.05
 NEW_LINE, DOUBLE = "\n", r"\\"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 PLAIN = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
@@ -100,7 +99,7 @@ def all_tables(rows: pd.DataFrame, columns: Sequence[Column]) -> list[Table]:
         rows: one row per model and seed.
         columns: what the analyses say of their numbers; a number that none of them describes is shown as it is.
     """
-    shown = _shown_columns(rows, columns)
+    shown = shown_columns(rows, columns)
     titles = dict.fromkeys([*NAMED, *(column.table for _, column in shown)])
     found = (_titled(rows, title, [each for each in shown if each[1].table == title]) for title in titles)
     return _named_apart([table for table in found if table is not None])
@@ -117,7 +116,7 @@ def _named_apart(tables: Sequence[Table]) -> list[Table]:
     return apart
 
 
-def _shown_columns(rows: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[str, Column]]:
+def shown_columns(rows: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[str, Column]]:
     """Every number of the runs with its column, in the order in which they are shown."""
     places = {id(column): place for place, column in enumerate(columns)}
     found = [(number, column_of(number, columns) or Column(name=number)) for number in measured(rows)]
@@ -149,7 +148,7 @@ def _slug(title: str) -> str:
 
 def short_table(rows: pd.DataFrame, columns: Sequence[Column]) -> Table | None:
     """The columns that have a short heading, for a terminal; None where there is none."""
-    shown = [(number, column) for number, column in _shown_columns(rows, columns) if column.short]
+    shown = [(number, column) for number, column in shown_columns(rows, columns) if column.short]
     main = sorted(shown, key=lambda each: [*NAMED, each[1].table].index(each[1].table))
     return table_of(rows, "short", "", [(n, replace(column, heading=column.short, better="")) for n, column in main])
 
@@ -223,12 +222,7 @@ def best_models(rows: pd.DataFrame, column: str, better: str = "smaller") -> set
     Paired t tests over the seeds against the best, adjusted by Holm, at 5 %. One seed allows no test: then only the
     best.
     """
-    numbers = by_seed(rows, column).dropna(axis="columns", how="all")
-    means = numbers.mean()
-    best = str(means.idxmax() if better == "larger" else means.idxmin())
-    others = [str(model) for model in numbers.columns if model != best]
-    p_values = [paired_difference(numbers[model], numbers[best]).p_value for model in others]
-    return {best, *(m for m, p in zip(others, holm(p_values), strict=True) if p >= SIGNIFICANCE)}
+    return {*not_told_from_best(by_seed(rows, column), better)}
 
 
 def escaped(text: str) -> str:

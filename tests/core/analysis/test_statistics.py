@@ -6,6 +6,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
+from caelab import CaelabError
 from caelab.analysis.statistics import (
     by_seed,
     holm,
@@ -52,6 +53,24 @@ def test_pairing_removes_what_the_seeds_share():
     assert stats.ttest_ind(luck + 1, luck).pvalue > 0.5
 
 
+def test_what_is_infinite_is_no_pair():
+    found = paired_difference(pd.Series([np.inf, 1.0, 2.0, np.inf]), pd.Series([np.inf, 0.0, 0.0, 1.0]))
+    assert (found.mean, found.pairs) == (1.5, 2)
+
+
+def test_pairs_are_of_one_split_and_seed():
+    index = pd.MultiIndex.from_tuples([(0, 0), (0, 1), (1, 0)], names=["split", "seed"])
+    found = paired_difference(pd.Series([1.0, 2.0, 3.0], index), pd.Series([0.5, 0.0], index[[2, 0]]))
+    assert (found.mean, found.pairs) == (np.mean([3.0 - 0.5, 1.0 - 0.0]), 2)
+
+
+def test_two_rows_of_one_seed_are_refused_unless_their_splits_differ():
+    rows = pd.DataFrame({"model": ["a"] * 2, "seed": [0, 0], "x": [1.0, 2.0]})
+    with pytest.raises(CaelabError, match="'a' has two of seed 0"):
+        by_seed(rows, "x")
+    assert by_seed(rows.assign(split=[0, 1]), "x").index.tolist() == [(0, 0), (1, 0)]
+
+
 def test_no_spread_and_too_few():
     same = paired_difference(pd.Series([2.0, 2.0]), 1.0)
     assert (same.low, same.high, same.p_value) == (1.0, 1.0, 0.0)
@@ -86,8 +105,18 @@ def test_sign_flips_equal_scipys_permutation_test(count):
 def test_three_seeds_reach_a_quarter_at_best():
     assert sign_flip_p_value([1.0, 2.0, 3.0]) == 0.25
     assert sign_flip_p_value([1.0, -1.0]) == 1.0
-    with pytest.raises(ValueError, match="at most 16 pairs, but 17"):
-        sign_flip_p_value([1.0] * 17)
+    assert np.isnan(sign_flip_p_value([]))
+
+
+def test_many_pairs_draw_patterns_and_come_near_the_exact_share():
+    differences = np.random.default_rng(17).normal(0.4, 1, 17)
+    signs = np.array(list(product([1.0, -1.0], repeat=17)))
+    exact = np.mean(np.abs(signs @ differences) >= abs(differences.sum()) - 1e-12)
+    found = sign_flip_p_value(differences)
+    assert found == sign_flip_p_value(differences)  # the same every time
+    assert found != exact
+    assert found == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 9999))
+    assert sign_flip_p_value(np.ones(40)) == pytest.approx(1 / 10_000)  # never 0: what was seen counts
 
 
 def test_holm_by_hand():
@@ -104,7 +133,8 @@ def test_holm_leaves_what_is_unknown_unknown():
 
 
 def test_holm_equals_statsmodels():
-    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    from statsmodels.stats import multitest
+
     values = np.random.default_rng(1).random(9) ** 3
     assert_allclose(holm(values), multitest.multipletests(values, method="holm")[1])
 

@@ -64,6 +64,7 @@ def test_everything_is_written(seven):
         "data/runs.parquet",
         "runs.csv",
         "summary.csv",
+        "statistics.csv",
         "figures/dots.pdf",
         "figures/dots.png",
         "tables/table1.tex",
