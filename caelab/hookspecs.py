@@ -208,6 +208,9 @@ class AnalysisMembers:
     def summarise(self, table: Any) -> Any:
         """``{name: number}`` from the table of one run, for the summary."""
 
+    def preview(self, table: Any) -> Any:
+        """A small picture from the table of one run: ``(height, width)`` or ``(height, width, 3)``, from 0 to 1."""
+
     title: str
     """What stands above the figure; without it, the analysis's name."""
 

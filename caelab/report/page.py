@@ -5,21 +5,30 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from caelab.analysis.contract import caption_of, title_of
-from caelab.analysis.plotting import display_name, paper_style, svg_of
+from caelab.analysis.plotting import display_name, look, paper_style, svg_of
+from caelab.report.embedding import chart_library, compact, packed, page_script, policy
+from caelab.report.explorer import Explorer
 
 LARGEST_SVG = 300_000  # bytes; beyond it pixels are smaller, and a page with many filters still opens at once
 PIXELS_PER_INCH = 200
 SYMBOLS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?"}
+CHART_DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
+CHART_SYMBOLS = {
+    "o": "circle", "s": "square", "^": "triangle-up", "v": "triangle-down", "<": "triangle-left", ">": "triangle-right",
+    "D": "diamond", "d": "diamond-tall", "*": "star", "P": "cross", "X": "x", "p": "pentagon", "h": "hexagon",
+    "H": "hexagon2", "8": "octagon",
+}  # fmt: skip
 CLASSES = {"supported": "yes", "contradicted": "no", "inconclusive": "open"}
 
 
@@ -49,6 +58,10 @@ class Page:
         meaningless: problems of analyses that these data or models have no meaning for.
         runs: the table of all runs.
         versions: of what the numbers depend on.
+        explorers: the tables that charts can be drawn from.
+        run_pages: what the page of each run says.
+        looks: how charts name and draw each model.
+        study: the file that the study was frozen into; empty where there is none.
     """
 
     title: str
@@ -62,14 +75,60 @@ class Page:
     meaningless: Sequence[Any]
     runs: Any
     versions: Mapping[str, str]
+    explorers: Sequence[Explorer] = ()
+    run_pages: Sequence[Mapping[str, Any]] = ()
+    looks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    study: str = ""
 
 
 def render(page: Page) -> str:
-    """The page as HTML; every text on it is escaped."""
+    """The page as HTML, with its scripts and data; every text on it is escaped."""
     surroundings = Environment(
         loader=PackageLoader("caelab.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    return surroundings.get_template("report.html.j2").render(page=page, symbols=SYMBOLS, classes=CLASSES)
+    return surroundings.get_template("report.html.j2").render(
+        page=page, live=_live(page), symbols=SYMBOLS, classes=CLASSES
+    )
+
+
+def _live(page: Page) -> dict[str, str]:
+    """What the page's script reads, and the policy that lets it run."""
+    index = {
+        "title": page.title,
+        "explorers": {each.name: each.described() for each in page.explorers},
+        "looks": page.looks,
+    }
+    return {
+        "index": compact(index),
+        "runs": packed(compact(page.run_pages)),
+        "library": chart_library()[0],
+        "script": page_script(),
+        "policy": policy(),
+    }
+
+
+def chart_looks(models: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The name, colour, symbol and dashes of each model in an interactive chart: those of the figures."""
+    return {
+        model: {
+            "name": display_name(model),
+            "color": to_hex(found.color),
+            "symbol": CHART_SYMBOLS.get(found.marker, "circle"),
+            "dash": _dashes(found.linestyle),
+        }
+        for model, found in look(models).items()
+    }
+
+
+def _dashes(style: Any) -> str:
+    """A line style of matplotlib, as a chart names it.
+
+    >>> _dashes("--"), _dashes((0, (5, 1)))
+    ('dash', '10px,2px')
+    """
+    if isinstance(style, str):
+        return CHART_DASHES.get(style, "solid")
+    return ",".join(f"{2 * part:g}px" for part in style[1]) or "solid"
 
 
 def picture(name: str, figure: Figure) -> Picture:

@@ -20,7 +20,9 @@ from caelab.errors import CaelabError
 from caelab.registry.catalogue import catalogue
 from caelab.report.claims import VERDICTS, Finding, Numbers
 from caelab.report.differences import differences, differences_table
-from caelab.report.page import Page, model_settings, picture, render, shared_settings
+from caelab.report.explorer import Explorer, explorers
+from caelab.report.page import Page, chart_looks, model_settings, picture, render, shared_settings
+from caelab.report.run_pages import run_pages
 from caelab.report.store import (
     MANIFEST,
     OURS,
@@ -40,6 +42,7 @@ from caelab.storage.transactions import change, write_record
 from caelab.study.outcomes import Problem
 
 NAMED = 9  # models in the title
+FROZEN = "study.yaml"  # the study's file as it was when the study started, where a file made the comparison
 PUBLISHED = ("runs.csv", "summary.csv", "statistics.csv", "tables/*.tex", "report.html")  # beside the figures
 
 
@@ -73,12 +76,16 @@ def publish_comparison(folder: Path, comparison: Comparison | None = None) -> It
         tables, (found, failed) = all_tables(comparison.rows, columns), verdicts(numbers_of(comparison, columns))
         unanswered = [Problem("all", each.claim, each.message, applies=True) for each in failed]
         problems = [*comparison.problems, *undrawn, *unanswered]
+        pages, unpictured = run_pages(folder, comparison.rows, comparison.tables, problems)
+        problems += unpictured
         _write_tables(comparison.rows, tables, place)
         paired = differences(comparison.rows, columns, comparison.configs)
         if len(paired):
             write_bytes(place / "statistics.csv", paired.to_csv(index=False).encode())
         tables = [*tables, *differences_table(paired, comparison.rows, columns)]
-        _write_report(_page_of(comparison, tables, found, figures, problems, folder), place / "report.html")
+        page = _page_of(comparison, tables, found, figures, problems, folder)
+        page = replace(page, explorers=_explorers_of(comparison, columns), run_pages=pages)
+        _write_report(page, place / "report.html")
         write_record(place, MANIFEST, record_facts(comparison), kept(sums, undrawn, PUBLISHED))
     yield from warnings(problems)
     with stored_appearances(comparison.appearances):
@@ -167,7 +174,15 @@ def _page_of(
         meaningless=[problem for problem in problems if not problem.applies],
         runs=every_run(comparison.rows),
         versions=comparison.versions,
+        looks=chart_looks(comparison.rows["model"]),
+        study=FROZEN if (folder / FROZEN).is_file() else "",
     )
+
+
+def _explorers_of(comparison: Comparison, columns: Sequence[Column]) -> list[Explorer]:
+    """The tables that charts can be drawn from, that of the runs too."""
+    tables = {**comparison.tables, "runs": comparison.rows}
+    return explorers(tables, comparison.rows, columns)
 
 
 def _tuning_table(comparison: Comparison) -> Iterator[Table]:

@@ -49,10 +49,24 @@ EXTREMES = {"smaller": "the smallest mean", "larger": "the largest mean"}
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry, and whether it is among the best of its column."""
+    """One entry, and whether it is among the best of its column.
+
+    Attributes:
+        text: what is read.
+        best: whether it is among the best of its column.
+        value: the number behind the text, by which a page sorts; None where the text says all.
+        run: the name of the run's folder that a page leads to; empty where there is none.
+    """
 
     text: str
     best: bool = False
+    value: float | None = None
+    run: str = ""
+
+    @property
+    def number(self) -> str:
+        """The value with all its digits; empty where there is none."""
+        return "" if self.value is None or not isfinite(self.value) else repr(float(self.value))
 
 
 @dataclass(frozen=True)
@@ -156,9 +170,22 @@ def short_table(rows: pd.DataFrame, columns: Sequence[Column]) -> Table | None:
 def every_run(rows: pd.DataFrame) -> Table:
     """One row per run, every number as it was measured, three digits and more."""
     columns = ["seed", *measured(rows)]
-    texts = [[f"{value:.4g}" if isfinite(value) else "–" for value in rows[column].astype(float)] for column in columns]
-    cells = [tuple(map(Cell, row)) for row in zip(map(display_name, rows["model"]), *texts, strict=True)]
-    return Table("runs", "One row per model and seed.", ("model", *columns), tuple(cells))
+    numbers = [[_exact(value) for value in rows[column].astype(float)] for column in columns]
+    names = rows["run"].astype(str) if "run" in rows else [""] * len(rows)
+    models = [Cell(display_name(model), run=run) for model, run in zip(rows["model"], names, strict=True)]
+    texts = {column: [Cell(str(value)) for value in rows[column]] for column in categories(rows)}
+    cells = tuple(zip(models, *texts.values(), *numbers, strict=True))
+    return Table("runs", "One row per model and seed.", ("model", *texts, *columns), cells)
+
+
+def categories(rows: pd.DataFrame) -> list[str]:
+    """The columns of the runs that are texts, beside the model and the run's name."""
+    texts = rows.select_dtypes(exclude="number")
+    return [str(column) for column in texts if column not in ABOUT_A_ROW]
+
+
+def _exact(value: float) -> Cell:
+    return Cell(f"{value:.4g}" if isfinite(value) else "–", value=value)
 
 
 def table_of(rows: pd.DataFrame, name: str, caption: str, columns: Sequence[tuple[str, Column]]) -> Table | None:
@@ -180,8 +207,9 @@ def _shown(rows: pd.DataFrame, number: str, column: Column) -> Iterator[object]:
     places = _decimals(means / 10.0**power, halves / 10.0**power)
     best = best_models(rows, number, column.better) if column.better else set()
     yield column.heading_of(number) + (f" (×10{str(power).translate(SUPERSCRIPTS)})" if power else "")
-    for model, mean, half in zip(summary["model"], means / 10.0**power, halves / 10.0**power, strict=True):
-        yield Cell(number_text(mean, half, places), model in best)
+    shown = zip(summary["model"], means, means / 10.0**power, halves / 10.0**power, strict=True)
+    for model, value, mean, half in shown:
+        yield Cell(number_text(mean, half, places), model in best, value)
 
 
 def _power_of_ten(values: pd.Series) -> int:

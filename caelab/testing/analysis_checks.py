@@ -19,9 +19,10 @@ from matplotlib.figure import Figure
 
 from caelab.analysis.base import gather
 from caelab.analysis.contract import checked_columns, compares, measures
-from caelab.errors import CaelabError
+from caelab.errors import CaelabError, ContractError
 from caelab.registry.reserved import ABOUT_A_RUN, GIVEN_BY_CORE
 from caelab.registry.signatures import option_fields
+from caelab.report.pictures import checked_pixels
 from caelab.runs.run import Run
 from caelab.streams import Streams
 from caelab.testing.chance import random_states
@@ -223,10 +224,29 @@ def _described(analysis: Any, numbers: list[str]) -> Check:
     return judged("columns and numbers", not idle, "a number for each column", found, remedy)
 
 
+def _check_preview(subject: Subject) -> Iterator[Check]:
+    """Check the small picture of one run, which the table gives again, and which leaves the table alone."""
+    if not hasattr(subject.analysis, "preview"):
+        return
+    expected = "numbers from 0 to 1, shape (height, width) or (height, width, 3)"
+    remedy = "return an array of few pixels, drawn from the table alone"
+    table = stored(subject.tables[0])
+    before = table.copy(deep=True)
+    try:
+        pixels = checked_pixels(subject.analysis.preview(table), "preview")
+    except ContractError as error:
+        yield Check("preview", "failed", expected, str(error), remedy)
+        return
+    changed = not same_table(table, before)
+    found = "the table changed" if changed else f"{pixels.shape[0]} × {pixels.shape[1]} pixels"
+    yield judged("preview", not changed, expected, found, remedy)
+
+
 CHECKS: tuple[Callable[[Subject], Iterator[Check]], ...] = (
     _check_table,
     _check_measure,
     _check_drawing,
     _check_needs_no_model,
     _check_summary,
+    _check_preview,
 )

@@ -19,6 +19,7 @@ from caelab_analyses.shared import tiles as images
 from caelab_analyses.shared.tiles import Tile
 
 COLUMNS = 16
+SHOWN = 16  # in the small picture of a run
 
 title = "Filters"
 caption = (
@@ -87,6 +88,11 @@ def _filter_shape(weight: Tensor, run: Run) -> tuple[int, ...] | None:
         return tuple(weight.shape[2:])
     fits = weight.shape[1] == run.dataset.inputs.shape[1]
     return run.dataset.image_shape if fits else None
+
+
+def preview(table: pd.DataFrame) -> images.Array:
+    """The first filters of one run, each on its own symmetric scale."""
+    return images.sheet([Tile(0, 0, images.pixels_of(row)) for row in table.head(SHOWN).itertuples()])
 
 
 @paper_style()

@@ -19,6 +19,7 @@ from caelab.training.plugins import TrainingPlugins, make_regularizers
 from caelab_analyses.shared import tiles as images
 from caelab_analyses.shared.tiles import Tile
 
+SHOWN = 8  # examples in the small picture of a run
 ROLES = ("input", "corrupted", "reconstructed")
 
 title = "Reconstructions"
@@ -71,6 +72,14 @@ def corrupt(run: Run, clean: Tensor, streams: Streams) -> Tensor | None:
     with torch.no_grad():
         corrupted: Tensor = plugins.call("corrupt_input", max(len(run.history), 1), clean=clean, streams=streams)
     return corrupted
+
+
+def preview(table: pd.DataFrame) -> images.Array:
+    """A line of inputs of one run, above a line of what the model makes of them."""
+    limits = images.brightness(table[table["role"] != "corrupted"])
+    lines = [table[table["role"] == role].head(SHOWN) for role in ("input", "reconstructed")]
+    tiles = [Tile(0, 0, images.pixels_of(row), limits) for line in lines for row in line.itertuples()]
+    return images.sheet(tiles, len(lines[0]))
 
 
 @paper_style()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from caelab.data import Dataset
 
 SIGNED = "RdBu_r"  # red is positive, blue negative; told apart by colour-blind readers
 GAP = 0.06  # of a tile, between neighbours
+THUMBNAIL = 32  # pixels of a tile in a small picture, either way
+STRIP = 6  # pixels that a vector is high in a small picture
 
 Array = NDArray[np.float64]
 
@@ -73,6 +76,41 @@ def brightness(tables: pd.DataFrame) -> tuple[float, float]:
     values = np.concatenate([np.asarray(pixels, dtype=np.float64) for pixels in tables["pixels"]])
     low, high = float(values.min()), float(values.max())
     return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+
+
+def sheet(tiles: Sequence[Tile], columns: int = 8) -> Array:
+    """Tiles as one small picture, line after line: colours from 0 to 1, shape (height, width, 3).
+
+    A tile has at most ``THUMBNAIL`` pixels either way, as means of blocks; a vector becomes a strip. Colours are those
+    of ``board``, and the gaps are white.
+    """
+    small = [_coloured(tile) for tile in tiles]
+    height, width = (max(each.shape[axis] for each in small) + 1 for axis in (0, 1))
+    lines = lines_needed(len(small), columns)
+    found = np.ones((lines * height - 1, min(columns, len(small)) * width - 1, 3))
+    for (line, column), each in zip(wrapped(len(small), columns), small, strict=True):
+        top, left = line * height, column * width
+        found[top : top + each.shape[0], left : left + each.shape[1]] = each
+    return found
+
+
+def _coloured(tile: Tile) -> Array:
+    """The pixels of a tile, small and in colours, shape (height, width, 3)."""
+    pixels = tile.pixels if tile.pixels.shape[0] > 1 else np.repeat(tile.pixels, STRIP, axis=0)
+    pixels = _reduced(pixels, -(-max(pixels.shape) // THUMBNAIL))
+    peak = float(np.abs(pixels).max()) or 1.0
+    low, high = tile.limits or (-peak, peak)
+    shares = np.clip((pixels - low) / ((high - low) or 1.0), 0, 1)
+    return np.asarray(colormaps["gray" if tile.limits else SIGNED](shares)[:, :, :3])
+
+
+def _reduced(pixels: Array, step: int) -> Array:
+    """Means of blocks of ``step`` by ``step`` pixels; those at the end may be smaller."""
+    sums = np.add.reduceat(
+        np.add.reduceat(pixels, range(0, pixels.shape[0], step), 0), range(0, pixels.shape[1], step), 1
+    )
+    rows, columns = (np.minimum(step, size - np.arange(0, size, step)) for size in pixels.shape)
+    return np.asarray(sums / np.outer(rows, columns))
 
 
 def board(tiles: Sequence[Tile], width: float, title: str) -> tuple[Figure, Axes]:

@@ -23,6 +23,7 @@ from caelab_analyses.shared import tiles as images
 from caelab_analyses.shared.float64 import leading_tangents
 from caelab_analyses.shared.tiles import Tile
 
+SHOWN = 16  # images in the small picture of a run
 SPACE = 0.35  # of a tile, between example, tangents and walk
 
 title = "Tangents"
@@ -97,6 +98,17 @@ def _row(
         "singular_value": singular_value,
         **images.picture(values, shape),
     }
+
+
+def preview(table: pd.DataFrame) -> images.Array:
+    """A line per example of one run: the example, then its leading tangents."""
+    limits = images.brightness(table[table["role"] == "example"])
+    shown = table[table["role"] != "walk"]
+    columns = min(int(shown.groupby("example").size().max()), SHOWN)
+    lines = [of_example.head(columns) for _, of_example in shown.groupby("example", sort=False)]
+    rows = [row for line in lines[: max(SHOWN // columns, 1)] for row in line.itertuples()]
+    tiles = [Tile(0, 0, images.pixels_of(row), limits if row.role == "example" else None) for row in rows]
+    return images.sheet(tiles, columns)
 
 
 @paper_style()

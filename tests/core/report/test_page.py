@@ -9,6 +9,7 @@ from caelab.analysis.contract import caption_of, columns_of, default_analyses, l
 from caelab.registry.catalogue import Offer, catalogue
 from caelab.report import page as report
 from caelab.report.claims import Finding
+from caelab.report.embedding import chart_library, page_script
 from caelab.report.page import Page, model_settings, picture, render, shared_settings
 from caelab.report.tables import all_tables, every_run
 from caelab.runs.recipes import recipe_config
@@ -84,7 +85,8 @@ def test_page_is_well_formed_and_needs_no_network(html):
     outline = Outline(html)
     assert outline.open == []
     assert all(target.startswith(("#", "data:")) for target in outline.fetched), outline.fetched
-    assert not re.search(r"@import|url\((?!#)|<script|<iframe", html)
+    ours = html.replace(page_script(), "")
+    assert not re.search(r"@import|url\((?!#)|<script[^>]*src|<iframe", ours)
     assert outline.names[0] == ("html", {"lang": "en"})
     assert "<title>a title</title>" in html
     assert 'name="viewport"' in html
@@ -106,7 +108,7 @@ def test_figures_have_names_for_those_who_do_not_see_them(html):
 def test_large_figures_are_pixels(html):
     outline = Outline(html)
     assert [tag for tag, _ in outline.names if tag in ("svg", "img")] == ["svg", "svg", "img"]
-    assert len(html) < 1_000_000
+    assert len(html) - len(chart_library()[0]) < 1_000_000
 
 
 def test_everything_is_on_the_page(html):
@@ -116,11 +118,11 @@ def test_everything_is_on_the_page(html):
 
 
 def test_tables_scroll_in_their_own_box(html):
-    assert html.count("<table>") == html.count('class="wide')
+    assert html.count("<table") == html.count('class="wide') > 0
 
 
 def test_sections_without_content_are_left_out():
-    html = render(page(tables=[], findings=[], pictures=[], failed=[], meaningless=[]))
+    html = render(page(tables=[], findings=[], pictures=[], failed=[], meaningless=[])).replace(page_script(), "")
     for name in ("Numbers", "Findings", "Figures", "Problems", "What is missing"):
         assert name not in html
     assert Outline(html).open == []
@@ -138,10 +140,13 @@ def test_every_text_is_escaped(monkeypatch):
         pictures=[picture("dots", dots(invented_rows()))],
         failed=[a_problem(ATTACK, ATTACK, ATTACK)],
         versions={ATTACK: ATTACK},
+        run_pages=[{"name": ATTACK}],
+        looks={ATTACK: {"name": ATTACK}},
     )
     html = render(hostile)
-    assert "<script" not in html
+    assert "<script>alert" not in html
     assert html.count("&lt;script&gt;") >= 15
+    assert html.count("<script") == html.count("</script>") == 4
     assert Outline(html).open == []
 
 
@@ -178,8 +183,9 @@ def test_a_regularizer_under_another_name_says_its_kind():
 
 
 def test_the_template_travels_with_the_package():
-    template = Path(report.__file__).parent / "templates" / "report.html.j2"
-    assert template.is_file()
+    templates = Path(report.__file__).parent / "templates"
+    assert (templates / "report.html.j2").is_file()
+    assert (templates / "page.js").is_file()
     root = Path(report.__file__).parents[2]
     packages = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert "caelab" in packages["packages"]  # hatch takes every file below it that git does not ignore

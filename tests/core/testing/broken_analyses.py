@@ -1,5 +1,6 @@
 """Analyses that are each broken in one way, with the rows that must say so."""
 
+import numpy as np
 import pandas as pd
 import torch
 from matplotlib import pyplot
@@ -27,6 +28,9 @@ class Sound:
 
     def summarise(self, table):
         return {"mean activation": table["activation"].mean()}
+
+    def preview(self, table):
+        return np.array([[0.0, min(table["activation"].sum(), 1.0)]])
 
 
 class NoDraw:
@@ -159,6 +163,22 @@ class DescribesWhatIsNotThere(Sound):
     columns = (Column(name="mean activaton"),)
 
 
+class PreviewsInBytes(Sound):
+    def preview(self, table):
+        return 255 * super().preview(table)
+
+
+class PreviewsWords(Sound):
+    def preview(self, table):
+        return [["dark", "bright"]]
+
+
+class PreviewsOnTheTable(Sound):
+    def preview(self, table):
+        table["activation"] = table["activation"].clip(0, 0.5)
+        return super().preview(table)
+
+
 DRAWING = {"drawing one run leaves all else alone", "drawing many runs leaves all else alone"}
 
 ANALYSES = {
@@ -186,4 +206,7 @@ ANALYSES = {
     DescribesByName: {"columns", "runs"},
     DescribesTwice: {"columns"},
     DescribesWhatIsNotThere: {"columns and numbers"},
+    PreviewsInBytes: {"preview"},
+    PreviewsWords: {"preview"},
+    PreviewsOnTheTable: {"preview"},
 }
