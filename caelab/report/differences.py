@@ -98,7 +98,7 @@ def _against_best(found: pd.DataFrame, rows: pd.DataFrame, number: str, column: 
             for row in of_number[of_number[other] == best].to_dict("records"):
                 if row["pairs"]:
                     texts = (_in_one_line(column, number), display_name(row[side]), display_name(best))
-                    yield tuple(map(Cell, (*texts, *_numbers(row, sign, column.factor, side))))
+                    yield (*map(Cell, texts), *_numbers(row, sign, column.factor, side))
 
 
 def _best_of_groups(of_number: pd.DataFrame, means: pd.Series, better: str) -> list[str]:
@@ -114,16 +114,20 @@ def _best_of_groups(of_number: pd.DataFrame, means: pd.Series, better: str) -> l
     return found
 
 
-def _numbers(row: Mapping[Any, Any], sign: float, factor: float, side: str) -> Iterator[str]:
+def _numbers(row: Mapping[Any, Any], sign: float, factor: float, side: str) -> Iterator[Cell]:
     """The cells of numbers of one row; ``sign`` turns the difference so that the model stands first."""
     turned = sign * factor
-    yield f"{_text(row['difference'] * turned)}{_interval(row, 't', turned)}"
-    yield _interval(row, "corrected", turned).strip() or "–"
-    yield from (f"{row[key]:.2g}" if isfinite(row[key]) else "–" for key in ("t p Holm", "permutation p Holm"))
-    yield f"{_text(row['effect size'] * sign)}{_interval(row, 'effect', sign)}"
+    difference, effect = row["difference"] * turned, row["effect size"] * sign
+    yield Cell(f"{_text(difference)}{_interval(row, 't', turned)}", value=difference)
+    yield Cell(_interval(row, "corrected", turned).strip() or "–")
+    for key in ("t p Holm", "permutation p Holm"):
+        yield Cell(f"{row[key]:.2g}" if isfinite(row[key]) else "–", value=row[key])
+    yield Cell(f"{_text(effect)}{_interval(row, 'effect', sign)}", value=effect)
     won = row["share won"] if side == "first" else 1 - row["share won"]
-    yield f"{won * row['pairs']:g} of {row['pairs']}" + (f" ({row['missing']} missing)" if row["missing"] else "")
-    yield _text(row["smallest difference"] * factor)
+    missing = f" ({row['missing']} missing)" if row["missing"] else ""
+    yield Cell(f"{won * row['pairs']:g} of {row['pairs']}{missing}", value=won)
+    smallest = row["smallest difference"] * factor
+    yield Cell(_text(smallest), value=smallest)
 
 
 def _interval(row: Mapping[Any, Any], name: str, factor: float) -> str:
