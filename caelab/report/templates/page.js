@@ -25,7 +25,7 @@ function make(tag, attributes = {}, ...children) {
 /** A drop-down with a label; options are texts, or pairs of value and text. */
 function choice(label, options, chosen, changed) {
   const pairs = options.map((each) => (Array.isArray(each) ? each : [each, each]));
-  const select = make("select", { onchange: () => changed(select.value) });
+  const select = make("select", { "aria-label": label, onchange: () => changed(select.value) });
   select.append(...pairs.map(([value, text]) => make("option", { value }, text)));
   select.value = chosen;
   return make("label", {}, `${label} `, select);
