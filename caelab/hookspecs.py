@@ -52,6 +52,10 @@ class CatalogueHooks:
         """Offer executors: ``register(name, factory)``, ``factory(workers) -> concurrent.futures.Executor``."""
 
     @hookspec
+    def register_trackers(self, register: Any) -> None:
+        """Offer trackers: ``register(name, factory)``, ``factory(target) -> observer``, which only watches a run."""
+
+    @hookspec
     def register_commands(self, register: Any) -> None:
         """Offer subcommands: ``register(name, click_command)``."""
 
@@ -60,8 +64,8 @@ class TrainingHooks:
     """What happens in a run, in call order."""
 
     @hookspec
-    def before_training(self, model: Any, config: Any) -> None:
-        """Once, after the model has its initial weights."""
+    def before_training(self, model: Any, config: Any, name: str) -> None:
+        """Once, after the model has its initial weights; ``name`` is the run's, LABEL-HASH."""
 
     @hookspec
     def before_epoch(self, model: Any, epoch: int) -> None:

@@ -145,10 +145,10 @@ class TestSetUp:
             _, _, path = url.partition("/blob/main/")
             assert (ROOT / path).exists()
 
-    def test_what_is_released_are_the_three_packages_without_their_tests(self):
+    def test_what_is_released_are_the_four_packages_without_their_tests(self):
         packages = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
         assert all((ROOT / package / "__init__.py").is_file() for package in packages)
-        assert len(packages) == 3
+        assert len(packages) == 4
 
     @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/development/releasing.md", "README.md"])
     def test_a_page_names_targets_and_files_that_are_there(self, page):
@@ -235,7 +235,7 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted(p for p in (ROOT / "docs").rglob("*.md") if "_build" not in p.parts),
 ]
-DOTTED = re.compile(r"(?<![\w/.-])((?:caelab|caelab_analyses|caelab_regularizers)(?:\.[A-Za-z_]\w*)+)")
+DOTTED = re.compile(r"(?<![\w/.-])((?:caelab|caelab_analyses|caelab_regularizers|caelab_trackers)(?:\.[A-Za-z_]\w*)+)")
 
 
 def resolves(name):

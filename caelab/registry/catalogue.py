@@ -30,6 +30,7 @@ HOOKS = {
     "claim": "register_claims",
     "recipe": "register_recipes",
     "executor": "register_executors",
+    "tracker": "register_trackers",
     "command": "register_commands",
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from caelab.registry.fingerprints import content_of, imported_beside
 
-OWN = ("caelab", "caelab_regularizers", "caelab_analyses")
+OWN = ("caelab", "caelab_regularizers", "caelab_analyses", "caelab_trackers")
 RECORDED = ("torch", "numpy")  # their versions stand in every run's record
 HEAP_TYPE = 1 << 9  # the flag of a class that was made while Python ran
 NOT_CODE = (

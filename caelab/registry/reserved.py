@@ -7,6 +7,7 @@ GIVEN_BY_CORE: dict[str, tuple[str, ...]] = {
     "claim": ("numbers",),
     "executor": ("workers",),
     "model": ("inputs", "image_shape"),
+    "tracker": ("target",),
 }
 """By kind, the arguments that caelab hands over; all others are options of the user's."""
 

@@ -24,6 +24,7 @@ from caelab.runs.run import dataset_of, load_run
 from caelab.study.outcomes import Between, Outcome, Problem, refuse_taken
 from caelab.study.workers import doing
 from caelab.training import run_folder, train
+from caelab.training.tracking import trackers_in_worker
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Job:
     analyses: Mapping[str, Options]
     plugin_files: tuple[Path, ...] = ()
     allowed: frozenset[str] = frozenset()
+    track: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Which run it is."""
@@ -59,7 +61,7 @@ def carry_out(job: Job) -> Outcome:
         catalogue().add_file(path)
     doing("training")
     reused = run_folder(job.out, job.config, dataset_of(job.config)).is_dir()
-    run = train(job.config, out=job.out)
+    run = train(job.config, out=job.out, observers=trackers_in_worker(job.track))
     tables: dict[str, pd.DataFrame] = {}
     numbers: dict[str, float] = {}
     origins: dict[str, str] = {}

@@ -16,7 +16,7 @@ from caelab.analysis.contract import columns_of, load_analysis, options_of
 from caelab.analysis.plotting import family_of, known_look
 from caelab.errors import CaelabError
 from caelab.models.reconstruction import check_objective
-from caelab.registry.arguments import by_label, count_of, function_of, path_of, rows_of
+from caelab.registry.arguments import by_label, count_of, function_of, path_of, rows_of, texts_of
 from caelab.registry.catalogue import catalogue, installed_providers
 from caelab.registry.importing import allowed_code
 from caelab.runs.config import RunConfig
@@ -30,6 +30,7 @@ from caelab.study.workers import TRIES, WorkerDied
 from caelab.training import checked_device, run_folder
 from caelab.training.asked import as_config
 from caelab.training.plugins import TrainingPlugins, make_regularizers
+from caelab.training.tracking import settled, trackers_of
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Study:
         analyses: options by analysis name, or only the names.
         out: folder of the runs.
         plugin_files: plugins that are not installed; those that this process has read already need not be named.
+        track: where the metrics of every epoch are written too, each as NAME:TARGET.
 
     Raises:
         CaelabError: no config, no seed, one that stands twice, or a config that is wrong.
@@ -56,6 +58,7 @@ class Study:
     analyses: Any
     out: Any
     plugin_files: Sequence[Any] = field(default=())
+    track: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         configs = [self.configs] if isinstance(self.configs, RunConfig | Mapping) else rows_of(self.configs, "configs")
@@ -66,6 +69,7 @@ class Study:
             "analyses": by_label(self.analyses, "analyses", names=True),
             "out": path_of(self.out, "the folder out").expanduser(),
             "plugin_files": tuple(path_of(file, "each plugin file").expanduser().resolve() for file in files),
+            "track": tuple(map(settled, texts_of(self.track, "track"))),
         }
         for name, value in plain.items():
             object.__setattr__(self, name, value)
@@ -74,7 +78,7 @@ class Study:
         """Every run of the study."""
         files = tuple(dict.fromkeys([*self.plugin_files, *self.files_in_use()]))
         return [
-            Job(config.with_seed(seed), self.out, self.analyses, files, allowed_code())
+            Job(config.with_seed(seed), self.out, self.analyses, files, allowed_code(), tuple(self.track))
             for config in self.configs
             for seed in self.seeds
         ]
@@ -82,7 +86,8 @@ class Study:
     def in_use(self) -> list[tuple[str, str]]:
         """Kind and name of everything that the study takes from the catalogue."""
         used = [pair for config in self.configs for pair in config.in_use()]
-        return list(dict.fromkeys([*used, *(("analysis", name) for name in self.analyses)]))
+        trackers = [("tracker", text.partition(":")[0]) for text in self.track]
+        return list(dict.fromkeys([*used, *(("analysis", name) for name in self.analyses), *trackers]))
 
     def files_in_use(self) -> list[Path]:
         """The plugin files that offer something that the study uses; every worker reads them."""
@@ -127,6 +132,7 @@ class Study:
         columns_of(self.analyses)
         for name, options in self.analyses.items():
             options_of(name, load_analysis(name), options)
+        trackers_of(self.track)
         for config in self.configs:
             known_look(family_of(config.label))
             _check_config(config.with_seed(self.seeds[0]))

@@ -140,6 +140,7 @@ def _trained(asked: Asked, partial: Path | None, trace: Callable[[str], None] | 
         valid_inputs=dataset.valid_inputs.to(device),
         streams=Streams(config.seed, device),
         checkpoint=partial / "checkpoint.safetensors" if partial else None,
+        name=_name_of(asked) if plugins.asks("before_training", "name") else "",
     )
     started = time.perf_counter()
     history = trainer.fit()
@@ -148,6 +149,14 @@ def _trained(asked: Asked, partial: Path | None, trace: Callable[[str], None] | 
     if trainer.added():
         record["added"] = trainer.added()  # what plugins gave the model; whoever makes it anew must be told
     return Run(config, model, dataset, history, record)
+
+
+def _name_of(asked: Asked) -> str:
+    """The name that the run has where it is stored; of what cannot be named, its label."""
+    try:
+        return run_folder(Path(), asked.config, asked.dataset).name
+    except CaelabError:
+        return asked.config.label
 
 
 def _training_plugins(asked: Asked) -> TrainingPlugins:

@@ -64,6 +64,7 @@ class Trainer:
     checkpoint: Path | None = None
     history: list[Metrics] = field(default_factory=list)
     watched: bool = True
+    name: str = ""  # of the run, for those who watch
 
     def __post_init__(self) -> None:
         self.optimizer = _make_optimizer(self.model, self.config.training)
@@ -86,7 +87,7 @@ class Trainer:
 
     def _fit(self) -> list[Metrics]:
         self.watch.begin(0)
-        self.plugins.call("before_training", model=self.model, config=self.config)
+        self.plugins.call("before_training", model=self.model, config=self.config, name=self.name)
         self.refit()
         self.memory = Memory(self.plugins.instances, self.model) if self.checkpoint else None
         if self.memory:

@@ -96,6 +96,10 @@ class TrainingPlugins:
         implementations = getattr(self.manager.hook, hook).get_hookimpls()
         return frozenset(name for impl in implementations for name in impl.argnames)
 
+    def asks(self, hook: str, argument: str) -> bool:
+        """Whether any plugin of this run names that argument of a hook."""
+        return argument in self._arguments_named(hook)
+
     def implements(self, hook: str) -> bool:
         """Whether any plugin of this run answers that hook."""
         return bool(getattr(self.manager.hook, hook).get_hookimpls())

@@ -14,7 +14,7 @@ from caelab.registry.validation import hooks_of
 from caelab.training.plugins import ordered_manager
 
 HARMLESS = {
-    "before_training": {"config"},
+    "before_training": {"config", "name"},
     "before_epoch": {"epoch"},
     "before_update": {"epoch", "step"},
     "after_batch": {"epoch", "step", "terms"},

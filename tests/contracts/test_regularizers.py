@@ -149,7 +149,7 @@ def test_nothing_it_is_given_is_changed(name, model, clean):
     given = [clean, code, reconstruction, *model.parameters()]
     versions, values = [tensor._version for tensor in given], [tensor.detach().clone() for tensor in given]
     plugins = TrainingPlugins({name: make(name)})
-    plugins.call("before_training", model=model, config=None)
+    plugins.call("before_training", model=model, config=None, name="")
     plugins.call("corrupt_input", 1, clean=clean, streams=Streams(0))
     plugins.call(
         "penalty_terms",

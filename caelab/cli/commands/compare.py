@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from caelab.cli.commands.shared import plugin_options, published, use_plugins
+from caelab.cli.commands.shared import plugin_options, published, track_option, use_plugins
 from caelab.errors import CaelabError
 from caelab.registry.catalogue import catalogue
 
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Output folder.",
 )
+@track_option
 @plugin_options
 def compare(
     recipes: tuple[str, ...],
@@ -62,6 +63,7 @@ def compare(
     workers: int | None,
     executor: str,
     out: Path,
+    track: tuple[str, ...],
     plugins: tuple[Path, ...],
 ) -> None:
     """Train recipes from several seeds, measure each, and write tables, figures and a report.
@@ -87,7 +89,7 @@ def compare(
     configs = [model.config for model in models]
     names = [*dict.fromkeys(name.strip() for name in analyses.split(","))] if analyses else default_analyses()
     how: dict[str, Any] = {"executor": executor, "workers": workers or usable_cores()}
-    study = Study(configs, range(seeds), {name: {} for name in names}, out / "runs", files)
+    study = Study(configs, range(seeds), {name: {} for name in names}, out / "runs", files, track)
     study.check()
     catalogue().get("executor", executor)
     measure = measure_of(names, tune_by) if tune or tune_by else None

@@ -55,6 +55,23 @@ def plugin_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return files(code(function))
 
 
+def track_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The option of any command that trains which says where runs are tracked, as ``track``."""
+    return click.option(
+        "--track",
+        multiple=True,
+        metavar="NAME:TARGET",
+        help="Write the metrics of every epoch there too, as tensorboard:logs or mlflow:sqlite:///mlruns.db.",
+        callback=_settled,
+    )(function)
+
+
+def _settled(context: click.Context, option: click.Parameter, asked: Sequence[str]) -> tuple[str, ...]:
+    from caelab.training.tracking import settled
+
+    return tuple(map(settled, asked))
+
+
 def _allow_code(context: click.Context, option: click.Parameter, targets: Sequence[str]) -> None:
     from caelab.registry.importing import allow_code
 

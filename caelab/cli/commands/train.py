@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from caelab.cli.commands.shared import plugin_options, use_plugins
+from caelab.cli.commands.shared import plugin_options, track_option, use_plugins
 from caelab.errors import CaelabError
 
 
@@ -36,6 +36,7 @@ from caelab.errors import CaelabError
 @click.option(
     "--trace-hooks", is_flag=True, help="Print each kind of call of a hook, with the shapes of its arguments."
 )
+@track_option
 @plugin_options
 def train(
     recipe: str | None,
@@ -48,6 +49,7 @@ def train(
     out: Path,
     print_config: bool,
     trace_hooks: bool,
+    track: tuple[str, ...],
     plugins: tuple[Path, ...],
 ) -> None:
     """Train one run: a RECIPE, or the config in a YAML file.
@@ -65,10 +67,13 @@ def train(
     from caelab.runs.run import is_run
     from caelab.storage.folders import refuse_foreign
     from caelab.training import train as train_run
+    from caelab.training.tracking import trackers_of
 
     refuse_foreign(out, is_run, "a folder of runs, or a new one,")
+    trackers = trackers_of(track)
     with EpochProgress(config) as progress:
-        run = train_run(config, out=out, observers={"progress": progress}, trace=click.echo if trace_hooks else None)
+        observers = {"progress": progress, **trackers}
+        run = train_run(config, out=out, observers=observers, trace=click.echo if trace_hooks else None)
     last = run.history[-1] if run.history else {}
     click.echo("  ".join(f"{name} {value:.4g}" for name, value in last.items()))
     click.echo(f"run: {run.path}")

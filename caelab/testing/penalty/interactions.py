@@ -159,7 +159,7 @@ def cost(subject: Subject) -> Check:
 def _seconds_of_step(model: Any, inputs: Tensor, instances: Mapping[str, object]) -> float:
     """The fastest of a few losses with gradients."""
     plugins = TrainingPlugins(instances)
-    plugins.call("before_training", model=model, config=trial_config())
+    plugins.call("before_training", model=model, config=trial_config(), name=trial_config().label)
     plugins.call("before_epoch", 1, model=model)
     objective = Objective(model, "squared-error", plugins, Streams(0))
     times = []

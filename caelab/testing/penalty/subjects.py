@@ -314,7 +314,8 @@ class Trial:
                 instances["noise"] = Noise()
             self.plugins = TrainingPlugins(instances)
             self.plugins.watch = subject.recorder
-            self.plugins.call("before_training", model=self.model, config=trial_config(max(EPOCHS[1], self.epoch)))
+            config = trial_config(max(EPOCHS[1], self.epoch))
+            self.plugins.call("before_training", model=self.model, config=config, name=config.label)
             self.first_epochs(lived)
         self.model.train()
         self.bring_weights(trained)
