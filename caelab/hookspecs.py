@@ -49,7 +49,10 @@ class CatalogueHooks:
 
     @hookspec
     def register_executors(self, register: Any) -> None:
-        """Offer executors: ``register(name, factory)``, ``factory(workers) -> concurrent.futures.Executor``."""
+        """Offer executors: ``register(name, factory)``, ``factory(workers, **options) -> futures.Executor``.
+
+        Further parameters of the factory are options of the command line; ``resources`` is what one run takes.
+        """
 
     @hookspec
     def register_trackers(self, register: Any) -> None:
@@ -243,3 +246,6 @@ class ExecutorMembers:
 
     def submit(self, function: Any, *arguments: Any) -> Any:
         """Start a call and return its ``concurrent.futures.Future``."""
+
+    def begin(self, folder: Any, check: Any, *arguments: Any) -> None:
+        """Before the first run: refuse workers that do not find the folder, or in which the check raises; optional."""

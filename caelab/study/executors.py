@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from multiprocessing import get_context
 from threading import Lock
 from types import ModuleType
@@ -15,6 +17,8 @@ from typing import Any, TypeVar
 
 from caelab.hookspecs import hookimpl
 from caelab.process.limits import refuse_few_files
+from caelab.registry.catalogue import catalogue
+from caelab.registry.signatures import checked_options, option_fields
 from caelab.study.workers import WorkerPool, refuse_unguarded, told
 
 T = TypeVar("T")
@@ -85,6 +89,31 @@ def register_executors(register: Callable[[str, Any], None]) -> None:
     """Offer the built-in executors."""
     register("processes", processes)
     register("serial", serial)
+    register("dask", "caelab.study.clusters.dask:dask")
+
+
+def made_executor(name: str, options: Mapping[str, Any] | None = None) -> Callable[[int], Executor]:
+    """The factory of an executor with its options: called with the number of workers it makes the executor.
+
+    Args:
+        name: of the executor.
+        options: by name, as the parameters of the factory say; it may take others too, as ``**options``. ``resources``
+            are left out where it has no such parameter.
+
+    Raises:
+        CaelabError: there is no such executor, or it has no such option, or not of that value.
+    """
+    factory: Callable[..., Executor] = catalogue().get("executor", name)
+    known = option_fields(factory, skip=("workers",))
+    given = {key: value for key, value in (options or {}).items() if key != "resources" or key in known}
+    others = {key: value for key, value in given.items() if key not in known} if _takes_any(factory) else {}
+    own = {key: value for key, value in given.items() if key not in others}
+    found = checked_options(factory, own, f"the executor {name}", ["workers"])
+    return partial(factory, **{key: found[key] for key in own}, **others)
+
+
+def _takes_any(factory: Callable[..., Any]) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(factory).parameters.values())
 
 
 def usable_cores() -> int:
@@ -102,10 +131,10 @@ def processes(workers: int) -> Executor:
     refuse_few_files(FILES + FILES_OF_A_WORKER * workers)
     context: Any = get_context("forkserver") if _main_is_needed.get() else _context_without_main()
     context.set_forkserver_preload(PRELOADED)
-    return WorkerPool(workers, _prepare_worker, max(1, usable_cores() // workers), context=context)
+    return WorkerPool(workers, prepare_worker, max(1, usable_cores() // workers), context=context)
 
 
-def _prepare_worker(threads: int) -> None:
+def prepare_worker(threads: int) -> None:
     """Give the worker its share of the cores: two workers whose BLAS each takes all of them run at half the speed."""
     import torch
     from threadpoolctl import threadpool_limits

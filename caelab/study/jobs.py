@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from traceback import format_exc
 from typing import Any
@@ -21,6 +21,7 @@ from caelab.registry.catalogue import catalogue
 from caelab.registry.importing import allow_code
 from caelab.runs.config import RunConfig
 from caelab.runs.run import dataset_of, load_run
+from caelab.study.agreement import refuse_other_code
 from caelab.study.outcomes import Between, Outcome, Problem, refuse_taken
 from caelab.study.workers import doing
 from caelab.training import run_folder, train
@@ -44,10 +45,35 @@ class Job:
     plugin_files: tuple[Path, ...] = ()
     allowed: frozenset[str] = frozenset()
     track: tuple[str, ...] = ()
+    expected: Mapping[str, str] = field(default_factory=dict)  # the code of others, where the study was started
 
     def __str__(self) -> str:
         """Which run it is."""
         return f"{self.config.label}, seed {self.config.seed}"
+
+
+def prepare(job: Job) -> None:
+    """Make the code of others that a job uses known to this process.
+
+    Raises:
+        CaelabError: it is another one here than where the study was started.
+    """
+    allow_code(*job.allowed)
+    for path in job.plugin_files:
+        catalogue().add_file(path)
+    refuse_other_code(job.expected)
+
+
+def begun(pool: Any, jobs: Sequence[Job]) -> Sequence[Job]:
+    """The jobs as an executor can carry them out, once it is sure that workers on other machines can.
+
+    Raises:
+        CaelabError: a worker does not see the folder of the runs, or has another version of something.
+    """
+    if not hasattr(pool, "begin") or not jobs:
+        return jobs
+    pool.begin(jobs[0].out, prepare, jobs[0])
+    return [replace(job, out=job.out.absolute()) for job in jobs]
 
 
 @on_one_thread
@@ -56,9 +82,7 @@ def carry_out(job: Job) -> Outcome:
 
     It takes one thread, so that the numbers do not depend on how many workers there are.
     """
-    allow_code(*job.allowed)
-    for path in job.plugin_files:
-        catalogue().add_file(path)
+    prepare(job)
     doing("training")
     reused = run_folder(job.out, job.config, dataset_of(job.config)).is_dir()
     run = train(job.config, out=job.out, observers=trackers_in_worker(job.track))

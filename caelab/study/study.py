@@ -23,10 +23,11 @@ from caelab.runs.config import RunConfig
 from caelab.runs.run import build_model, dataset_of, output_is_set
 from caelab.storage.files import PARTIAL
 from caelab.storage.locks import is_being_written
-from caelab.study.executors import without_main
-from caelab.study.jobs import Job, carry_out, compared
+from caelab.study.agreement import expected_code
+from caelab.study.executors import made_executor, without_main
+from caelab.study.jobs import Job, begun, carry_out, compared
 from caelab.study.outcomes import Outcome, StudyResult
-from caelab.study.workers import TRIES, WorkerDied
+from caelab.study.workers import WorkerDied
 from caelab.training import checked_device, run_folder
 from caelab.training.asked import as_config
 from caelab.training.plugins import TrainingPlugins, make_regularizers
@@ -77,8 +78,9 @@ class Study:
     def jobs(self) -> list[Job]:
         """Every run of the study."""
         files = tuple(dict.fromkeys([*self.plugin_files, *self.files_in_use()]))
+        expected = expected_code(self.in_use())
         return [
-            Job(config.with_seed(seed), self.out, self.analyses, files, allowed_code(), tuple(self.track))
+            Job(config.with_seed(seed), self.out, self.analyses, files, allowed_code(), tuple(self.track), expected)
             for config in self.configs
             for seed in self.seeds
         ]
@@ -143,6 +145,7 @@ class Study:
         executor: str = "processes",
         workers: int = 1,
         done: Callable[[Outcome], None] = lambda _: None,
+        **options: Any,
     ) -> StudyResult:
         """Carry out all jobs, once it is checked that they can work.
 
@@ -152,18 +155,19 @@ class Study:
             executor: the name of an executor.
             workers: how many runs at once.
             done: called with each outcome as it comes.
+            options: of the executor, as ``address`` of a cluster's scheduler.
 
         Raises:
             CaelabError: a run failed, or at the end some had no worker that lived; what is finished stays and is
                 found again.
         """
         workers, done = count_of(workers, "workers"), function_of(done, "done")
-        make = catalogue().get("executor", executor)
+        make = made_executor(executor, options)
         self.check()
         if executor == "processes":
             self.refuse_unknown_to_workers()
         with without_main(), make(workers) as pool:
-            asked = self.jobs()
+            asked = begun(pool, self.jobs())
             submitted = {place: pool.submit(carry_out, asked[place]) for place in free_first(asked)}
             jobs = {submitted[place]: job for place, job in enumerate(asked)}
             try:
@@ -204,8 +208,9 @@ def _refuse_lost(lost: Mapping[Job, WorkerDied], count: int) -> None:
     """
     if lost:
         each = "; ".join(f"{job} (its worker {error.how}{_others_of(job)})" for job, error in lost.items())
+        died = max(error.tries for error in lost.values())
         raise CaelabError(
-            f"{len(lost)} of {count} runs could not be finished, because {TRIES} workers died of each of them: "
+            f"{len(lost)} of {count} runs could not be finished, because {died} workers died of each of them: "
             f"{each}; the other runs are stored, and the same command goes on from them"
         )
 

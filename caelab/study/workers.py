@@ -37,17 +37,16 @@ class WorkerDied(CaelabError):
 
     Attributes:
         how: what became of it, as "was killed by SIGSEGV during training".
+        tries: how many died of it.
     """
 
-    def __init__(self, how: str) -> None:
-        super().__init__(how)
-        self.how = how
+    def __init__(self, how: str, tries: int = TRIES) -> None:
+        super().__init__(how, tries)
+        self.how, self.tries = how, tries
 
     def __str__(self) -> str:
-        return (
-            f"a worker process {self.how}, as did {TRIES - 1} others that tried the same after it; "
-            "executor='serial' shows more"
-        )
+        others = f", as did {self.tries - 1} others that tried the same after it" if self.tries > 1 else ""
+        return f"a worker process {self.how}{others}; executor='serial' shows more"
 
 
 class RemoteTraceback(Exception):
@@ -196,7 +195,7 @@ def _serve(connection: Connection, prepare: Callable[..., None], arguments: tupl
     connection.send(("ready", None, ""))
     with suppress(EOFError, OSError):
         while True:
-            connection.send_bytes(_answer(connection.recv_bytes()))
+            connection.send_bytes(answered(connection.recv_bytes()))
 
 
 def _end_with_parent() -> None:
@@ -223,7 +222,8 @@ def _end_after(sentinel: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _answer(content: bytes) -> bytes:
+def answered(content: bytes) -> bytes:
+    """The pickled answer to a pickled call: what it returns, or what it raises with its traceback."""
     try:
         function, arguments, keywords = pickle.loads(content)
         return pickle.dumps(("done", function(*arguments, **keywords), ""))

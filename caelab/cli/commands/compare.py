@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from caelab.cli.commands.shared import plugin_options, published, track_option, use_plugins
+from caelab.cli.commands.shared import (
+    chosen_executor,
+    executor_options,
+    plugin_options,
+    published,
+    track_option,
+    use_plugins,
+)
 from caelab.errors import CaelabError
-from caelab.registry.catalogue import catalogue
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,8 +45,7 @@ if TYPE_CHECKING:
 @click.option("--tune-by", metavar="NUMBER", help="Tune by this number, where analyses mark several.")
 @click.option("--analyses", default=None, metavar="NAME,NAME,...", help="Only these analyses.")
 @click.option("--device", default=None, help="cpu or cuda.")
-@click.option("--workers", type=click.IntRange(min=1), default=None, help="Runs at once. [default: the cores]")
-@click.option("--executor", default="processes", show_default=True, help="Where the runs are computed.")
+@executor_options
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -62,6 +67,8 @@ def compare(
     device: str | None,
     workers: int | None,
     executor: str,
+    address: str | None,
+    executor_settings: tuple[str, ...],
     out: Path,
     track: tuple[str, ...],
     plugins: tuple[Path, ...],
@@ -77,7 +84,6 @@ def compare(
     from caelab.report.store import MANIFEST, collect
     from caelab.runs.recipes import default_recipes
     from caelab.storage.folders import open_folder
-    from caelab.study.executors import usable_cores
     from caelab.study.plan import parse_grid, plan
     from caelab.study.study import Study
     from caelab.study.tuning import checked_choices, measure_of
@@ -88,10 +94,10 @@ def compare(
     models = plan(recipes or default_recipes(), [*settings, *quick], grid, **top)
     configs = [model.config for model in models]
     names = [*dict.fromkeys(name.strip() for name in analyses.split(","))] if analyses else default_analyses()
-    how: dict[str, Any] = {"executor": executor, "workers": workers or usable_cores()}
+    chosen = chosen_executor(executor, workers, address, executor_settings)
+    how: dict[str, Any] = {"executor": executor, "workers": chosen["workers"], **chosen["options"]}
     study = Study(configs, range(seeds), {name: {} for name in names}, out / "runs", files, track)
     study.check()
-    catalogue().get("executor", executor)
     measure = measure_of(names, tune_by) if tune or tune_by else None
     found = checked_choices(models, settings, grid, measure) if measure else []
     open_folder(out, MANIFEST)

@@ -72,6 +72,41 @@ def _settled(context: click.Context, option: click.Parameter, asked: Sequence[st
     return tuple(map(settled, asked))
 
 
+def executor_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of any command that carries out many runs; ``chosen_executor`` reads them."""
+    for option in (
+        click.option(
+            "--executor-option",
+            "executor_settings",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="An option of the executor.",
+        ),
+        click.option("--address", default=None, help="A cluster's scheduler, as tcp://10.0.0.1:8786."),
+        click.option("--executor", default="processes", show_default=True, help="Where the runs are computed."),
+        click.option("--workers", type=click.IntRange(min=1), default=None, help="Runs at once. [default: the cores]"),
+    ):
+        function = option(function)
+    return function
+
+
+def chosen_executor(
+    executor: str, workers: int | None, address: str | None, executor_settings: Sequence[str]
+) -> dict[str, Any]:
+    """What the options of ``executor_options`` ask for: ``{"executor": name, "workers": count, "options": {...}}``.
+
+    Raises:
+        CaelabError: there is no such executor, or it has no such option, or not of that value.
+    """
+    from caelab.runs.settings import parse_setting
+    from caelab.study.executors import made_executor, usable_cores
+
+    options = dict(map(parse_setting, executor_settings))
+    options |= {} if address is None else {"address": address}
+    made_executor(executor, options)
+    return {"executor": executor, "workers": workers or usable_cores(), "options": options}
+
+
 def _allow_code(context: click.Context, option: click.Parameter, targets: Sequence[str]) -> None:
     from caelab.registry.importing import allow_code
 

@@ -42,7 +42,7 @@ def test_calls_give_what_they_return_or_raise_and_the_death_of_one_worker_harms_
             deaths[1].result()
         with pytest.raises(ZeroDivisionError) as raised:
             failures[0].result()
-        assert "operator.py" in str(raised.value.__cause__) or "_answer" in str(raised.value.__cause__)
+        assert "operator.py" in str(raised.value.__cause__) or "answered" in str(raised.value.__cause__)
         with pytest.raises(CaelabError, match=r"calls sys.exit\(4\)"):
             failures[1].result()
         assert [each.result() for each in sums] == [1, 2, 3, 4, 5, 6]
@@ -141,7 +141,7 @@ UNGUARDED = """
 import os
 import caelab.study.executors
 caelab.study.executors.PRELOADED = ["json"]
-caelab.study.executors._prepare_worker = abs
+caelab.study.executors.prepare_worker = abs
 with caelab.study.executors.processes(1) as executor:
     print(executor.submit(os.getpid).result() > 0)
 """
