@@ -89,12 +89,12 @@ def _stored(asked: Asked, folder: Path, trace: Callable[[str], None] | None) -> 
     if not folder.is_dir():
         with one_writer(folder):
             if not folder.is_dir():
-                return _saved(_trained(asked, aside(folder), trace), aside(folder), folder)
+                return saved_run(_trained(asked, aside(folder), trace), aside(folder), folder)
     if aside(folder).is_dir():
         _forget(aside(folder), folder)
     if trace:
         trace(f"no hook is called: {folder} holds this run already; give another folder with --out")
-    return _found(folder, asked)
+    return found_run(folder, asked)
 
 
 def _forget(partial: Path, folder: Path) -> None:
@@ -108,7 +108,7 @@ def run_folder(out: Path, config: RunConfig, dataset: Dataset) -> Path:
     return out / f"{config.label}-{config.content_hash(dataset.content_hash)}"
 
 
-def _found(folder: Path, asked: Asked) -> Run:
+def found_run(folder: Path, asked: Asked) -> Run:
     """The run that is there already, if it is the one that was asked for.
 
     Raises:
@@ -124,6 +124,21 @@ def _found(folder: Path, asked: Asked) -> Run:
 
 
 def _trained(asked: Asked, partial: Path | None, trace: Callable[[str], None] | None) -> Run:
+    trainer = trainer_of(asked, partial, trace)
+    started = time.perf_counter()
+    trainer.fit()
+    how = {"seconds": round(time.perf_counter() - started, 3), "threads": torch.get_num_threads()}
+    return run_of(asked, trainer, how)
+
+
+def trainer_of(asked: Asked, partial: Path | None, trace: Callable[[str], None] | None) -> Trainer:
+    """All that a run needs to be trained: model, plugins, data, streams; nothing is computed yet.
+
+    Args:
+        asked: the run.
+        partial: where its checkpoint lies; None where nothing is stored.
+        trace: is told each call of a hook.
+    """
     config, dataset = asked.config, asked.dataset
     model = build_model(config, dataset) if asked.model is None else as_called(config, asked.model, dataset)
     dataset = of_type(model, dataset)
@@ -132,7 +147,7 @@ def _trained(asked: Asked, partial: Path | None, trace: Callable[[str], None] | 
     plugins = _training_plugins(asked)
     if trace:
         HookTrace(trace).attach(plugins.manager)
-    trainer = Trainer(
+    return Trainer(
         model=model.to(device),
         config=config,
         plugins=plugins,
@@ -142,13 +157,16 @@ def _trained(asked: Asked, partial: Path | None, trace: Callable[[str], None] | 
         checkpoint=partial / "checkpoint.safetensors" if partial else None,
         name=_name_of(asked) if plugins.asks("before_training", "name") else "",
     )
-    started = time.perf_counter()
-    history = trainer.fit()
-    how = {"seconds": round(time.perf_counter() - started, 3), "threads": torch.get_num_threads()}
-    record = record_of(config, model.to("cpu"), dataset) | how
+
+
+def run_of(asked: Asked, trainer: Trainer, how: Mapping[str, Any]) -> Run:
+    """The run that a trainer has trained; ``how`` goes into its record."""
+    model = trainer.model.to("cpu")
+    dataset = of_type(model, asked.dataset)
+    record = {**record_of(asked.config, model, dataset), **how}
     if trainer.added():
         record["added"] = trainer.added()  # what plugins gave the model; whoever makes it anew must be told
-    return Run(config, model, dataset, history, record)
+    return Run(asked.config, model, dataset, trainer.history, record)
 
 
 def _name_of(asked: Asked) -> str:
@@ -184,7 +202,7 @@ def checked_device(name: str) -> str:
     return name
 
 
-def _saved(run: Run, partial: Path, folder: Path) -> Run:
+def saved_run(run: Run, partial: Path, folder: Path) -> Run:
     """Write the run beside its checkpoint, give it its name, and only then let the checkpoint go."""
     with told_as_storage(folder):
         shutil.rmtree(partial / "run", ignore_errors=True)  # of a process that was killed here

@@ -43,6 +43,11 @@ def _make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opt
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise CaelabError(f"the model {type(model).__name__} has no trainable parameters; nothing can be trained")
+    return optimizer_of(parameters, config)
+
+
+def optimizer_of(parameters: Sequence[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
+    """The optimiser of a config over these parameters."""
     if config.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
     return torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum, fused=True)
@@ -102,13 +107,17 @@ class Trainer:
                 self.history.append(self.run_epoch(epoch))
             self.keep_best()
             self.save()
-        if self.best:
-            load_weights(self.model, self.best)
-        self.model.eval()
+        self.end()
         self.watch.begin(len(self.history) + 1)
         self.plugins.call("after_training", model=self.model, history=self.history)
         self.model.eval()
         return self.history
+
+    def end(self) -> None:
+        """Go back to the best epoch, where one was kept, and to evaluation mode."""
+        if self.best:
+            load_weights(self.model, self.best)
+        self.model.eval()
 
     def run_epoch(self, epoch: int) -> Metrics:
         """One pass over the training examples in a new order, then validation."""
