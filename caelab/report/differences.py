@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from json import dumps
 from math import isfinite
 from typing import Any
@@ -12,9 +13,11 @@ import pandas as pd
 from caelab.analysis.columns import Column
 from caelab.analysis.plotting import display_name
 from caelab.analysis.statistics import by_seed, comparisons, power_note
+from caelab.errors import CaelabError
 from caelab.report.claims import short
 from caelab.report.tables import Cell, Table, shown_columns
-from caelab.runs.config import GIVEN
+from caelab.runs.config import GIVEN, make_config
+from caelab.runs.run import dataset_of
 
 MOST = 200  # rows of the table on the page; all pairs are in the file
 NAMED = 4  # numbers in the sentence on power
@@ -39,12 +42,24 @@ CAPTION = (
 )
 
 
-def differences(rows: pd.DataFrame, columns: Sequence[Column], configs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Every pair of models that have the same data, by every number of which it is known what is better."""
+def differences(
+    rows: pd.DataFrame,
+    columns: Sequence[Column],
+    configs: Sequence[Mapping[str, Any]],
+    test_to_train: Mapping[str, float],
+) -> pd.DataFrame:
+    """Every pair of models that have the same data, by every number of which it is known what is better.
+
+    Args:
+        rows: one row per model and seed, or per model, split and seed.
+        columns: what the analyses say of their numbers.
+        configs: one per model.
+        test_to_train: by model, as ``ratios`` finds it.
+    """
     parts = [
-        comparisons(rows[rows["model"].isin(models)], number, column.better, test_to_train=ratio)
+        comparisons(rows[rows["model"].isin(models)], number, column.better, test_to_train=test_to_train.get(models[0]))
         for number, column in judged(rows, columns)
-        for models, ratio in of_one_data_set(configs)
+        for models in of_one_data_set(configs)
     ]
     return pd.concat([part for part in parts if len(part)] or [comparisons(rows[:0].assign(x=0.0), "x")])
 
@@ -54,15 +69,30 @@ def judged(rows: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[str, Col
     return [(number, column) for number, column in shown_columns(rows, columns) if column.better]
 
 
-def of_one_data_set(configs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[list[str], float | None]]:
-    """The models of each data set, and how many examples test for each one that trains, where seeds draw the split."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
+def of_one_data_set(configs: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
+    """The models of each data set."""
+    groups: dict[str, list[str]] = {}
     for config in configs:
-        groups.setdefault(dumps(config["dataset"], sort_keys=True, default=str), []).append(config)
-    for alike in groups.values():
-        data = alike[0]["dataset"]
-        sizes = data.get("splits") if data.get("kind") != GIVEN else None
-        yield [config["label"] for config in alike], sizes[2] / sizes[0] if sizes else None
+        groups.setdefault(dumps(config["dataset"], sort_keys=True, default=str), []).append(config["label"])
+    yield from groups.values()
+
+
+def ratios(configs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """By model, how many examples test for each one that trains, where the seed splits data that are there."""
+    first = {config["label"]: config for config in configs}
+    found: dict[str, float] = {}
+    for models in of_one_data_set(configs):
+        block = first[models[0]]["dataset"]
+        with suppress(CaelabError):  # the data are not there
+            if block["kind"] != GIVEN:  # an object brings its own split
+                sizes = block.get("splits") or _default_sizes(first[models[0]])
+                found |= dict.fromkeys(models, sizes[2] / sizes[0])
+    return found
+
+
+def _default_sizes(config: Mapping[str, Any]) -> list[int]:
+    dataset = dataset_of(make_config(config))
+    return [len(part) for part in (dataset.train, dataset.valid, dataset.test)]
 
 
 def differences_table(found: pd.DataFrame, rows: pd.DataFrame, columns: Sequence[Column]) -> Iterator[Table]:

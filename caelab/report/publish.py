@@ -19,7 +19,7 @@ from caelab.analysis.plotting import display_name, stored_appearances
 from caelab.errors import CaelabError
 from caelab.registry.catalogue import catalogue
 from caelab.report.claims import VERDICTS, Finding, Numbers
-from caelab.report.differences import differences, differences_table
+from caelab.report.differences import differences, differences_table, ratios
 from caelab.report.explorer import Explorer, explorers
 from caelab.report.page import Page, chart_looks, model_settings, picture, render, shared_settings
 from caelab.report.run_pages import run_pages
@@ -69,6 +69,7 @@ def publish_comparison(folder: Path, comparison: Comparison | None = None) -> It
             comparison, sums = stored(folder)
         else:
             sums = {}
+            comparison = replace(comparison, test_to_train=ratios(comparison.configs))
             write_data(comparison, place)
         stack.enter_context(stored_appearances(comparison.appearances))
         figures, undrawn = draw_figures(comparison, place)
@@ -79,7 +80,7 @@ def publish_comparison(folder: Path, comparison: Comparison | None = None) -> It
         pages, unpictured = run_pages(folder, comparison.rows, comparison.tables, problems)
         problems += unpictured
         _write_tables(comparison.rows, tables, place)
-        paired = differences(comparison.rows, columns, comparison.configs)
+        paired = differences(comparison.rows, columns, comparison.configs, comparison.test_to_train)
         if len(paired):
             write_bytes(place / "statistics.csv", paired.to_csv(index=False).encode())
         tables = [*tables, *differences_table(paired, comparison.rows, columns)]
@@ -92,7 +93,8 @@ def publish_comparison(folder: Path, comparison: Comparison | None = None) -> It
         yield from in_short(comparison.rows, columns)
     if found:
         yield f"findings: {tally(found)}"
-    yield f"tables:   {folder / 'summary.csv'}, {folder / 'runs.csv'}, {folder / 'tables'}"
+    files = ["summary.csv", "runs.csv", *["statistics.csv"] * bool(len(paired)), "tables"]
+    yield f"tables:   {', '.join(str(folder / file) for file in files)}"
     yield f"figures:  {folder / 'figures'} ({len(figures)}, as PDF and PNG)"
     yield f"report:   {folder / 'report.html'}"
     refuse_undrawn(comparison, figures)

@@ -73,6 +73,7 @@ class Comparison:
         tuning: what was chosen on validation examples, and among what; None where nothing was.
         appearances: how recipes name and draw their models, so that figures stay as they are without the plugins.
         columns: by analysis, what it says of its numbers, so that tables stay as they are without the plugins.
+        test_to_train: by model, how many examples test for each one that trains, where seeds draw the split.
     """
 
     command: str
@@ -85,6 +86,7 @@ class Comparison:
     tuning: pd.DataFrame | None = None
     appearances: Mapping[str, Appearance] = field(default_factory=dict)
     columns: Mapping[str, Sequence[Column]] = field(default_factory=dict)
+    test_to_train: Mapping[str, float] = field(default_factory=dict)
 
 
 PlainName = Annotated[str, AfterValidator(checked_name)]
@@ -115,6 +117,7 @@ class Record(BaseModel):
     analyses: list[PlainName]
     appearances: dict[str, StoredAppearance] = {}
     columns: dict[str, list[Column]] = {}
+    test_to_train: dict[str, float] = {}
 
 
 def collect(
@@ -168,6 +171,7 @@ def record_facts(comparison: Comparison) -> dict[str, Any]:
             for family, (name, look) in comparison.appearances.items()
         },
         "columns": {name: [asdict(column) for column in columns] for name, columns in comparison.columns.items()},
+        "test_to_train": comparison.test_to_train,
     }
 
 
@@ -188,7 +192,7 @@ def stored(folder: Path) -> tuple[Comparison, Sums]:
         CaelabError: as ``load_comparison``.
     """
     facts = _record(folder)
-    found = {name: facts[name] for name in ("command", "configs", "seeds", "problems", "versions")}
+    found = {name: facts[name] for name in ("command", "configs", "seeds", "problems", "versions", "test_to_train")}
     looks = {family: StoredAppearance.model_validate(each).plain() for family, each in facts["appearances"].items()}
     sums = sums_of(folder, facts, OURS)
     tables = {name: _table(folder, f"data/{name}.parquet", sums, ABOUT_A_RUN) for name in facts["analyses"]}

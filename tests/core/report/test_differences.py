@@ -5,9 +5,11 @@ import pytest
 from caelab.analysis.columns import Column
 from caelab.analysis.statistics import comparisons, corrected_difference, paired_difference
 from caelab.report.claims import short
-from caelab.report.differences import MOST, differences, differences_table, of_one_data_set
+from caelab.report.differences import MOST, differences, differences_table, of_one_data_set, ratios
 from caelab.report.publish import publish_comparison
 from caelab.report.tables import latex_table
+from caelab.runs.recipes import recipe_config
+from caelab.runs.run import dataset_of
 from tests.core.invented import MODELS, invented_comparison, invented_rows
 
 NORM = Column(name="mean norm", heading="mean\n‖J‖", better="smaller")
@@ -20,6 +22,7 @@ def config(label, kind="mnist5k", splits=(3000, 500, 1500)):
 
 
 CONFIGS = [config(model) for model in MODELS]
+HALF = dict.fromkeys(MODELS, 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def of(rows, model, column):
 
 
 def test_every_number_that_can_be_better_has_every_pair(rows):
-    found = differences(rows, [NORM, SHARE, PLAIN], CONFIGS)
+    found = differences(rows, [NORM, SHARE, PLAIN], CONFIGS, HALF)
     judged = found["number"].unique().tolist()
     assert judged[:2] == ["mean norm", "saturated share"]
     assert "bump height" not in judged
@@ -43,20 +46,25 @@ def test_every_number_that_can_be_better_has_every_pair(rows):
 def test_models_on_different_data_are_not_compared(rows):
     few = rows[rows["model"].isin(["ae", "cae", "rbm", "dae-g"])]
     configs = [config("ae"), config("cae"), config("rbm", "digits", (100, 50, 25)), config("dae-g", "digits", None)]
-    groups = [*of_one_data_set(configs)]
-    assert groups == [(["ae", "cae"], 0.5), (["rbm"], 0.25), (["dae-g"], None)]
-    found = differences(few, [NORM], configs)
+    assert [*of_one_data_set(configs)] == [["ae", "cae"], ["rbm"], ["dae-g"]]
+    found = differences(few, [NORM], configs, ratios(configs))
     assert found[["first", "second"]].to_numpy().tolist() == [["ae", "cae"]]
+    assert found["corrected low"].notna().all()
     (table,) = differences_table(found, few, [NORM])
     assert len(table.rows) == 1
 
 
-def test_data_that_were_given_as_they_are_have_no_ratio():
-    assert [*of_one_data_set([config("a", "given")])] == [(["a"], None)]
+def test_ratios_are_those_of_the_splits_also_where_the_config_leaves_them_open():
+    open_sizes = {**recipe_config("ae", dataset={"kind": "digits"}).as_dict(), "label": "open"}
+    gone = {**recipe_config("ae", dataset={"kind": "digits"}).as_dict(), "label": "gone"}
+    gone["dataset"] = {"kind": "npz:/nowhere.npz"}
+    found = ratios([config("a"), config("given", "given"), open_sizes, gone])
+    sizes = dataset_of(recipe_config("ae", dataset={"kind": "digits"}))
+    assert found == {"a": 0.5, "open": len(sizes.test) / len(sizes.train)}
 
 
 def test_the_table_turns_each_difference_against_the_best(rows):
-    found = differences(rows, [NORM, SHARE], CONFIGS)
+    found = differences(rows, [NORM, SHARE], CONFIGS, HALF)
     (table,) = differences_table(found, rows, [NORM, SHARE])
     assert len(table.rows) == 2 * 6
     cells = {(row[0].text, row[1].text): [cell.text for cell in row] for row in table.rows}
@@ -77,7 +85,7 @@ def test_the_table_turns_each_difference_against_the_best(rows):
 
 
 def test_the_caption_says_what_could_not_be_seen(rows):
-    found = differences(rows, [NORM, SHARE], CONFIGS)
+    found = differences(rows, [NORM, SHARE], CONFIGS, HALF)
     (table,) = differences_table(found, rows, [NORM, SHARE])
     limit = 100 * found.loc[found["number"] == "saturated share", "smallest difference"].median()
     assert f"{limit:.2g} in saturated (%) cannot be seen here" in table.caption
@@ -87,16 +95,16 @@ def test_the_caption_says_what_could_not_be_seen(rows):
 
 def test_a_model_that_failed_for_some_seeds_is_told(rows):
     holes = rows.assign(**{"mean norm": rows["mean norm"].where((rows["model"] != "ae") | (rows["seed"] != 1))})
-    (table,) = differences_table(differences(holes, [NORM], CONFIGS), holes, [NORM])
+    (table,) = differences_table(differences(holes, [NORM], CONFIGS, HALF), holes, [NORM])
     assert [row[8].text for row in table.rows if row[1].text == "AE"] == ["0 of 2 (1 missing)"]
     gone = rows.assign(**{"mean norm": rows["mean norm"].where(rows["model"] != "ae")})
-    (table,) = differences_table(differences(gone, [NORM], CONFIGS), gone, [NORM])
+    (table,) = differences_table(differences(gone, [NORM], CONFIGS, HALF), gone, [NORM])
     assert "AE" not in [row[1].text for row in table.rows]
 
 
 def test_nothing_to_compare_has_no_table_and_no_file(rows, tmp_path):
     for few in (rows[rows["model"] == "ae"], rows[["model", "seed", "run"]], rows.assign(**{"mean norm": np.nan})):
-        found = differences(few[["model", "seed", *few.columns.intersection(["mean norm"])]], [NORM], CONFIGS)
+        found = differences(few[["model", "seed", *few.columns.intersection(["mean norm"])]], [NORM], CONFIGS, HALF)
         assert [*differences_table(found, few, [NORM])] == []
     list(publish_comparison(tmp_path, invented_comparison(rows[["model", "seed", "run"]], tables={})))
     assert not (tmp_path / "statistics.csv").exists()
@@ -104,7 +112,7 @@ def test_nothing_to_compare_has_no_table_and_no_file(rows, tmp_path):
 
 def test_one_seed_says_only_the_difference():
     rows = invented_rows(seeds=1)
-    (table,) = differences_table(differences(rows, [NORM], CONFIGS), rows, [NORM])
+    (table,) = differences_table(differences(rows, [NORM], CONFIGS, HALF), rows, [NORM])
     assert [cell.text for cell in table.rows[0]][4:8] == ["–", "–", "1", "–"]  # one sign, or the other
     assert "cannot be seen" not in table.caption
     assert not any("nan" in cell.text for row in table.rows for cell in row)
@@ -113,7 +121,7 @@ def test_one_seed_says_only_the_difference():
 def test_a_long_table_is_cut_and_says_so():
     models = {f"m{i}": [float(i)] * 7 for i in range(MOST + 11)}
     rows = invented_rows(models, seeds=2)
-    (table,) = differences_table(differences(rows, [NORM], [config(m) for m in models]), rows, [NORM])
+    (table,) = differences_table(differences(rows, [NORM], [config(m) for m in models], {}), rows, [NORM])
     assert len(table.rows) == MOST
     assert f"The first {MOST} of {MOST + 10} rows." in table.caption
 
