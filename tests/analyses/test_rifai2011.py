@@ -173,7 +173,10 @@ def test_order_is_compared_by_rank():
     means = rows.groupby("model")["mean norm"].mean()
     printed = claims.PAPER_NORMS["mnist"]
     rho = stats.spearmanr([printed[m] for m in printed], [means[m] for m in printed]).statistic
-    assert f"ρ with the printed norms: {short(rho)} over 6 models" in the(found_in(rows), "order of").evidence
+    half = stats.norm.ppf(0.975) * np.sqrt((1 + rho**2 / 2) / 3)  # Bonett and Wright's, of 6 models
+    interval = ", ".join(short(np.tanh(np.arctanh(rho) + sign * half)) for sign in (-1, 1))
+    said = f"ρ with the printed norms: {short(rho)} [{interval}] over 6 models"
+    assert said in the(found_in(rows), "order of").evidence
     ordered = {m: (norm * 1e5, *MODELS[m][1:]) for m, norm in printed.items()}
     assert the(found_in(invented_rows(ordered)), "order of").verdict == "supported"
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from caelab import Contest, Finding, NotApplicable, Numbers, finding
-from caelab.analysis.statistics import rank_correlation, share_standard_error
+from caelab.analysis.statistics import rank_correlation_interval, share_standard_error
 from caelab.report.claims import short, side, with_examples
 
 PAPER = "Rifai et al. (2011)"
@@ -184,8 +184,9 @@ def norms_in_the_papers_order(numbers: Numbers) -> Finding:
     if len(here) < 3:
         raise NotApplicable("fewer than three models of the paper's Table 1 were compared on its data")
     contests = [Contest(larger, smaller) for (_, smaller), (_, larger) in combinations(here, 2)]
-    rho = rank_correlation([norm for norm, _ in here], [found.mean() for _, found in here])
-    more = f" Spearman's ρ with the printed norms: {short(rho)} over {len(here)} models."
+    rho = rank_correlation_interval([norm for norm, _ in here], [found.mean() for _, found in here])
+    interval = f" [{short(rho.low)}, {short(rho.high)}]" if math.isfinite(rho.low) else ""
+    more = f" Spearman's ρ with the printed norms: {short(rho.value)}{interval} over {len(here)} models."
     return says("The models' norms stand in the order of the paper.", "Table 1", "Mean ‖J‖", contests, more)
 
 
