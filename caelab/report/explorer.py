@@ -12,13 +12,13 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from caelab.analysis.columns import Column, column_of
 from caelab.registry.reserved import ABOUT_A_ROW, ABOUT_A_RUN
-from caelab.report.embedding import packed
+from caelab.report.embedding import fair_share, packed
 from caelab.report.run_keys import key_columns
 
 MOST_ROWS = 20_000
 MOST_CHOICES = 60  # values of a column that a drop-down can offer
 FEW_NUMBERS = 12  # whole numbers that stand for kinds of rows
-BUDGET = 4_500_000  # characters of all packed tables of a page
+BUDGET = 3_500_000  # characters of all packed tables of a page
 
 
 @dataclass(frozen=True)
@@ -83,21 +83,6 @@ def explorers(tables: Mapping[str, pd.DataFrame], runs: pd.DataFrame, columns: I
     found = [each for each in whole if each is not None]
     share = fair_share([len(each.data) for each in found], BUDGET)
     return [_within(each, tables[each.name], runs, share) for each in found]
-
-
-def fair_share(sizes: Sequence[int], budget: int) -> float:
-    """The most that each may take, so that all together keep to the budget: small ones leave the rest to the others.
-
-    >>> fair_share([1, 2, 10, 30], 15), fair_share([1, 2], 15)
-    (6.0, inf)
-    """
-    left = budget
-    for place, size in enumerate(sorted(sizes)):
-        share = left / (len(sizes) - place)
-        if size > share:
-            return share
-        left -= size
-    return float("inf")
 
 
 def explorer(name: str, table: pd.DataFrame, runs: pd.DataFrame, columns: Sequence[Column] = ()) -> Explorer | None:

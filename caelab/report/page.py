@@ -8,20 +8,27 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from PIL import Image
 
 from caelab.analysis.contract import caption_of, title_of
 from caelab.analysis.plotting import display_name, look, paper_style, svg_of
-from caelab.report.embedding import chart_library, compact, packed, page_script, policy
+from caelab.report.embedding import chart_library, compact, fair_share, packed, page_script, policy
 from caelab.report.explorer import Explorer
 
 LARGEST_SVG = 300_000  # bytes; beyond it pixels are smaller, and a page with many filters still opens at once
 PIXELS_PER_INCH = 200
+MOST_IMAGES = 200  # in a figure that is tried as vectors
+MOST_MARKS = 180  # lines, patches and collections
+MOST_PIXELS = 4_000_000  # of one figure
+FIGURES = 2_600_000  # bytes of all figures of a page
+COLORS = 64  # of a figure that is too large in all its colours
 SYMBOLS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?"}
 CHART_DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
 CHART_SYMBOLS = {
@@ -131,6 +138,21 @@ def _dashes(style: Any) -> str:
     return ",".join(f"{2 * part:g}px" for part in style[1]) or "solid"
 
 
+def all_pictures(figures: Mapping[str, Figure], folder: Path) -> list[Picture]:
+    """The figures for a page; where they are too large together, the largest of pixels have fewer of them.
+
+    Args:
+        figures: by name.
+        folder: where each lies as PNG too, which need not be drawn again.
+    """
+    drawn = {name: smallest(figure, folder / f"{name}.png") for name, figure in figures.items()}
+    share = fair_share([len(content) for content in drawn.values()], FIGURES)
+    return [
+        Picture(name, title_of(name), caption_of(name), _element(_within(content, share), figures[name], name))
+        for name, content in drawn.items()
+    ]
+
+
 def picture(name: str, figure: Figure) -> Picture:
     """A figure with the sentence that says how to read it, as vectors, or as pixels where these are smaller."""
     title = title_of(name)
@@ -139,8 +161,52 @@ def picture(name: str, figure: Figure) -> Picture:
 
 def embedded(figure: Figure, name: str, title: str) -> Markup:
     """A figure as an element of a page: vectors, or pixels where these are smaller."""
-    svg = svg_of(figure)
-    return _embedded_svg(svg, name, title) if len(svg.encode()) <= LARGEST_SVG else _embedded_png(figure, title)
+    return _element(smallest(figure), figure, name, title)
+
+
+def smallest(figure: Figure, there: Path | None = None) -> str | bytes:
+    """A figure as SVG, or as PNG where that is smaller; one of many images or marks is not tried as SVG.
+
+    Args:
+        figure: what is drawn.
+        there: the file in which it lies as PNG with at least as many pixels; without it, it is drawn again.
+    """
+    images = sum(len(axes.images) for axes in figure.axes)
+    marks = sum(len([*axes.lines, *axes.collections, *axes.patches]) for axes in figure.axes)
+    if images <= MOST_IMAGES and marks <= MOST_MARKS:
+        svg = svg_of(figure)
+        if len(svg.encode()) <= LARGEST_SVG:
+            return svg
+    pixels = BytesIO()
+    if there is not None and there.is_file():
+        image = Image.open(there).convert("RGB")
+        width, height = (PIXELS_PER_INCH * inches for inches in figure.get_size_inches())
+        scale = min(1.0, (MOST_PIXELS / (width * height)) ** 0.5)
+        small = image.resize((round(scale * width), round(scale * height)), Image.Resampling.BOX)
+        small.save(pixels, format="png")
+    else:
+        with paper_style():
+            figure.savefig(pixels, format="png", dpi=PIXELS_PER_INCH)
+    return pixels.getvalue()
+
+
+def _within(content: str | bytes, share: float) -> str | bytes:
+    """Pixels in fewer colours, and then half as many either way, until they fit; vectors stay as they are."""
+    if isinstance(content, str) or len(content) <= share:
+        return content
+    image = Image.open(BytesIO(content)).convert("RGB")
+    for step in (1, 2, 3, 4, 6):
+        small = image.reduce(step).quantize(COLORS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        file = BytesIO()
+        small.save(file, format="png")
+        if len(file.getvalue()) <= share:
+            break
+    return file.getvalue()
+
+
+def _element(content: str | bytes, figure: Figure, name: str, title: str | None = None) -> Markup:
+    title = title_of(name) if title is None else title
+    return _embedded_svg(content, name, title) if isinstance(content, str) else _embedded_png(content, figure, title)
 
 
 def _embedded_svg(svg: str, name: str, title: str) -> Markup:
@@ -152,13 +218,10 @@ def _embedded_svg(svg: str, name: str, title: str) -> Markup:
     return Markup(quiet.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" style="{size}" ', 1))
 
 
-def _embedded_png(figure: Figure, title: str) -> Markup:
+def _embedded_png(content: bytes, figure: Figure, title: str) -> Markup:
     """An ``<img>`` element that holds its pixels."""
-    pixels = BytesIO()
-    with paper_style():
-        figure.savefig(pixels, format="png", dpi=PIXELS_PER_INCH)
-    data = b64encode(pixels.getvalue()).decode()
     size = _size(72 * figure.get_figwidth())
+    data = b64encode(content).decode()
     return Markup(f'<img alt="{escape(title)}" style="{size}" src="data:image/png;base64,{data}">')
 
 

@@ -6,6 +6,7 @@ import logging
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from io import BytesIO
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ Pixels = NDArray[np.float64]
 
 SHADES = 16  # of a picture: half a byte for each pixel, and a page of many runs stays small
 LARGEST = 512  # pixels, either side
-BUDGET = 4_000_000  # bytes of all pictures; beyond it they have half as many pixels either way
+BUDGET = 2_500_000  # bytes of all pictures; beyond it they have half as many pixels either way
+TRIED = 20  # pictures of each kind, by which the size of all is judged
 
 
 def pictures(
@@ -48,14 +50,23 @@ def pictures(
         except CaelabError as error:  # the others go on
             log.debug("previews of %s", name, exc_info=True)
             problems.append(Problem("all", name, str(error), applies=True))
-    step = 1
-    while True:
-        files = {name: {run: png(reduced(p, step)) for run, p in of.items()} for name, of in drawn.items()}
-        if step >= 8 or sum(len(content) for of in files.values() for content in of.values()) <= BUDGET:
-            break
-        step *= 2
-    texts = {name: {run: b64encode(content).decode() for run, content in of.items()} for name, of in files.items()}
+    step = _step_for(drawn)
+    texts = {
+        name: {run: b64encode(png(reduced(p, step))).decode() for run, p in of.items()} for name, of in drawn.items()
+    }
     return texts, step, problems
+
+
+def _step_for(drawn: Mapping[str, Mapping[RunKey, Pixels]]) -> int:
+    """How many pixels are to become one, so that all pictures keep to the budget; judged by the first of each kind."""
+    for step in (1, 2, 4):
+        sizes = [
+            len(of) * mean(len(png(reduced(pixels, step))) for pixels in [*of.values()][:TRIED])
+            for of in drawn.values()
+        ]
+        if sum(sizes) <= BUDGET:
+            return step
+    return 8
 
 
 def _previews(name: str, table: pd.DataFrame, runs: pd.DataFrame) -> Iterator[tuple[RunKey, Pixels]]:

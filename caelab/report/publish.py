@@ -21,7 +21,7 @@ from caelab.registry.catalogue import catalogue
 from caelab.report.claims import VERDICTS, Finding, Numbers
 from caelab.report.differences import differences, differences_table, ratios
 from caelab.report.explorer import Explorer, explorers
-from caelab.report.page import Page, chart_looks, model_settings, picture, render, shared_settings
+from caelab.report.page import Page, all_pictures, chart_looks, model_settings, render, shared_settings
 from caelab.report.run_pages import run_pages
 from caelab.report.store import (
     MANIFEST,
@@ -84,7 +84,7 @@ def publish_comparison(folder: Path, comparison: Comparison | None = None) -> It
         if len(paired):
             write_bytes(place / "statistics.csv", paired.to_csv(index=False).encode())
         tables = [*tables, *differences_table(paired, comparison.rows, columns)]
-        page = _page_of(comparison, tables, found, figures, problems, folder)
+        page = _page_of(comparison, tables, found, figures, problems, folder, place)
         page = replace(page, explorers=_explorers_of(comparison, columns), run_pages=pages)
         _write_report(page, place / "report.html")
         write_record(place, MANIFEST, record_facts(comparison), kept(sums, undrawn, PUBLISHED))
@@ -162,8 +162,9 @@ def _page_of(
     figures: Mapping[str, Any],
     problems: Sequence[Problem],
     folder: Path,
+    place: Path,
 ) -> Page:
-    """The content of the report page for a comparison."""
+    """The content of the report page for a comparison; what is new already lies in ``place``."""
     return Page(
         title=title_of(comparison),
         facts=facts_of(comparison, folder),
@@ -171,7 +172,7 @@ def _page_of(
         shared=shared_settings(comparison.configs),
         tables=[*tables, *_tuning_table(comparison)],
         findings=found,
-        pictures=[picture(name, figure) for name, figure in figures.items()],
+        pictures=all_pictures(figures, place / "figures"),
         failed=[problem for problem in problems if problem.applies],
         meaningless=[problem for problem in problems if not problem.applies],
         runs=every_run(comparison.rows),

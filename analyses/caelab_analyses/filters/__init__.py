@@ -92,7 +92,7 @@ def _filter_shape(weight: Tensor, run: Run) -> tuple[int, ...] | None:
 
 def preview(table: pd.DataFrame) -> images.Array:
     """The first filters of one run, each on its own symmetric scale."""
-    return images.sheet([Tile(0, 0, images.pixels_of(row)) for row in table.head(SHOWN).itertuples()])
+    return images.sheet(images.tiles_in(table.head(SHOWN), None))
 
 
 @paper_style()

@@ -78,8 +78,7 @@ def preview(table: pd.DataFrame) -> images.Array:
     """A line of inputs of one run, above a line of what the model makes of them."""
     limits = images.brightness(table[table["role"] != "corrupted"])
     lines = [table[table["role"] == role].head(SHOWN) for role in ("input", "reconstructed")]
-    tiles = [Tile(0, 0, images.pixels_of(row), limits) for line in lines for row in line.itertuples()]
-    return images.sheet(tiles, len(lines[0]))
+    return images.sheet([tile for line in lines for tile in images.tiles_in(line, limits)], len(lines[0]))
 
 
 @paper_style()

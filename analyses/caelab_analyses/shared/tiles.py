@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,15 @@ def picture(values: Tensor, shape: tuple[int, ...] | None) -> dict[str, Any]:
 def pixels_of(row: Any) -> Array:
     """The image in a table row, shape (height, width)."""
     return np.asarray(row.pixels, dtype=np.float64).reshape(int(row.height), int(row.width))
+
+
+def tiles_in(table: pd.DataFrame, limits: tuple[float, float] | None) -> list[Tile]:
+    """Every image of a table, to be put on a sheet."""
+    cells = zip(table["pixels"], table["height"], table["width"], strict=True)
+    return [
+        Tile(0, 0, np.asarray(pixels, dtype=np.float64).reshape(height, width), limits)
+        for pixels, height, width in cells
+    ]
 
 
 def distinct_examples(dataset: Dataset, count: int) -> list[int]:
@@ -101,11 +111,20 @@ def _coloured(tile: Tile) -> Array:
     peak = float(np.abs(pixels).max()) or 1.0
     low, high = tile.limits or (-peak, peak)
     shares = np.clip((pixels - low) / ((high - low) or 1.0), 0, 1)
-    return np.asarray(colormaps["gray" if tile.limits else SIGNED](shares)[:, :, :3])
+    colors = _shades("gray" if tile.limits else SIGNED)
+    return np.asarray(colors[np.minimum((shares * 256).astype(int), 255)])
+
+
+@cache
+def _shades(name: str) -> Array:
+    """The 256 colours of a map, shape (256, 3); a map makes them anew in each of its copies."""
+    return np.asarray(colormaps[name](np.arange(256))[:, :3])
 
 
 def _reduced(pixels: Array, step: int) -> Array:
     """Means of blocks of ``step`` by ``step`` pixels; those at the end may be smaller."""
+    if step == 1:
+        return pixels
     sums = np.add.reduceat(
         np.add.reduceat(pixels, range(0, pixels.shape[0], step), 0), range(0, pixels.shape[1], step), 1
     )

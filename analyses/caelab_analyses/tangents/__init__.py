@@ -104,10 +104,10 @@ def preview(table: pd.DataFrame) -> images.Array:
     """A line per example of one run: the example, then its leading tangents."""
     limits = images.brightness(table[table["role"] == "example"])
     shown = table[table["role"] != "walk"]
-    columns = min(int(shown.groupby("example").size().max()), SHOWN)
-    lines = [of_example.head(columns) for _, of_example in shown.groupby("example", sort=False)]
-    rows = [row for line in lines[: max(SHOWN // columns, 1)] for row in line.itertuples()]
-    tiles = [Tile(0, 0, images.pixels_of(row), limits if row.role == "example" else None) for row in rows]
+    columns = min(len(shown) // shown["example"].nunique(), SHOWN)
+    kept = shown[shown["rank"] < columns].head(columns * (SHOWN // columns))
+    signed, plain = images.tiles_in(kept, None), images.tiles_in(kept, limits)
+    tiles = [plain[n] if role == "example" else signed[n] for n, role in enumerate(kept["role"])]
     return images.sheet(tiles, columns)
 
 

@@ -1,9 +1,11 @@
 import re
 import tomllib
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from caelab.analysis.contract import caption_of, columns_of, default_analyses, load_analysis
 from caelab.registry.catalogue import Offer, catalogue
@@ -109,6 +111,26 @@ def test_large_figures_are_pixels(html):
     outline = Outline(html)
     assert [tag for tag, _ in outline.names if tag in ("svg", "img")] == ["svg", "svg", "img"]
     assert len(html) - len(chart_library()[0]) < 1_000_000
+
+
+def test_figures_of_pixels_keep_to_a_budget_together(tmp_path, monkeypatch):
+    figures = {"noise": noise(None), "dots": dots(invented_rows())}
+    free = {each.name: len(each.markup) for each in report.all_pictures(figures, tmp_path)}
+    monkeypatch.setattr(report, "FIGURES", free["noise"] // 2)
+    kept = {each.name: len(each.markup) for each in report.all_pictures(figures, tmp_path)}
+    assert kept["dots"] == free["dots"]
+    assert kept["noise"] < free["noise"] // 2
+
+
+def test_what_lies_there_as_png_is_not_drawn_again(tmp_path, monkeypatch):
+    figure = noise(None)
+    figure.savefig(tmp_path / "noise.png", dpi=300)
+    monkeypatch.setattr(figure, "savefig", None)
+    monkeypatch.setattr(report, "MOST_MARKS", 0)
+    content = report.smallest(figure, tmp_path / "noise.png")
+    assert Image.open(BytesIO(content)).size == (600, 400)
+    monkeypatch.setattr(report, "MOST_PIXELS", 60_000)
+    assert Image.open(BytesIO(report.smallest(figure, tmp_path / "noise.png"))).size == (300, 200)
 
 
 def test_everything_is_on_the_page(html):
