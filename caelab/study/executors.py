@@ -127,11 +127,20 @@ def processes(workers: int) -> Executor:
     Raises:
         CaelabError: this process may open too few files for so many.
     """
+    return worker_pool(workers, max(1, usable_cores() // workers))
+
+
+def worker_pool(workers: int, threads: int) -> WorkerPool:
+    """Worker processes with so many threads each.
+
+    Raises:
+        CaelabError: this process may open too few files for so many.
+    """
     refuse_unguarded()
     refuse_few_files(FILES + FILES_OF_A_WORKER * workers)
     context: Any = get_context("forkserver") if _main_is_needed.get() else _context_without_main()
     context.set_forkserver_preload(PRELOADED)
-    return WorkerPool(workers, prepare_worker, max(1, usable_cores() // workers), context=context)
+    return WorkerPool(workers, prepare_worker, threads, context=context)
 
 
 def prepare_worker(threads: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from multiprocessing import current_process
 from pathlib import Path
 from secrets import token_hex
 from threading import Lock
@@ -17,13 +18,13 @@ from typing import Any, TypeVar
 from caelab.errors import CaelabError
 from caelab.storage.files import PARTIAL, told_as_storage
 from caelab.study.agreement import refuse_difference, refuse_other_versions, refuse_unshared, versions
-from caelab.study.executors import prepare_worker
-from caelab.study.workers import RemoteTraceback, answered
+from caelab.study.executors import without_main, worker_pool
+from caelab.study.workers import RemoteTraceback, WorkerPool, answered
 
 T = TypeVar("T")
 
-_one_at_a_time = Lock()  # random generators and torch's settings belong to the process
-_prepared: list[int] = []
+_pools: dict[str, WorkerPool] = {}  # of this process, where it is a cluster's worker, by the study
+_making = Lock()
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Terms:
         folder: of the runs, if there is one.
         token: a file in it, by which a machine is known to see it.
         threads: of one call.
+        study: a word that no other study has.
     """
 
     versions: Mapping[str, str] = field(default_factory=versions)
@@ -43,20 +45,67 @@ class Terms:
     folder: Path | None = None
     token: str = ""
     threads: int = 1
+    study: str = field(default_factory=lambda: token_hex(8))
 
 
-def carried_out(content: bytes, terms: Terms) -> bytes:
-    """The pickled answer to a pickled call, once it is sure that it means the same here; in a worker."""
-    with _one_at_a_time:
-        try:
-            agree(terms)
-        except CaelabError as error:
-            return pickle.dumps(("failed", error, ""))
-        return answered(content)
+def carried_out(content: bytes, terms: Terms, at_once: int) -> bytes:
+    """The pickled answer to a pickled call; what a cluster's worker does.
+
+    A process of its own carries out the call, as on one machine: the cluster's library draws random numbers in threads
+    of its own, and answers its scheduler while a run keeps the interpreter busy. A call that kills its process is tried
+    again, and told, without harm to the worker.
+
+    Args:
+        content: the call.
+        terms: what must be agreed to.
+        at_once: how many calls this worker may be given at once.
+    """
+    try:
+        return _pool(terms, at_once).submit(_once_agreed, content, terms).result()
+    except CaelabError as error:
+        return pickle.dumps(("failed", error, ""))
+
+
+def checked(terms: Terms, at_once: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """Agree to the terms and check something of a study; what a cluster's worker does before any run.
+
+    Raises:
+        CaelabError: this worker does not agree.
+    """
+    _pool(terms, at_once).submit(_check, terms, function, arguments).result()
+
+
+def ended(study: str) -> None:
+    """Let the processes for a study end when they are done; what a cluster's worker does after it."""
+    with _making:
+        if study in _pools:
+            _pools.pop(study).shutdown(wait=False)
+
+
+def _pool(terms: Terms, at_once: int) -> WorkerPool:
+    """The processes for a study; those of another one end when they are done, and with them the code that they know."""
+    with _making:
+        if terms.study not in _pools:
+            for other in [*_pools]:
+                _pools.pop(other).shutdown(wait=False)
+            current_process().daemon = False  # a daemon may not start processes
+            with without_main():
+                _pools[terms.study] = worker_pool(at_once, terms.threads)
+        return _pools[terms.study]
+
+
+def _once_agreed(content: bytes, terms: Terms) -> bytes:
+    agree(terms)
+    return answered(content)
+
+
+def _check(terms: Terms, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    agree(terms)
+    function(*arguments)
 
 
 def agree(terms: Terms) -> None:
-    """Refuse to work here on other terms, or prepare this process for its calls.
+    """Refuse to work here on other terms.
 
     Raises:
         CaelabError: another version, or the folder of the runs is not the one of the study.
@@ -66,20 +115,6 @@ def agree(terms: Terms) -> None:
         os.chdir(terms.here)
     if terms.folder:
         refuse_unshared(terms.folder, terms.token)
-    if terms.threads not in _prepared:
-        prepare_worker(terms.threads)
-        _prepared[:] = [terms.threads]
-
-
-def checked(terms: Terms, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    """Agree to the terms and check something of a study; in a worker, before any run.
-
-    Raises:
-        CaelabError: this worker does not agree.
-    """
-    with _one_at_a_time:
-        agree(terms)
-        function(*arguments)
 
 
 class ClusterExecutor(Executor):
@@ -106,7 +141,7 @@ class ClusterExecutor(Executor):
             StorageError: the folder cannot be written.
         """
         self._mark(folder.absolute())
-        for worker, error in self.on_every_worker(checked, self.terms, check, arguments).items():
+        for worker, error in self.on_every_worker(check, *arguments).items():
             if error is not None:
                 raise self._refusal(worker, error)
 
@@ -140,7 +175,7 @@ class ClusterExecutor(Executor):
 
     @abstractmethod
     def on_every_worker(self, function: Callable[..., Any], *arguments: Any) -> Mapping[str, BaseException | None]:
-        """By worker, the error that a call raises there."""
+        """By worker, the error that ``checked`` raises there for a function and its arguments."""
 
     @abstractmethod
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:

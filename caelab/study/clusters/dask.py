@@ -6,10 +6,12 @@ Dask distributed asks nobody who they are: whoever reaches its scheduler can run
 from __future__ import annotations
 
 import logging
-from collections import deque
+from asyncio import to_thread
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import CancelledError, Executor, Future, InvalidStateError
 from concurrent.futures import wait as until_done
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import Condition, Thread
@@ -17,9 +19,9 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from caelab.errors import CaelabError
-from caelab.study.clusters.calls import ClusterExecutor, carried_out, fail, packed, settle
+from caelab.study.clusters.calls import ClusterExecutor, Terms, carried_out, checked, ended, fail, packed, settle
 from caelab.study.clusters.extras import needed
-from caelab.study.clusters.local import LocalWorkers
+from caelab.study.clusters.local import PATIENCE, LocalWorkers
 from caelab.study.clusters.needs import Needs, refuse_unmet
 from caelab.study.executors import usable_cores
 from caelab.study.workers import TRIES, WorkerDied
@@ -53,7 +55,7 @@ def dask(
         return DaskExecutor(connected(address), retries, needs)
     local = LocalWorkers(workers, needs.shared_by(workers, usable_cores()))
     try:
-        executor = DaskExecutor(connected(local.cluster.scheduler_address), retries, needs, local.close)
+        executor = DaskExecutor(connected(local.cluster.scheduler_address, PATIENCE), retries, needs, local.close)
         local.wait_for(executor.client)
     except BaseException:
         local.close()
@@ -61,28 +63,33 @@ def dask(
     return executor
 
 
-def connected(address: str) -> Any:
+def connected(address: str, within: float = 0) -> Any:
     """A client of the scheduler at an address.
 
+    Args:
+        address: as tcp://10.0.0.1:8786.
+        within: so many seconds it must answer; by default 10.
+
     Raises:
-        CaelabError: it does not answer within 10 s.
+        CaelabError: it does not.
     """
     answer: Future[Any] = Future()
-    Thread(target=_connect, args=(address, answer), daemon=True).start()  # Dask waits for ever for one that is silent
+    within = within or ANSWERS_WITHIN
+    Thread(target=_connect, args=(address, within, answer), daemon=True).start()  # Dask itself waits for ever
     try:
-        return answer.result(ANSWERS_WITHIN)
+        return answer.result(within)
     except Exception as error:  # of many kinds, from names that are no address to ports at which nobody listens
         said = " ".join(f"{type(error).__name__}: {error}".split())[:200].rstrip(": ")
         raise CaelabError(
-            f"no Dask scheduler answers at {address} within {ANSWERS_WITHIN} s ({said}); start one with: dask "
+            f"no Dask scheduler answers at {address} within {within} s ({said}); start one with: dask "
             "scheduler, and give the address that it prints, as tcp://10.0.0.1:8786"
         ) from error
 
 
-def _connect(address: str, answer: Future[Any]) -> None:
+def _connect(address: str, within: float, answer: Future[Any]) -> None:
     try:
-        needed("dask", "dask", "dask").config.set({"distributed.comm.timeouts.connect": f"{ANSWERS_WITHIN}s"})
-        client = needed("distributed", "dask", "dask").Client(address, timeout=ANSWERS_WITHIN, set_as_default=False)
+        needed("dask", "dask", "dask").config.set({"distributed.comm.timeouts.connect": f"{within}s"})
+        client = needed("distributed", "dask", "dask").Client(address, timeout=within, set_as_default=False)
     except BaseException as error:
         fail(answer, error)
     else:
@@ -108,11 +115,10 @@ class Call:
 
 
 class DaskExecutor(ClusterExecutor):
-    """Calls on the workers of a Dask cluster, one at a time on each.
+    """Calls on the workers of a Dask cluster, as many on each as it has threads.
 
     Dask itself would hand a worker the next calls while it is still busy, and blame all of them for its death. So each
-    call is for one worker, and the next one is sent when that one is done: what died is known, and no other call
-    suffers from it.
+    call is for one worker, which has no more of them than threads: what died is known, and no call that waits suffers.
 
     Args:
         client: of the cluster.
@@ -126,22 +132,15 @@ class DaskExecutor(ClusterExecutor):
         self.client, self.retries, self.close = client, retries, close
         self.resources = needs.as_resources()
         self.queue: deque[Call] = deque()
-        self.sent: dict[str, tuple[Call, Any]] = {}  # by worker
+        self.sent: dict[Call, tuple[str, Any]] = {}  # with the worker
         self.workers: dict[str, Mapping[str, Any]] = {}
         self.closed = False
         self.change = Condition()
         self.thread = Thread(target=self._attend, daemon=True)
 
     def begin(self, folder: Any, check: Callable[..., None], *arguments: Any) -> None:
-        """As of any cluster; workers that cannot carry out runs are refused first."""
+        """As of any cluster; runs that no worker can take are refused first."""
         found = self._look()
-        for worker, facts in found.items():
-            if facts["nthreads"] > 1:
-                raise CaelabError(
-                    f"the worker {worker} would carry out {facts['nthreads']} runs in one process, which share their "
-                    "random numbers; start it with one thread, and more processes instead: dask worker "
-                    f"{self.client.scheduler.address} --nworkers {facts['nthreads']} --nthreads 1"
-                )
         if found:
             refuse_unmet(self.resources, {worker: facts.get("resources", {}) for worker, facts in found.items()})
         else:
@@ -150,7 +149,7 @@ class DaskExecutor(ClusterExecutor):
 
     def on_every_worker(self, function: Callable[..., Any], *arguments: Any) -> Mapping[str, BaseException | None]:
         """By worker, the error that a call raises there."""
-        found = self.client.run(function, *arguments, on_error="return")
+        found = self.client.run(_checked, self.terms, function, arguments, on_error="return")
         return {worker: each if isinstance(each, BaseException) else None for worker, each in found.items()}
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
@@ -185,10 +184,11 @@ class DaskExecutor(ClusterExecutor):
                 self.change.wait(LOOKS_EVERY)
 
     def _bury(self, there: Collection[str]) -> None:
-        for worker in self.sent.keys() - there:
-            call, sent = self.sent.pop(worker)
-            sent.cancel(force=True)
-            self._died(call, worker)
+        for call, (worker, sent) in [*self.sent.items()]:
+            if worker not in there:
+                del self.sent[call]
+                sent.cancel(force=True)
+                self._died(call, worker)
 
     def _died(self, call: Call, worker: str) -> None:
         call.died += 1
@@ -198,29 +198,33 @@ class DaskExecutor(ClusterExecutor):
             self.queue.appendleft(call)
 
     def _hand_out(self, there: Mapping[str, Mapping[str, Any]]) -> None:
-        for worker in there.keys() - self.sent.keys():
-            has = there[worker].get("resources", {})
-            if any(has.get(name, 0) < amount for name, amount in self.resources.items()):
-                continue
-            while self.queue:
-                call = self.queue.popleft()
-                if call.future.running() or call.future.set_running_or_notify_cancel():
-                    self._send(call, worker)
-                    break
+        busy = Counter(worker for worker, _ in self.sent.values())
+        free = {worker: facts["nthreads"] - busy[worker] for worker, facts in there.items() if self._is_fit(facts)}
+        while self.queue and any(places > 0 for places in free.values()):
+            call = self.queue.popleft()
+            if call.future.running() or call.future.set_running_or_notify_cancel():
+                worker = max(free, key=free.__getitem__)
+                free[worker] -= 1
+                self._send(call, worker, there[worker]["nthreads"])
 
-    def _send(self, call: Call, worker: str) -> None:
+    def _is_fit(self, facts: Mapping[str, Any]) -> bool:
+        has = facts.get("resources", {})
+        return all(has.get(name, 0) >= amount for name, amount in self.resources.items())
+
+    def _send(self, call: Call, worker: str, at_once: int) -> None:
         options: dict[str, Any] = {"resources": self.resources} if self.resources else {}
-        key = f"{KEY}-{uuid4().hex}"
-        sent = self.client.submit(carried_out, call.content, self.terms, key=key, workers=[worker], **options)
-        self.sent[worker] = call, sent
-        sent.add_done_callback(partial(self._receive, call, worker))
+        options |= {"key": f"{KEY}-{uuid4().hex}", "workers": [worker]}
+        sent = self.client.submit(carried_out, call.content, self.terms, at_once, **options)
+        self.sent[call] = worker, sent
+        sent.add_done_callback(partial(self._receive, call))
 
-    def _receive(self, call: Call, worker: str, sent: Any) -> None:
+    def _receive(self, call: Call, sent: Any) -> None:
         """Pass on what became of a call; in a thread of Dask's."""
         with self.change:
-            if worker not in self.sent or self.sent[worker][1] is not sent:
+            worker, current = self.sent.get(call, ("", None))
+            if current is not sent:
                 return  # its worker died, or all was called off
-            del self.sent[worker]
+            del self.sent[call]
             try:
                 settle(call.future, sent.result())
             except needed("distributed", "dask", "dask").KilledWorker:
@@ -229,9 +233,13 @@ class DaskExecutor(ClusterExecutor):
                 fail(call.future, _as_sentence(error))
             self.change.notify()
 
+    def _left(self) -> list[Call]:
+        with self.change:
+            return [*self.queue, *self.sent]
+
     def _fail_all(self, error: BaseException) -> None:
         with self.change:
-            calls = [*self.queue, *(call for call, _ in self.sent.values())]
+            calls = self._left()
             self.queue.clear()
             self.sent.clear()
         for call in calls:
@@ -242,18 +250,21 @@ class DaskExecutor(ClusterExecutor):
         if cancel_futures:
             self._cancel(self.queue)
         if wait:
-            with self.change:
-                left = [call.future for call in (*self.queue, *(call for call, _ in self.sent.values()))]
-            until_done(left)
+            until_done([call.future for call in self._left()])
         if not self.closed:
             with self.change:
                 self.closed = True
                 self.change.notify()
-            self._cancel([*self.queue, *(call for call, _ in self.sent.values())])
-            self.client.cancel([sent for _, sent in self.sent.values()], force=True)
+            self._cancel(self._left())
+            self.client.cancel([sent for _, sent in self.sent.values()])  # of these, what has not begun there
             self.unmark()
-            self.client.close()
-            self.close()
+            self._leave()
+
+    def _leave(self) -> None:
+        with suppress(Exception):  # a scheduler that is gone
+            self.client.run(ended, self.terms.study, on_error="ignore", wait=False)
+        self.client.close()
+        self.close()
 
     def _cancel(self, calls: Collection[Call]) -> None:
         """Call off what waits; of what a worker carries out, nothing more is heard."""
@@ -263,6 +274,11 @@ class DaskExecutor(ClusterExecutor):
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self.shutdown(wait=kind is None)
+
+
+async def _checked(terms: Terms, function: Callable[..., Any], arguments: tuple[Any, ...], dask_worker: Any) -> None:
+    """Dask calls it where its worker answers the scheduler, so it waits elsewhere."""
+    await to_thread(checked, terms, dask_worker.state.nthreads, function, arguments)
 
 
 def _as_sentence(error: BaseException) -> CaelabError:

@@ -10,16 +10,13 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from multiprocessing import get_context
 from threading import Thread
 from typing import Any
 
 from caelab.errors import CaelabError
 from caelab.study.clusters.extras import needed
-from caelab.study.executors import PRELOADED
 
 PATIENCE = 120  # seconds until the first worker is there, which imports torch on a busy machine
-METHOD = "DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD"
 
 _watching: list[Thread] = []
 
@@ -27,8 +24,7 @@ _watching: list[Thread] = []
 class LocalWorkers:
     """Worker processes on this machine, and their scheduler; they end with this process, however that ends.
 
-    Workers are started by Dask's own command, so that they never run the user's script again, and forked from a
-    process that has torch in memory.
+    Workers are started by Dask's own command, so that they never run the user's script again.
 
     Args:
         count: how many.
@@ -53,7 +49,7 @@ class LocalWorkers:
             stdin=subprocess.PIPE,  # it closes when this process ends, however that ends
             stdout=self.log,
             stderr=self.log,
-            env={**os.environ, METHOD: "forkserver", "PYTHONSAFEPATH": "1"},
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
             start_new_session=True,  # an interrupt of the user is for this process, which then ends them
         )
 
@@ -93,15 +89,10 @@ def _command(address: str, count: int, resources: Mapping[str, float]) -> list[s
 
 
 def dask_setup(nanny: Any) -> None:
-    """Prepare the process that starts workers; Dask calls this in it, once for each worker.
-
-    The server that workers are forked from imports torch once, and all of them end when the study's process does.
-    """
+    """Have all workers end when the study's process does; Dask calls this where it starts them, once for each."""
     if not _watching:
         _watching.append(Thread(target=_end_with_stdin, daemon=True))
         _watching[0].start()
-    needed("distributed.utils", "dask", "dask").get_mp_context()  # sets its own list, once
-    get_context("forkserver").set_forkserver_preload(["distributed", *PRELOADED])
 
 
 def _end_with_stdin() -> None:
