@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from caelab.jacobian.service import Jacobian, jacobian
     from caelab.registry.importing import allow_code
     from caelab.report.claims import Contest, Finding, Numbers, finding
+    from caelab.report.studies import run_study
     from caelab.runs.recipes import Look, Recipe, recipe_config
     from caelab.runs.run import Run, load_run
     from caelab.streams import Streams
+    from caelab.study.results import read_results
     from caelab.study.study import Study
     from caelab.training import train
 
@@ -45,7 +47,9 @@ __all__ = [
     "jacobian",
     "load_dataset",
     "load_run",
+    "read_results",
     "recipe_config",
+    "run_study",
     "train",
 ]
 
@@ -69,7 +73,9 @@ _HOMES = {
     "jacobian": "caelab.jacobian.service",
     "load_dataset": "caelab.data",
     "load_run": "caelab.runs.run",
+    "read_results": "caelab.study.results",
     "recipe_config": "caelab.runs.recipes",
+    "run_study": "caelab.report.studies",
     "train": "caelab.training",
 }
 

@@ -54,7 +54,7 @@ def measure_alone(run: Run, name: str, options: Mapping[str, Any]) -> pd.DataFra
     analysis = load_analysis(name)
     options = options_of(name, analysis, options)[0]
     if run.path is None:
-        return _with_names(_measured(run, name, analysis, options), run)
+        return with_names(_measured(run, name, analysis, options), run.label, run.seed)
     path = _table_path(run.path, name, options, analysis)
     counts, required = tables_count(run.path), has_checksums(run.path)
     table = remembered(
@@ -63,7 +63,7 @@ def measure_alone(run: Run, name: str, options: Mapping[str, Any]) -> pd.DataFra
         lambda: read_table(path, required) if counts else None,
         lambda: _measured(run, name, analysis, options),
     )
-    return _with_names(table, run)
+    return with_names(table, run.label, run.seed)
 
 
 def remembered(
@@ -128,6 +128,18 @@ def _refuse_or_warn(error: StorageError) -> None:
     if error.errno not in (*READ_ONLY, *IN_THE_WAY):
         raise error
     log.warning("what is measured is not stored with the run: %s", error)
+
+
+def table_name(name: str, options: Mapping[str, Any]) -> str:
+    """The file in ``tables/`` of a run that an analysis with these options writes."""
+    analysis = load_analysis(name)
+    return f"{_table_name(name, options_of(name, analysis, options)[0], analysis)}.parquet"
+
+
+def stored_table(run: Path, file: str, model: str, seed: int) -> pd.DataFrame | None:
+    """A table that lies with a run, under the names of a model and a seed; None where there is none that is whole."""
+    table = read_table(run / "tables" / file, has_checksums(run)) if tables_count(run) else None
+    return None if table is None else with_names(table, model, seed)
 
 
 def tables_there(runs: Sequence[Run], name: str, options: Mapping[str, Any]) -> list[Path]:
@@ -205,8 +217,9 @@ def store(table: pd.DataFrame, path: Path, name: str) -> None:
     write_with_checksum(path, content)
 
 
-def _with_names(table: pd.DataFrame, run: Run) -> pd.DataFrame:
-    front = pd.DataFrame({"model": run.label, "seed": run.seed}, index=table.index)
+def with_names(table: pd.DataFrame, model: str, seed: int) -> pd.DataFrame:
+    """A table with the columns ``model`` and ``seed`` in front."""
+    front = pd.DataFrame({"model": model, "seed": seed}, index=table.index)
     return pd.concat([front, table], axis=1)
 
 
@@ -222,12 +235,22 @@ def drawn(name: str, table: pd.DataFrame) -> Figure:
         CaelabError: it cannot be drawn.
     """
     with by_itself(name), plain_look(), named_failure(name, "could not be drawn"):
-        figure = load_analysis(name).draw(_as_plain_text(table))
+        figure = load_analysis(name).draw(_as_plain_text(one_seed_per_run(table)))
     if not isinstance(figure, Figure):
         raise CaelabError(
             f"draw of the analysis {name!r} returns {type(figure).__name__}, but a matplotlib Figure is expected"
         )
     return figure
+
+
+def one_seed_per_run(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose column ``seed`` tells runs of one model apart; where splits are repeated, it counts pairs of both.
+
+    Figures average over runs by their column ``seed``, and would else take runs of several splits for one.
+    """
+    if "split" not in table.columns:
+        return table
+    return table.assign(seed=table.groupby(["split", "seed"]).ngroup()).drop(columns="split")
 
 
 def _as_plain_text(table: pd.DataFrame) -> pd.DataFrame:

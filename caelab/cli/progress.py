@@ -60,7 +60,7 @@ class Steps:
         self.count = self.count + 1 if count is None else count
         self.bar.update(self.task, completed=self.count, description=f"{self.title}: {what}")
         if not console.is_terminal:
-            console.print(f"[{self.count}/{self.total}] {what}", markup=False, emoji=False)
+            console.print(f"[{self.count}/{self.total}] {what}", markup=False, emoji=False, soft_wrap=True)
 
 
 class EpochProgress:

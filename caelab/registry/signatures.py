@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -83,7 +83,13 @@ def refuse_booleans(given: Any, found: Any, where: str) -> None:
 
 
 def readable(
-    error: ValidationError, where: str, model: type[BaseModel], given: Collection[str] = (), *, stored: bool = False
+    error: ValidationError,
+    where: str,
+    model: type[BaseModel],
+    given: Collection[str] = (),
+    *,
+    stored: bool = False,
+    file: bool = False,
 ) -> CaelabError:
     """All of pydantic's complaints as one sentence, each with its key path and the value that came.
 
@@ -93,29 +99,43 @@ def readable(
         model: what was expected.
         given: what caelab gives of itself.
         stored: the values come from a file of caelab's, which nobody sets by hand.
+        file: the values come from a file that is written by hand, so that no option of the command line sets them.
     """
-    return CaelabError("; ".join(_complaint(item, where, model, given, stored) for item in error.errors()))
+    way = "{path} is missing" if stored else "{path} is missing; write it into the file" if file else SET
+    return CaelabError("; ".join(_complaint(item, where, model, given, way) for item in error.errors()))
 
 
-def _complaint(item: Any, where: str, model: type[BaseModel], given: Collection[str], stored: bool) -> str:
+SET = "{path} is missing: it has no default; give it, for instance with --set {path}=VALUE{itself}"
+
+
+def _complaint(item: Any, where: str, model: type[BaseModel], given: Collection[str], missing: str) -> str:
     path = ".".join(str(part) for part in (where, *item["loc"]) if part != "")
-    if item["type"] == "missing" and stored:
-        return f"{path} is missing"
     if item["type"] == "extra_forbidden":
         *parents, last = item["loc"]
-        owner = ".".join(str(part) for part in (where, *parents) if part != "") or "config"
+        top = "study" if "study" in model.model_fields else "config"
+        owner = ".".join(str(part) for part in (where, *parents) if part != "") or top
         return f"{owner}: {unknown_name('option', str(last), _known_at(model, parents))}"
     if item["type"] == "missing":
         itself = f" (of itself caelab gives only what is called {' or '.join(given)})" if given else ""
-        return f"{path} is missing: it has no default; give it, for instance with --set {path}=VALUE{itself}"
+        return missing.format(path=path, itself=itself)
     message = item["msg"][0].lower() + item["msg"][1:]
     return f"{path}: {message}, but {shown(item['input'])} came"
 
 
 def _known_at(model: type[BaseModel], parents: Iterable[Any]) -> list[str]:
+    """The keys that are known at a key path; none where it leads to no model."""
     for part in parents:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (inspect.isclass(annotation) and issubclass(annotation, BaseModel)):
+        if isinstance(part, int):  # a place in a list of models
+            continue
+        inner = _models_in(model.model_fields[part].annotation) if part in model.model_fields else []
+        if len(inner) != 1:
             return []
-        model = annotation
+        (model,) = inner
     return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models in a type, as in a list of them."""
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

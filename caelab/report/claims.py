@@ -21,6 +21,7 @@ import pandas as pd
 
 from caelab.analysis.plotting import display_name
 from caelab.analysis.statistics import PairedDifference, holm, paired_difference
+from caelab.analysis.statistics.paired import pairing
 from caelab.errors import NotApplicable
 
 Verdict = Literal["supported", "contradicted", "inconclusive"]
@@ -116,7 +117,7 @@ class Numbers:
         return found
 
     def by_label(self, label: str, column: str) -> pd.Series:
-        """The numbers of one model, by seed.
+        """The numbers of one model, by seed; where splits are repeated, by split and seed.
 
         Raises:
             NotApplicable: there are none.
@@ -126,7 +127,9 @@ class Numbers:
         of_model = self.rows[self.rows["model"] == label]
         if of_model.empty:
             raise NotApplicable(f"no model {label!r} was compared")
-        numbers = pd.Series(of_model[column].to_numpy(float), index=of_model["seed"], name=label).sort_index()
+        keys = pairing(of_model)
+        numbers = of_model.set_index(keys if len(keys) > 1 else keys[0])[column].astype(float)
+        numbers = numbers.rename(label).sort_index()
         finite = numbers[np.isfinite(numbers)]
         if finite.empty:
             raise NotApplicable(f"the model {label!r} has no number {column!r}")

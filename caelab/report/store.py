@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 
 MANIFEST = "comparison.json"
 TUNING = "tuning.csv"
+TRAINING = "training"  # what a problem of a run that failed is about
 ROWS = "data/runs.parquet"
 DATA = ("data/*.parquet", TUNING)
 OURS = (
@@ -133,7 +134,9 @@ def collect(
     families = dict.fromkeys(family_of(config.label) for config in configs)
     looks = {family: appearance(family) for family in families}
     columns = {name: checked_columns(name, load_analysis(name)) for name in tables}
-    return Comparison(command, plain, list(seeds), result.problems, versions(), rows, tables, tuning, looks, columns)
+    failed = [Problem(each.config.label, TRAINING, each.message, applies=True) for each in result.failures]
+    problems = list(dict.fromkeys([*failed, *result.problems]))
+    return Comparison(command, plain, list(seeds), problems, versions(), rows, tables, tuning, looks, columns)
 
 
 def save(comparison: Comparison, folder: Path) -> None:

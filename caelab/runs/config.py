@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 from pydantic_core import PydanticCustomError
 
 from caelab.errors import CaelabError
@@ -45,9 +54,23 @@ class Block(BaseModel):
 
 
 class DataBlock(Block):
-    """A data set and how many examples train, validate and test."""
+    """A data set, how many examples train, validate and test, and which of its random splits is taken.
+
+    Attributes:
+        splits: how many examples train, validate and test.
+        split_seed: the seed of the split; the run's own seed where it is None.
+    """
 
     splits: tuple[Count, Count, Count] | None = None
+    split_seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_set(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Plain values; ``split_seed`` only where it is set, so that runs without it keep their names."""
+        found: dict[str, Any] = plain(self)
+        if self.split_seed is None:
+            found.pop("split_seed", None)
+        return found
 
 
 class Training(Section):
@@ -121,6 +144,15 @@ class RunConfig(Section):
         """Kind and name of everything that this run takes from the catalogue."""
         regularizers = [("regularizer", block.kind) for block in self.regularizers.values()]
         return [("dataset", self.dataset.kind), ("model", self.model.kind), *regularizers]
+
+    @property
+    def split(self) -> int:
+        """The seed of the random split into training, validation and test examples."""
+        return self.seed if self.dataset.split_seed is None else self.dataset.split_seed
+
+    def with_split(self, split: int | None) -> RunConfig:
+        """The same run on another random split of its data; None stands for the split of the run's own seed."""
+        return self.model_copy(update={"dataset": self.dataset.model_copy(update={"split_seed": split})})
 
     def with_label(self, label: str) -> RunConfig:
         """The same run under another label."""

@@ -120,7 +120,7 @@ def dataset_of(config: RunConfig) -> Dataset:
             "as in: caelab.load_run(path, dataset=...)"
         )
     files = tuple(state for value in block.options.values() if isinstance(value, str) for state in _files_at(value))
-    return _loaded(block.kind, block.splits, config.seed, json.dumps(block.options, sort_keys=True), files)
+    return _loaded(block.kind, block.splits, config.split, json.dumps(block.options, sort_keys=True), files)
 
 
 @lru_cache(maxsize=4)
@@ -296,7 +296,7 @@ def load_run(path: str | Path, *, model: nn.Module | None = None, dataset: Any =
 def _given_data(config: RunConfig, given: Any) -> Dataset:
     splits = None if isinstance(given, Dataset) else config.dataset.splits
     name = str(config.dataset.options.get("name", config.dataset.kind))
-    return as_dataset(given, splits=splits, seed=config.seed, name=name)
+    return as_dataset(given, splits=splits, seed=config.split, name=name)
 
 
 def _check_data(path: Path, record: Mapping[str, Any], dataset: Dataset) -> None:

@@ -64,12 +64,17 @@ def parse_value(text: str) -> Any:
         value = read_yaml(text)
     except CaelabError as error:
         raise CaelabError(f"{shown(text)} is not a value in YAML: {error}") from error
-    return _number_or_text(value)
+    return as_number_or_text(value)
 
 
-def _number_or_text(value: Any) -> Any:
+def as_number_or_text(value: Any) -> Any:
+    """A value of YAML in which texts that are numbers, as ``1e-3``, are numbers; also inside lists.
+
+    >>> as_number_or_text(["1e-3", "relu"])
+    [0.001, 'relu']
+    """
     if isinstance(value, list):
-        return [_number_or_text(each) for each in value]
+        return [as_number_or_text(each) for each in value]
     if isinstance(value, str):
         with suppress(ValueError):
             return float(value)

@@ -13,16 +13,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from caelab.errors import CaelabError, DamagedFile
 from caelab.storage.checksums import FILES, check_file, checksum, sealed, unsealed
 from caelab.storage.files import parquet_bytes, storage_error, told_as_storage, write_bytes, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
 
 WEIGHTS = "weights.safetensors"
 HISTORY = "history.parquet"
@@ -43,6 +42,8 @@ def write_files(folder: Path, weights: Mapping[str, Tensor], history: pd.DataFra
     Raises:
         StorageError: a file cannot be written.
     """
+    from safetensors.torch import save
+
     tensors = {name: value.detach().contiguous().clone() for name, value in weights.items()}  # none shares its memory
     contents = {WEIGHTS: save(tensors), HISTORY: parquet_bytes(history)}
     for name, content in contents.items():
@@ -79,6 +80,10 @@ def read_files(folder: Path) -> tuple[dict[str, Tensor], list[dict[str, float]]]
         CaelabError: names the file that is damaged.
         StorageError: a file cannot be read.
     """
+    import pandas as pd
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
     _check_files(folder)
     try:
         weights = load((folder / WEIGHTS).read_bytes())  # by its path only where that is text in UTF-8

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from caelab.analysis.base import gather
+from caelab.analysis.base import gather, measure_alone, stored_table
 from caelab.errors import CaelabError
 from caelab.registry.reserved import ABOUT_A_ROW
 from caelab.runs.config import RunConfig
+from caelab.runs.run import load_run
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Outcome:
         tracebacks: of these.
         reused: whether the run was there already.
         origins: by number, the analysis that it comes from.
+        dataset: the name of its data.
     """
 
     config: RunConfig
@@ -48,10 +50,80 @@ class Outcome:
     tracebacks: tuple[str, ...] = ()
     reused: bool = False
     origins: Mapping[str, str] = field(default_factory=dict)
+    dataset: str = ""
 
     def __str__(self) -> str:
         """What a line of progress says of it."""
-        return f"{self.config.label}, seed {self.config.seed}{' (reused)' if self.reused else ''}"
+        return f"{name_of(self.config)}{' (reused)' if self.reused else ''}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that left no run.
+
+    Attributes:
+        config: of the run.
+        message: why, in a sentence.
+        lasting: whether it would fail again; otherwise the next time tries it anew.
+        traceback: of the error.
+        known: whether it failed at an earlier time, and was not tried again.
+        dataset: the name of its data.
+    """
+
+    config: RunConfig
+    message: str
+    lasting: bool = True
+    traceback: str = ""
+    known: bool = False
+    dataset: str = ""
+
+    def __str__(self) -> str:
+        """What a line of progress says of it."""
+        again = " (as before, see: caelab study retry)" if self.known else ""
+        return f"{name_of(self.config)}: FAILED{again}: {self.message}"
+
+
+def name_of(config: RunConfig) -> str:
+    """Which run of a study it is, for people."""
+    split = config.dataset.split_seed
+    return f"{config.label}, seed {config.seed}{'' if split is None else f', split {split}'}"
+
+
+class StoredTables(Mapping[str, pd.DataFrame]):
+    """The tables of a run by analysis, each read when it is asked for; one that was damaged since is measured again.
+
+    Args:
+        run: the run's folder.
+        config: of the run, under the label of the study.
+        files: by analysis, the name of its table.
+        options: of each analysis.
+        loose: tables that could not be stored.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        config: RunConfig,
+        files: Mapping[str, str],
+        options: Mapping[str, Mapping[str, Any]],
+        loose: Mapping[str, pd.DataFrame] | None = None,
+    ) -> None:
+        self.run, self.config, self.files, self.options, self.loose = run, config, files, options, dict(loose or {})
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name in self.loose:
+            return self.loose[name]
+        table = stored_table(self.run, self.files[name], self.config.label, self.config.seed)
+        if table is None:
+            run = replace(load_run(self.run), config=self.config)
+            table = measure_alone(run, name, self.options.get(name, {}))
+        return table
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self.files, **self.loose})
+
+    def __len__(self) -> int:
+        return len({**self.files, **self.loose})
 
 
 def refuse_taken(origins: Mapping[str, str], analysis: str, names: Iterable[str]) -> None:
@@ -94,10 +166,17 @@ class Between:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """The outcomes of a study, in the order of its configs and seeds."""
+    """The outcomes of a study, in the order of its configs and seeds.
+
+    Attributes:
+        outcomes: of the runs that are there.
+        between: what was found between them.
+        failures: of the runs that are not.
+    """
 
     outcomes: Sequence[Outcome]
     between: Between = field(default_factory=Between)
+    failures: Sequence[Failure] = ()
 
     @property
     def problems(self) -> list[Problem]:
@@ -111,8 +190,17 @@ class StudyResult:
         return {name: gather(self._parts(name)) for name in {**names, **dict.fromkeys(self.between.tables)}}
 
     def _parts(self, name: str) -> list[pd.DataFrame]:
-        measured = [outcome.tables[name] for outcome in self.outcomes if name in outcome.tables]
+        measured = [with_split(o.tables[name], o.config) for o in self.outcomes if name in o.tables]
         return [*measured, *([self.between.tables[name]] if name in self.between.tables else [])]
+
+
+def with_split(table: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
+    """The table with a column ``split`` behind the model, where the split is not the seed's own."""
+    split = config.dataset.split_seed
+    if split is not None and "split" not in table:
+        table = table.copy()
+        table.insert(1, "split", split)
+    return table
 
 
 def run_rows(result: StudyResult) -> pd.DataFrame:
@@ -121,6 +209,11 @@ def run_rows(result: StudyResult) -> pd.DataFrame:
     return pd.DataFrame([_row(outcome, more) for outcome, more in zip(result.outcomes, between, strict=True)])
 
 
+def about(config: RunConfig) -> dict[str, Any]:
+    """The columns that say which run of a comparison a row is about: ``split`` only where it is not the seed's own."""
+    split = config.dataset.split_seed
+    return {"model": config.label, **({} if split is None else {"split": split}), "seed": config.seed}
+
+
 def _row(outcome: Outcome, more: Mapping[str, float]) -> dict[str, Any]:
-    about = {"model": outcome.config.label, "seed": outcome.config.seed}
-    return {**about, **outcome.numbers, **more, "run": outcome.path.name}
+    return {**about(outcome.config), **outcome.numbers, **more, "run": outcome.path.name}

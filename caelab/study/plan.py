@@ -1,4 +1,4 @@
-"""The plan of a comparison: recipes, settings and grids of the command line as configs."""
+"""The plan of a comparison: recipes, settings and grids as configs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from caelab.runs.recipes import recipe_config
 from caelab.runs.settings import chooses_kind, parse_setting, parse_value, with_setting
 
 Grid = Mapping[str, Sequence[Any]]
+Raw = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,21 @@ class Planned:
 
     name: str
     config: RunConfig
+
+
+@dataclass(frozen=True)
+class Step:
+    """A key that gets a value, or in a grid one value per model that comes of it.
+
+    Attributes:
+        key: as ``contractive.weight``.
+        values: one, or those of the grid.
+        named: whether the value stands in the label of the model.
+    """
+
+    key: str
+    values: Sequence[Any]
+    named: bool = False
 
 
 def parse_grid(text: str) -> tuple[str, list[Any]]:
@@ -49,27 +65,55 @@ def plan(recipes: Sequence[str], settings: Sequence[str] = (), grid: Grid | None
     Raises:
         CaelabError: an unknown recipe, or a setting or grid that no recipe of the comparison has.
     """
-    models = [(name, _named_config(name, **top).as_dict()) for name in recipes]
-    steps = [(key, [value], False) for key, value in map(parse_setting, settings)]
-    steps += [(key, list(values), True) for key, values in (grid or {}).items()]
-    allow_code_in([values for _, values, _ in steps])
-    for key, values, named in sorted(steps, key=lambda step: not chooses_kind(step[0], step[1][0])):
-        _refuse_idle(key, [raw for _, raw in models])
-        models = [(name, each) for name, raw in models for each in spread(raw, key, values, named)]
-    planned = [Planned(name, make_config(raw)) for name, raw in models]
-    labels = [model.config.label for model in planned]
+    models = [(name, named_config(name, **top).as_dict()) for name in recipes]
+    return planned(models, steps_of([*map(parse_setting, settings)], grid or {}))
+
+
+def steps_of(settings: Sequence[tuple[str, Any]], grid: Grid) -> list[Step]:
+    """Settings and a grid in the order in which they are made: what chooses a ``kind`` comes first.
+
+    Code that a value names is allowed, since the user wrote it.
+    """
+    steps = [Step(key, [value]) for key, value in settings]
+    steps += [Step(key, list(values), named=True) for key, values in grid.items()]
+    allow_code_in([step.values for step in steps])
+    return sorted(steps, key=lambda step: not chooses_kind(step.key, step.values[0]))
+
+
+def planned(models: Sequence[tuple[str, Raw]], steps: Sequence[Step]) -> list[Planned]:
+    """Every model after every step, checked.
+
+    Args:
+        models: names and configs as plain values.
+        steps: each applies to the models that have its key.
+
+    Raises:
+        CaelabError: a key that no model has, two models of one label, or a config that is wrong.
+    """
+    for step in steps:
+        _refuse_idle(step.key, [raw for _, raw in models])
+        models = [(name, each) for name, raw in models for each in spread(raw, step.key, step.values, step.named)]
+    refuse_twice([raw["label"] for _, raw in models])
+    return [Planned(name, make_config(raw)) for name, raw in models]
+
+
+def refuse_twice(labels: Sequence[str]) -> None:
+    """Refuse two models of one label, which tables and figures could not tell apart.
+
+    Raises:
+        CaelabError: there are two.
+    """
     for label in labels:
         if labels.count(label) > 1:
             raise CaelabError(f"two models of this comparison are called {label!r}; name each recipe or file once")
-    return planned
 
 
-def _named_config(name: str, **top: Any) -> RunConfig:
+def named_config(name: str, **top: Any) -> RunConfig:
     """The config of a recipe, or of a YAML file where the name ends in .yaml."""
     if not is_file(name):
         return recipe_config(name, **top)
     raw = load_config(name).as_dict()
-    return make_config({**raw, **top, "label": raw["label"] or Path(name).stem})
+    return make_config({**raw, "label": raw["label"] or Path(name).stem, **top})
 
 
 def is_file(name: str) -> bool:
@@ -77,7 +121,7 @@ def is_file(name: str) -> bool:
     return names_a_file(name)
 
 
-def _has_key(raw: Mapping[str, Any], key: str) -> bool:
+def has_key(raw: Mapping[str, Any], key: str) -> bool:
     """Whether a config has that key, at the top or among its regularizers."""
     first, *rest = key.split(".")
     if first == "model" and rest and rest[0] != "kind":
@@ -86,9 +130,9 @@ def _has_key(raw: Mapping[str, Any], key: str) -> bool:
     return first in raw if rest and first in raw else first in raw["regularizers"]
 
 
-def spread(raw: Mapping[str, Any], key: str, values: Sequence[Any], named: bool = True) -> list[dict[str, Any]]:
+def spread(raw: Mapping[str, Any], key: str, values: Sequence[Any], named: bool = True) -> list[Raw]:
     """One config per value, labelled with it if ``named``; the config itself where it lacks the key."""
-    if not _has_key(raw, key):
+    if not has_key(raw, key):
         return [dict(raw)]
     labels = [f"{raw['label']} {key}={value}".replace("/", "_") if named else raw["label"] for value in values]
     return [{**with_setting(raw, key, value), "label": label} for label, value in zip(labels, values, strict=True)]
@@ -96,7 +140,7 @@ def spread(raw: Mapping[str, Any], key: str, values: Sequence[Any], named: bool 
 
 def _refuse_idle(key: str, models: Sequence[Mapping[str, Any]]) -> None:
     """A setting that changes nothing is a mistake."""
-    if not any(_has_key(raw, key) for raw in models):
+    if not any(has_key(raw, key) for raw in models):
         raise CaelabError(
             f"no model of this comparison has the setting {key!r} "
             f"(they are {', '.join(raw['label'] for raw in models)}); name a recipe that has it"

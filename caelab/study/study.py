@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,35 @@ from caelab.registry.catalogue import catalogue, installed_providers
 from caelab.registry.importing import allowed_code
 from caelab.runs.config import RunConfig
 from caelab.runs.run import build_model, dataset_of, output_is_set
-from caelab.storage.files import PARTIAL
-from caelab.storage.locks import is_being_written
 from caelab.study.agreement import expected_code
+from caelab.study.engine import Told, performed
 from caelab.study.executors import made_executor, without_main
-from caelab.study.jobs import Job, begun, carry_out, compared
-from caelab.study.outcomes import Outcome, StudyResult
-from caelab.study.workers import WorkerDied
-from caelab.training import checked_device, run_folder
+from caelab.study.jobs import Job, asked_of, begun, compared
+from caelab.study.outcomes import Failure, Outcome, StudyResult
+from caelab.training import checked_device
 from caelab.training.asked import as_config
 from caelab.training.plugins import TrainingPlugins, make_regularizers
 from caelab.training.tracking import settled, trackers_of
 
 log = logging.getLogger(__name__)
+
+
+class RunsFailed(CaelabError):
+    """Some runs of a study failed; all others were carried out.
+
+    Attributes:
+        results: what there is, by the name of the study.
+    """
+
+    def __init__(self, message: str, results: Mapping[str, StudyResult]) -> None:
+        super().__init__(message)
+        self.results = results
+
+    @property
+    def result(self) -> StudyResult:
+        """What there is of one study alone."""
+        (found,) = self.results.values()
+        return found
 
 
 @dataclass(frozen=True)
@@ -43,12 +59,17 @@ class Study:
     All models of one seed share splits and initial weights, so that comparisons over seeds are paired.
 
     Attributes:
-        configs: one per model, each a config, its keys, the name of a recipe, or a YAML file; their labels must differ.
+        configs: one per model and data set, each a config, its keys, the name of a recipe, or a YAML file; labels on
+            the same data must differ.
         seeds: the seeds of every model, or how many, counted from 0.
         analyses: options by analysis name, or only the names.
         out: folder of the runs.
         plugin_files: plugins that are not installed; those that this process has read already need not be named.
         track: where the metrics of every epoch are written too, each as NAME:TARGET.
+        folder: where it is recorded what each run left, so that the next time goes on from there; None where it is not.
+        splits: seeds of the random splits of the data, or how many, counted from 0, each with every seed; without them
+            a run's own seed gives its split.
+        resources: what one run takes of a machine: ``cores``, ``gpus`` and ``memory`` in bytes.
 
     Raises:
         CaelabError: no config, no seed, one that stands twice, or a config that is wrong.
@@ -60,6 +81,9 @@ class Study:
     out: Any
     plugin_files: Sequence[Any] = field(default=())
     track: Sequence[str] = ()
+    folder: Any = None
+    splits: Any = None
+    resources: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         configs = [self.configs] if isinstance(self.configs, RunConfig | Mapping) else rows_of(self.configs, "configs")
@@ -71,19 +95,64 @@ class Study:
             "out": path_of(self.out, "the folder out").expanduser(),
             "plugin_files": tuple(path_of(file, "each plugin file").expanduser().resolve() for file in files),
             "track": tuple(map(settled, texts_of(self.track, "track"))),
+            "folder": None if self.folder is None else path_of(self.folder, "the study's folder").expanduser(),
+            "splits": None if self.splits is None else _checked_seeds(self.splits, "splits"),
         }
         for name, value in plain.items():
             object.__setattr__(self, name, value)
 
+    @staticmethod
+    def load(place: Any, out: Any = None) -> Study:
+        """The study that a study file, or a mapping of the same keys, describes.
+
+        What the file says with ``choose`` is left as the recipes have it; ``caelab.run_study`` chooses.
+
+        Args:
+            place: the path of a study file, the folder of a study that was begun, or a mapping of a study file's keys.
+            out: the folder of the study, in place of the one that the file names.
+
+        Raises:
+            CaelabError: there is none, or something in it is wrong.
+        """
+        from caelab.study.making import loaded
+
+        return loaded(place, out).study
+
+    def run_configs(self) -> list[RunConfig]:
+        """The config of every run: every model, of each every split, of each every seed."""
+        splits = [None] if self.splits is None else self.splits
+        return [
+            (config if split is None else config.with_split(split)).with_seed(seed)
+            for config in self.configs
+            for split in splits
+            for seed in self.seeds
+        ]
+
     def jobs(self) -> list[Job]:
         """Every run of the study."""
         files = tuple(dict.fromkeys([*self.plugin_files, *self.files_in_use()]))
-        expected = expected_code(self.in_use())
+        asked = "" if self.folder is None else asked_of(self.analyses)
+        name, expected = self.dataset_names(), expected_code(self.in_use())
         return [
-            Job(config.with_seed(seed), self.out, self.analyses, files, allowed_code(), tuple(self.track), expected)
-            for config in self.configs
-            for seed in self.seeds
+            Job(
+                config,
+                self.out,
+                self.analyses,
+                files,
+                allowed_code(),
+                self.folder,
+                name(config),
+                asked,
+                tuple(self.track),
+                expected,
+            )
+            for config in self.run_configs()
         ]
+
+    def dataset_names(self) -> Callable[[RunConfig], str]:
+        """How results call the data of a config: by their kind, with their options where the kind does not tell."""
+        names = names_of_data([config.dataset.model_dump(mode="json") for config in self.configs])
+        return lambda config: names[_data_key(config.dataset.model_dump(mode="json"))]
 
     def in_use(self) -> list[tuple[str, str]]:
         """Kind and name of everything that the study takes from the catalogue."""
@@ -112,15 +181,16 @@ class Study:
                 )
 
     def check_labels(self) -> None:
-        """Refuse two models of one label, which tables and figures could not tell apart.
+        """Refuse two models of one label on the same data, which tables and figures could not tell apart.
 
         Raises:
             CaelabError: there are two.
         """
-        labels = [config.label for config in self.configs]
+        name = self.dataset_names()
+        labels = [(config.label, name(config)) for config in self.configs]
         twice = {label for label in labels if labels.count(label) > 1}
         if twice:
-            raise CaelabError(f"two models are called {sorted(twice)[0]!r}; name each model once")
+            raise CaelabError(f"two models are called {sorted(twice)[0][0]!r}; name each model once")
 
     def check(self) -> None:
         """Refuse before anything is written what would fail later: labels, analyses, data, models, regularizers.
@@ -137,92 +207,112 @@ class Study:
         trackers_of(self.track)
         for config in self.configs:
             known_look(family_of(config.label))
-            _check_config(config.with_seed(self.seeds[0]))
+            first = (config if self.splits is None else config.with_split(self.splits[0])).with_seed(self.seeds[0])
+            _check_config(first)
 
     def run(
         self,
         *,
         executor: str = "processes",
         workers: int = 1,
-        done: Callable[[Outcome], None] = lambda _: None,
+        done: Callable[[Told], None] = lambda _: None,
         **options: Any,
     ) -> StudyResult:
-        """Carry out all jobs, once it is checked that they can work.
+        """Carry out all jobs, once it is checked that they can work; one that fails does not stop the others.
 
         A script needs no main guard: the workers do not run it.
 
         Args:
             executor: the name of an executor.
             workers: how many runs at once.
-            done: called with each outcome as it comes.
-            options: of the executor, as ``address`` of a cluster's scheduler.
+            done: called with each outcome, or failure, as it comes.
+            options: of the executor, as ``address``.
 
         Raises:
-            CaelabError: a run failed, or at the end some had no worker that lived; what is finished stays and is
-                found again.
+            RunsFailed: once all others are carried out, some runs failed; what there is stands in its ``result``.
+            CaelabError: nothing could be begun, or a plugin does what spoils every other run.
         """
-        workers, done = count_of(workers, "workers"), function_of(done, "done")
-        make = made_executor(executor, options)
-        self.check()
-        if executor == "processes":
-            self.refuse_unknown_to_workers()
-        with without_main(), make(workers) as pool:
-            asked = begun(pool, self.jobs())
-            submitted = {place: pool.submit(carry_out, asked[place]) for place in free_first(asked)}
-            jobs = {submitted[place]: job for place, job in enumerate(asked)}
-            try:
-                lost = {future: error for future in as_completed(jobs) if (error := _lost(future, done))}
-            except BaseException:
-                cancel(list(jobs))
-                raise
-        _refuse_lost({job: lost[future] for future, job in jobs.items() if future in lost}, len(jobs))
-        outcomes = [future.result() for future in jobs]
-        return StudyResult(outcomes, compared(outcomes, self.analyses))
+        how = {"executor": executor, "workers": workers, "done": done, **options}
+        return run_together({"": self}, **how)[""]
 
 
-def free_first(jobs: Sequence[Job]) -> list[int]:
-    """The order in which to begin the jobs: last those whose runs another process is training now."""
-    if not any(list(job.out.glob(f"{PARTIAL}*.lock")) for job in jobs[:1]):
-        return [*range(len(jobs))]
-    busy = [is_being_written(run_folder(job.out, job.config, dataset_of(job.config))) for job in jobs]
-    return sorted(range(len(jobs)), key=busy.__getitem__)
+def run_together(
+    studies: Mapping[str, Study],
+    *,
+    executor: str = "processes",
+    workers: int = 1,
+    done: Callable[[Told], None] = lambda _: None,
+    **options: Any,
+) -> dict[str, StudyResult]:
+    """Carry out several studies with one executor, so that all workers are busy to the end; see ``Study.run``.
 
-
-def _lost(future: Future[Outcome], done: Callable[[Outcome], None]) -> WorkerDied | None:
-    """Tell of the outcome, or say why there is none because a worker died; the other runs go on."""
-    try:
-        outcome = future.result()
-    except WorkerDied as error:
-        return error
-    done(outcome)
-    for text in outcome.tracebacks:
-        log.debug("%s, seed %d: %s", outcome.config.label, outcome.config.seed, text)
-    return None
-
-
-def _refuse_lost(lost: Mapping[Job, WorkerDied], count: int) -> None:
-    """End a study of which runs are missing, so that nothing is summed up without them.
+    Args:
+        studies: by name.
+        executor: the name of an executor.
+        workers: how many runs at once.
+        done: called with each outcome, or failure, as it comes.
+        options: of the executor.
 
     Raises:
-        CaelabError: names each, how its worker ended, and the code of others that it used.
+        RunsFailed: once all others are carried out, some runs failed.
+        CaelabError: nothing could be begun, or a plugin does what spoils every other run.
     """
-    if lost:
-        each = "; ".join(f"{job} (its worker {error.how}{_others_of(job)})" for job, error in lost.items())
-        died = max(error.tries for error in lost.values())
-        raise CaelabError(
-            f"{len(lost)} of {count} runs could not be finished, because {died} workers died of each of them: "
-            f"{each}; the other runs are stored, and the same command goes on from them"
-        )
+    workers, done = count_of(workers, "workers"), function_of(done, "done")
+    resources = next((study.resources for study in studies.values() if study.resources), {})
+    make = made_executor(executor, {**({"resources": dict(resources)} if resources else {}), **options})
+    for study in studies.values():
+        study.check()
+        if executor == "processes":
+            study.refuse_unknown_to_workers()
+    jobs = {name: study.jobs() for name, study in studies.items()}
+    with without_main(), make(workers) as pool:
+        found = iter(performed(begun(pool, [job for each in jobs.values() for job in each]), pool, done))
+    results = {name: result_of([next(found) for _ in jobs[name]], study.analyses) for name, study in studies.items()}
+    failures = [failure for result in results.values() for failure in result.failures]
+    if failures:
+        raise RunsFailed(failures_told(failures, sum(map(len, jobs.values()))), results)
+    return results
 
 
-def _others_of(job: Job) -> str:
-    used = [*job.config.in_use(), *(("analysis", name) for name in job.analyses)]
-    found = [offer for each in used if (offer := catalogue().offers.get(each))]
-    others = [f"the {each.kind} {each.name!r}" for each in found if not each.provider.startswith("caelab/")]
-    return f"; not caelab's own: {', '.join(dict.fromkeys(others))}" if others else ""
+def result_of(found: Sequence[Told], analyses: Mapping[str, Any]) -> StudyResult:
+    """The result of a study from what became of its jobs."""
+    outcomes = [each for each in found if isinstance(each, Outcome)]
+    failures = [each for each in found if isinstance(each, Failure)]
+    return StudyResult(outcomes, compared(outcomes, analyses), failures)
 
 
-def _checked_seeds(given: Any) -> list[int]:
+def failures_told(failures: Sequence[Failure], count: int) -> str:
+    """The sentence for runs that failed, with the reason of the first few."""
+    first = [str(failure).replace(": FAILED", "", 1) for failure in failures[:SHOWN]]
+    more = f"; and {len(failures) - SHOWN} more" if len(failures) > SHOWN else ""
+    return f"{len(failures)} of {count} runs failed, the others are stored: {'; '.join(first)}{more}"
+
+
+SHOWN = 3
+
+
+def names_of_data(blocks: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """A name for each block ``{kind: NAME, ...}``, by its key; with its options where the kind does not tell.
+
+    >>> sorted(names_of_data([{"kind": "digits"}, {"kind": "digits", "splits": [9, 3, 5]}, {"kind": "rings"}]).values())
+    ['digits', 'digits splits=[9, 3, 5]', 'rings']
+    """
+    keyed = {_data_key(block): dict(block) for block in blocks}
+    kinds = [block["kind"] for block in keyed.values()]
+    return {key: _data_name(block, kinds.count(block["kind"]) > 1) for key, block in keyed.items()}
+
+
+def _data_name(block: Mapping[str, Any], with_options: bool) -> str:
+    options = [f"{key}={value}" for key, value in block.items() if key != "kind" and value is not None]
+    return " ".join([str(block["kind"]), *(options if with_options else [])])
+
+
+def _data_key(block: Mapping[str, Any]) -> str:
+    """What tells data from others; of which split the data are does not count."""
+    return json.dumps({k: v for k, v in block.items() if k != "split_seed"}, sort_keys=True)
+
+
+def _checked_seeds(given: Any, what: str = "seeds") -> list[int]:
     """Seeds as a list; a number stands for so many, counted from 0.
 
     >>> _checked_seeds(3), _checked_seeds([5, 7])
@@ -239,14 +329,10 @@ def _checked_seeds(given: Any) -> list[int]:
     except TypeError:
         seeds = []
     if not seeds or min(seeds) < 0 or len({*seeds}) < len(seeds):
-        raise CaelabError(f"expected how many seeds, at least 1, or different seeds of at least 0, but {given!r} came")
+        raise CaelabError(
+            f"expected how many {what}, at least 1, or different {what} of at least 0, but {given!r} came"
+        )
     return seeds
-
-
-def cancel(futures: Sequence[Future[Any]]) -> None:
-    """Cancel the calls that have not begun."""
-    for future in futures:
-        future.cancel()
 
 
 def _check_config(config: RunConfig) -> None:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,12 @@ from caelab.registry.catalogue import catalogue
 from caelab.runs.config import RunConfig, make_config
 from caelab.runs.recipes import load_recipe
 from caelab.runs.run import dataset_of
-from caelab.runs.settings import parse_setting, with_setting
+from caelab.runs.settings import with_setting
 from caelab.study.outcomes import StudyResult, run_rows
 from caelab.study.plan import Grid, Planned, is_file
 from caelab.study.study import Study
 
+SELECTION = "selection"  # the folder of a study in which the outcomes of candidates are recorded
 GIVEN, CHOSEN, EQUAL = "given", "chosen", "as good as the chosen"
 
 
@@ -37,11 +37,19 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """A model and the candidates for it; none where it stays as it is, and then why."""
+    """A model and the candidates for it; none where it stays as it is, and then why.
+
+    Attributes:
+        config: of the model as it is.
+        candidates: the ways to set it.
+        given: the settings that the user gave.
+        name: how tables call the model; its label where it is empty.
+    """
 
     config: RunConfig
     candidates: Sequence[Candidate] = ()
     given: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,13 +103,12 @@ class Trials(Study):
         """Candidates are told apart by their settings, not by their labels."""
 
 
-def checked_choices(models: Sequence[Planned], settings: Sequence[str], grid: Grid, measure: Measure) -> list[Choice]:
-    """What there is to choose, refused before anything is trained where there are no labels to choose by.
+def checked_labels(found: Sequence[Choice], measure: Measure) -> None:
+    """Refuse before anything is trained a choice by a number that needs labels, where there are none.
 
     Raises:
         CaelabError: the data of a model that would be tuned have no labels.
     """
-    found = choices(models, settings, grid)
     needs_labels = bool(getattr(load_analysis(measure.analysis), "needs_labels", False))
     for choice in found:
         if choice.candidates and needs_labels and dataset_of(choice.config).labels is None:
@@ -110,10 +117,11 @@ def checked_choices(models: Sequence[Planned], settings: Sequence[str], grid: Gr
                 f"analysis {measure.analysis!r}, whose number {measure.column.name!r} is chosen by, needs them; "
                 "leave --tune out"
             )
-    return found
 
 
-def choices(models: Sequence[Planned], settings: Sequence[str] = (), grid: Grid | None = None) -> list[Choice]:
+def choices(
+    models: Sequence[Planned], settings: Sequence[tuple[str, Any]] = (), grid: Grid | None = None
+) -> list[Choice]:
     """What there is to choose for each model, from the grid that its recipe carries.
 
     What the user gave stays: a config file, and every key of a setting or a grid.
@@ -135,13 +143,14 @@ def _choice(model: Planned, given: Collection[str]) -> Choice:
     return Choice(model.config, found, given=", ".join(key for key in recipe.tune if key in given))
 
 
-def _given_keys(settings: Sequence[str], grid: Grid) -> set[str]:
+def _given_keys(settings: Sequence[tuple[str, Any]], grid: Grid) -> set[str]:
     """The keys that settings and grids give a value, each down to its last part.
 
-    >>> sorted(_given_keys(["contractive={weight: 1}", "regularizers.masking.p=0.2"], {"training.epochs": [1]}))
+    >>> settings = [("contractive", {"weight": 1}), ("regularizers.masking.p", 0.2)]
+    >>> sorted(_given_keys(settings, {"training.epochs": [1]}))
     ['contractive.weight', 'masking.p', 'training.epochs']
     """
-    keys = {key for setting in settings for key in _leaves(*parse_setting(setting))}
+    keys = {key for setting in settings for key in _leaves(*setting)}
     return {key.removeprefix("regularizers.") for key in {*keys, *grid}}
 
 
@@ -153,40 +162,76 @@ def _leaves(key: str, value: Any) -> Iterator[str]:
         yield from _leaves(f"{key}.{part}", inner)
 
 
-def tuning_study(
-    found: Sequence[Choice], seeds: Sequence[int], out: Path, plugin_files: Sequence[Path], measure: Measure
-) -> Study:
+def tuning_study(found: Sequence[Choice], study: Study, measure: Measure) -> Study:
     """The runs of all candidates, measured by the analysis whose number is chosen by, averaged over the seeds.
 
     Rifai et al. (2011, section 5) choose by the validation error of the fine-tuned classifier. The test examples are
     not looked at.
     """
     configs = [each.config for choice in found for each in choice.candidates]
-    return Trials(configs, seeds, {measure.analysis: {}}, out, plugin_files)
+    options = study.analyses.get(measure.analysis, {})
+    return Trials(
+        configs,
+        study.seeds,
+        {measure.analysis: options},
+        study.out,
+        study.plugin_files,
+        folder=None if study.folder is None else study.folder / SELECTION,
+        track=study.track,
+        splits=study.splits,
+        resources=study.resources,
+    )
 
 
-def decided(
-    found: Sequence[Choice], seeds: int, result: StudyResult, measure: Measure
-) -> tuple[list[RunConfig], pd.DataFrame]:
+def decided(found: Sequence[Choice], result: StudyResult, measure: Measure) -> tuple[list[RunConfig], pd.DataFrame]:
     """The config of each model with the candidate that validates best, and the table of all of them.
 
     Of candidates with one validation error the recipe's own is taken, and else the first: nothing speaks for another.
+    A candidate of which a run failed, as one that diverges, is not chosen.
 
     Raises:
-        CaelabError: a candidate could not be measured.
+        CaelabError: a candidate could not be measured, or every candidate of a model failed.
     """
     if result.problems:
         first = result.problems[0]
         raise CaelabError(f"{first.model!r} cannot be tuned: {first.message}; leave --tune out")
-    numbers = _numbers(run_rows(result), measure) if result.outcomes else np.zeros(0)
-    errors = numbers.reshape(-1, seeds).mean(axis=1).tolist()
+    errors = _errors(result, measure)
     configs, rows = [], []
     for choice in found:
-        own = [errors.pop(0) for _ in choice.candidates]
+        own = [errors.get(_key(each.config), math.nan) for each in choice.candidates]
+        if own and all(map(math.isnan, own)):
+            raise CaelabError(
+                f"{choice.config.label!r} cannot be tuned: every candidate failed, the first with: "
+                f"{_failure_of(choice, result)}"
+            )
         best = _best(choice, own, measure.sign) if own else None
         configs.append(choice.config if best is None else choice.candidates[best].config)
         rows += list(_rows(choice, own, best, measure.column.name))
     return configs, pd.DataFrame(rows, columns=["model", "setting", measure.column.name, "choice"])
+
+
+def _key(config: RunConfig) -> str:
+    """What tells a candidate from others, whatever the seed and the split."""
+    return config.with_split(None).with_seed(0).to_yaml()
+
+
+def _errors(result: StudyResult, measure: Measure) -> dict[str, float]:
+    """The mean over seeds and splits of the number that candidates are compared by; none where a run failed.
+
+    Raises:
+        CaelabError: a run has no such number.
+    """
+    failed = {_key(failure.config) for failure in result.failures}
+    found: dict[str, list[float]] = {}
+    numbers = _numbers(run_rows(result), measure) if result.outcomes else np.zeros(0)
+    for outcome, number in zip(result.outcomes, numbers, strict=True):
+        found.setdefault(_key(outcome.config), []).append(number)
+    return {key: float(np.mean(each)) for key, each in found.items() if key not in failed}
+
+
+def _failure_of(choice: Choice, result: StudyResult) -> str:
+    keys = {_key(each.config) for each in choice.candidates}
+    return next((each.message for each in result.failures if _key(each.config) in keys), "no run is there")
 
 
 def _numbers(rows: pd.DataFrame, measure: Measure) -> np.ndarray:
@@ -208,7 +253,7 @@ def _numbers(rows: pd.DataFrame, measure: Measure) -> np.ndarray:
 
 def _best(choice: Choice, errors: Sequence[float], sign: int) -> int:
     """The place of the best candidate; of equal ones the recipe's own, or else the first."""
-    best = sign * min(sign * error for error in errors)
+    best = sign * min(sign * error for error in errors if not math.isnan(error))
     least = [place for place, error in enumerate(errors) if _equal(error, best)]
     own = [place for place in least if choice.candidates[place].config == choice.config]
     return [*own, *least][0]
@@ -219,7 +264,7 @@ def _equal(first: float, second: float) -> bool:
 
 
 def _rows(choice: Choice, errors: Sequence[float], best: int | None, by: str) -> Iterator[dict[str, Any]]:
-    about = {"model": choice.config.label}
+    about = {"model": choice.name or choice.config.label}
     if choice.given:
         yield {**about, "setting": choice.given, "choice": GIVEN}
     for place, (candidate, error) in enumerate(zip(choice.candidates, errors, strict=True)):

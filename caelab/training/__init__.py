@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 import warnings
@@ -22,7 +23,7 @@ from caelab.registry.arguments import function_of, path_of
 from caelab.registry.catalogue import catalogue
 from caelab.runs.config import RunConfig
 from caelab.runs.run import Run, as_called, build_model, load_run, of_type, output_is_set, record_of, write_run
-from caelab.storage.files import aside, publish, told_as_storage
+from caelab.storage.files import PARTIAL, aside, publish, told_as_storage
 from caelab.storage.locks import one_writer
 from caelab.streams import Streams
 from caelab.training.asked import Asked, asked_for
@@ -31,7 +32,7 @@ from caelab.training.plugins import TrainingPlugins, make_regularizers
 from caelab.training.tracing import HookTrace
 from caelab.training.watching import hold_to_watching
 
-__all__ = ["run_folder", "train"]
+__all__ = ["existing_run", "run_folder", "train"]
 
 
 def train(
@@ -81,7 +82,8 @@ def train(
         asked = asked_for(config, **given, splits=splits, seed=seed, stored=out is not None)
         if out is None:
             return _trained(asked, None, trace)
-        return _stored(asked, run_folder(place, asked.config, asked.dataset), trace)
+        folder = existing_run(place, asked.config, asked.dataset) or run_folder(place, asked.config, asked.dataset)
+        return _stored(asked, folder, trace)
 
 
 def _stored(asked: Asked, folder: Path, trace: Callable[[str], None] | None) -> Run:
@@ -106,6 +108,22 @@ def _forget(partial: Path, folder: Path) -> None:
 def run_folder(out: Path, config: RunConfig, dataset: Dataset) -> Path:
     """Where a run lives: named by its label and by the hash of all that determines it."""
     return out / f"{config.label}-{config.content_hash(dataset.content_hash)}"
+
+
+def existing_run(out: Path, config: RunConfig, dataset: Dataset) -> Path | None:
+    """Where a run lies already, under this label or under another one; None where it does not.
+
+    The label is only a name, so that two studies that call one run differently share it.
+    """
+    own = run_folder(out, config, dataset)
+    if own.is_dir():
+        return own
+    name = own.name.removeprefix(config.label)
+    with suppress(OSError):
+        for entry in sorted(os.scandir(out), key=lambda entry: entry.name):
+            if entry.name.endswith(name) and not entry.name.startswith(PARTIAL) and entry.is_dir():
+                return out / entry.name
+    return None
 
 
 def found_run(folder: Path, asked: Asked) -> Run:

@@ -104,7 +104,7 @@ def _with_data(config: RunConfig, given: Any, splits: Sequence[int] | None) -> t
         block |= {} if splits is None else {"splits": list(splits)}
         config = make_config({**config.as_dict(), "dataset": block}) if given is not None or splits else config
         return config, dataset_of(config)
-    dataset = as_dataset(given, splits=splits, seed=config.seed)
+    dataset = as_dataset(given, splits=splits, seed=config.split)
     return (config if _is_that_of(config, dataset) else _with_given_data(config, dataset)), dataset
 
 

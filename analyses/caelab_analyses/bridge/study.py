@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from caelab.errors import CaelabError
-from caelab.registry.catalogue import catalogue
 from caelab.runs.config import RunConfig
 from caelab.runs.recipes import recipe_config
 from caelab.runs.run import dataset_of, versions
@@ -17,7 +15,7 @@ from caelab.storage.files import parquet_bytes, write_bytes
 from caelab.storage.folders import open_folder
 from caelab.storage.transactions import change, write_record
 from caelab.study.outcomes import StudyResult
-from caelab.study.study import Study, cancel
+from caelab.study.study import Study, run_together
 from caelab_analyses.alignment_transition import SETTINGS, SPLITS
 from caelab_analyses.twin_training import twin_config
 
@@ -78,7 +76,7 @@ class BridgeStudy:
         }
 
     def _study(self, configs: list[RunConfig], analyses: Mapping[str, Mapping[str, Any]]) -> Study:
-        return Study(configs, [self.seed], analyses, self.out / "runs")
+        return Study(configs, [self.seed], analyses, self.out / "runs", folder=self.out)
 
     def _score(self, density: str, sigma: float) -> Study:
         configs = _density_configs(density, sigma, self.seed, self._shorter())
@@ -126,18 +124,16 @@ class BridgeStudy:
         return sum(len(study.jobs()) for study in self.studies().values())
 
     def run(self, executor: str, workers: int, done: Callable[[str], None]) -> None:
-        """Compute what is missing, and store every table."""
-        from caelab.study.jobs import carry_out
+        """Compute what is missing, and store every table.
 
-        jobs = {name: study.jobs() for name, study in self.studies().items()}
-        with catalogue().get("executor", executor)(workers) as pool:
-            longest_first = sorted(jobs, key=lambda name: name == IMAGES)
-            futures = {name: [pool.submit(carry_out, job) for job in jobs[name]] for name in longest_first}
-            labels: dict[Future[Any], str] = {
-                future: job.config.label for name in jobs for future, job in zip(futures[name], jobs[name], strict=True)
-            }
-            _wait_for(labels, done)
-        self._store({name: StudyResult([future.result() for future in futures[name]]) for name in jobs})
+        Raises:
+            CaelabError: a run failed; all others are stored.
+        """
+        studies = self.studies()
+        longest_first = sorted(studies, key=lambda name: name == IMAGES)
+        several = {name: studies[name] for name in longest_first}
+        results = run_together(several, executor=executor, workers=workers, done=lambda told: done(str(told)))
+        self._store({name: results[name] for name in studies})
 
     def _store(self, results: Mapping[str, StudyResult]) -> None:
         """Each table under the name of its analysis, or of what it shows where several studies share one."""
@@ -169,17 +165,6 @@ class BridgeStudy:
 def _table_name(study: str, analysis: str) -> str:
     """What the table of an analysis is called on the page: ``score_field`` is there for every density."""
     return analysis if study == IMAGES or analysis == "samples" else study
-
-
-def _wait_for(labels: Mapping[Future[Any], str], done: Callable[[str], None]) -> None:
-    """Report each as it comes; where one fails, call off the rest and raise its error."""
-    try:
-        for future in as_completed(labels):
-            future.result()
-            done(labels[future])
-    except BaseException:
-        cancel(list(labels))
-        raise
 
 
 def _density_configs(dataset: str, sigma: float, seed: int, settings: Iterable[str] = ()) -> list[RunConfig]:

@@ -41,6 +41,11 @@ class PairedDifference:
         return replace(self, low=min(self.low, self.mean - half), high=max(self.high, self.mean + half))
 
 
+def pairing(rows: pd.DataFrame) -> list[str]:
+    """The columns that make a pair of runs of two models: the seed, and where splits are repeated, the split."""
+    return [SPLIT, "seed"] if SPLIT in rows else ["seed"]
+
+
 def by_seed(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     """One row per seed and one column per model, in the order of the models; what is not finite becomes NaN.
 
@@ -49,7 +54,7 @@ def by_seed(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     Raises:
         CaelabError: a model has two rows of one seed, so that nothing says which of them is the pair of another's.
     """
-    keys = [SPLIT, "seed"] if SPLIT in rows else ["seed"]
+    keys = pairing(rows)
     twice = rows[rows.duplicated(["model", *keys])]
     if len(twice):
         first = twice.iloc[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +13,12 @@ from caelab.cli.commands.shared import (
     chosen_executor,
     executor_options,
     plugin_options,
-    published,
     track_option,
     use_plugins,
 )
-from caelab.errors import CaelabError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from caelab.runs.config import RunConfig
-    from caelab.study.outcomes import StudyResult
-    from caelab.study.study import Study
-    from caelab.study.tuning import Choice, Measure
+    from caelab.study.specification import StudyFile
 
 
 @click.command()
@@ -79,58 +71,55 @@ def compare(
     caelab compare
     caelab compare ae cae --grid contractive.weight=0.1,0.3,1,3 --out frontier
     """
-    files = use_plugins(plugins)
-    from caelab.analysis.contract import default_analyses
-    from caelab.report.store import MANIFEST, collect
-    from caelab.runs.recipes import default_recipes
-    from caelab.storage.folders import open_folder
-    from caelab.study.plan import parse_grid, plan
-    from caelab.study.study import Study
-    from caelab.study.tuning import checked_choices, measure_of
+    use_plugins(plugins)
+    from caelab.cli.commands.shared import with_progress
+    from caelab.report.studies import Undertaking, carry_out_study
+    from caelab.study.plan import parse_grid
 
-    top: dict[str, Any] = {"dataset": {"kind": dataset}} if dataset is not None else {}
     quick = [f"training.device={device}"] if device is not None else []
-    grid = dict(map(parse_grid, grids))
-    models = plan(recipes or default_recipes(), [*settings, *quick], grid, **top)
-    configs = [model.config for model in models]
-    names = [*dict.fromkeys(name.strip() for name in analyses.split(","))] if analyses else default_analyses()
-    chosen = chosen_executor(executor, workers, address, executor_settings)
-    how: dict[str, Any] = {"executor": executor, "workers": chosen["workers"], **chosen["options"]}
-    study = Study(configs, range(seeds), {name: {} for name in names}, out / "runs", files, track)
-    study.check()
-    measure = measure_of(names, tune_by) if tune or tune_by else None
-    found = checked_choices(models, settings, grid, measure) if measure else []
-    open_folder(out, MANIFEST)
-    tuning = None
-    if measure:
-        configs, tuning = _tuned(found, study, how, measure)
-        study = replace(study, configs=configs)
-    result = _with_progress("compare", study, how)
-    published(out, collect(_words(), configs, range(seeds), result, tuning))
-    if not result.tables():
-        raise CaelabError(f"none of the analyses worked ({', '.join(names)}); the lines above say why")
+    file = comparison_file(
+        recipes, dataset, seeds, [*settings, *quick], dict(map(parse_grid, grids)), tune or bool(tune_by), tune_by
+    )
+    names = [*dict.fromkeys(name.strip() for name in analyses.split(","))] if analyses else None
+    file = file.model_copy(
+        update={
+            "analyses": None if names is None else {name: {} for name in names},
+            "plugins": [str(path) for path in plugins],
+            "out": str(out),
+        }
+    )
+    how = chosen_executor(executor, workers, address, executor_settings)
+    study = Undertaking(file, "", out, command=_words(), how=how, watch=with_progress, track=track)
+    for line in carry_out_study(study):
+        click.echo(line)
 
 
-def _tuned(
-    found: Sequence[Choice], study: Study, how: Mapping[str, Any], measure: Measure
-) -> tuple[list[RunConfig], pd.DataFrame]:
-    """Try every candidate, say what was chosen among what, and go on with it."""
-    from caelab.study.outcomes import StudyResult
-    from caelab.study.tuning import decided, told, tuning_study
+def comparison_file(
+    recipes: Sequence[str],
+    dataset: str | None,
+    seeds: int,
+    settings: Sequence[str],
+    grid: Mapping[str, Sequence[Any]],
+    tune: bool,
+    tune_by: str | None,
+) -> StudyFile:
+    """The words of the command line as a study file says them."""
+    from caelab.runs.recipes import default_recipes
+    from caelab.runs.settings import parse_setting
+    from caelab.study.specification import study_file
 
-    trial = tuning_study(found, study.seeds, study.out, study.plugin_files, measure)
-    result = _with_progress("tune", trial, how) if trial.configs else StudyResult([])
-    configs, table = decided(found, len(study.seeds), result, measure)
-    for line in told(table):
-        click.echo(f"tuned: {line}")
-    return configs, table
-
-
-def _with_progress(title: str, study: Study, how: Mapping[str, Any]) -> StudyResult:
-    from caelab.cli.progress import Steps
-
-    with Steps(title, len(study.jobs())) as steps:
-        return study.run(**how, done=lambda outcome: steps.step(str(outcome)))
+    return study_file(
+        {
+            "study": "comparison",
+            "models": list(recipes) or default_recipes(),
+            "set": dict(map(parse_setting, settings)),
+            "grid": {key: list(values) for key, values in grid.items()},
+            "datasets": [] if dataset is None else [dataset],
+            "seeds": seeds,
+            "selection": {"by": tune_by, "recipes": True} if tune else None,
+            "out": "comparison",
+        }
+    )
 
 
 def _words() -> str:

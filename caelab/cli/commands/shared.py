@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +131,15 @@ def use_plugins(files: Sequence[Path]) -> tuple[Path, ...]:
         if not any(offer.provider == str(path) for offer in catalogue()):
             raise CaelabError(f"{path} offers nothing to use; add a register_ hook, as register_regularizers(register)")
     return found
+
+
+@contextmanager
+def with_progress(title: str, count: int) -> Iterator[Callable[[object], None]]:
+    """Show progress over so many runs; each is told of as it comes."""
+    from caelab.cli.progress import Steps
+
+    with Steps(title, count) as steps:
+        yield lambda told: steps.step(str(told))
 
 
 def published(folder: Path, comparison: Comparison | None = None) -> None:

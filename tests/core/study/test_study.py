@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 from concurrent.futures import Future
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +21,7 @@ from caelab.storage.checksums import unsealed
 from caelab.storage.locks import lock_file, one_writer
 from caelab.study.executors import SerialExecutor
 from caelab.study.outcomes import run_rows
-from caelab.study.study import free_first
+from caelab.study.study import RunsFailed
 from caelab.study.workers import WorkerDied
 from caelab.training import run_folder
 from tests.core.faults import Disk
@@ -283,12 +284,13 @@ def test_debug_tells_where_an_analysis_failed(executor, tmp_path, caplog):
     assert "IndexError: lost" in caplog.text
 
 
-def test_a_regularizer_that_raises_stops_the_study_with_its_name(tmp_path):
-    study = Study([small("ae", "failing={}")], [0], {"works": {}}, tmp_path / "runs")
+def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path):
+    study = Study([small("ae", "failing={}"), small("cae")], [0], {"works": {}}, tmp_path / "runs")
     sentence = "plugin 'failing' failed in penalty_terms at epoch 1: ArithmeticError: wrong sign"
-    with pytest.raises(CaelabError, match=sentence):
+    with pytest.raises(RunsFailed, match=f"1 of 2 runs failed, the others are stored: ae, seed 0: {sentence}") as told:
         study.run(executor="serial")
     assert not list(tmp_path.glob("runs/ae-*"))
+    assert [outcome.config.label for outcome in told.value.result.outcomes] == ["cae"]
 
 
 def test_models_of_one_seed_see_the_same_splits(tmp_path):
@@ -364,9 +366,9 @@ class Dying:
     def __exit__(self, *_):
         pass
 
-    def submit(self, function, job):
+    def submit(self, function, job, *more):
         if job.config.label != "cae":
-            return self.pool.submit(function, job)
+            return self.pool.submit(function, job, *more)
         future = Future()
         future.set_exception(WorkerDied("was killed by SIGSEGV during the analysis 'works'"))
         return future
@@ -380,25 +382,36 @@ def test_the_runs_whose_workers_died_are_named_when_the_others_are_done(tmp_path
     with pytest.raises(CaelabError) as told:
         study.run(executor="dying", done=seen.append)
     assert str(told.value) == (
-        "2 of 4 runs could not be finished, because 3 workers died of each of them: "
-        "cae, seed 0 (its worker was killed by SIGSEGV during the analysis 'works'; not caelab's own: the analysis "
-        "'works'); cae, seed 1 (its worker was killed by SIGSEGV during the analysis 'works'; not caelab's own: the "
-        "analysis 'works'); the other runs are stored, and the same command goes on from them"
+        "2 of 4 runs failed, the others are stored: cae, seed 0: a worker process was killed by SIGSEGV during the "
+        "analysis 'works', as did 2 others that tried the same after it; not caelab's own: the analysis 'works'; cae, "
+        "seed 1: a worker process was killed by SIGSEGV during the analysis 'works', as did 2 others that tried the "
+        "same after it; not caelab's own: the analysis 'works'"
     )
-    assert sorted(map(str, seen)) == ["ae, seed 0", "ae, seed 1"]
+    assert sorted(str(each).partition(":")[0] for each in seen) == [
+        "ae, seed 0",
+        "ae, seed 1",
+        "cae, seed 0",
+        "cae, seed 1",
+    ]
+    assert sorted(each.config.label for each in told.value.result.outcomes) == ["ae", "ae"]
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_runs_that_another_process_is_training_come_last(tmp_path):
+def test_runs_that_another_process_is_at_come_last(tmp_path):
     study = Study([small("ae"), small("cae")], [0, 1], {}, tmp_path / "runs")
     jobs = study.jobs()
-    assert free_first(jobs) == [0, 1, 2, 3]
     folders = [run_folder(job.out, job.config, dataset_of(job.config)) for job in jobs]
-    with one_writer(folders[0]), one_writer(folders[2]):
-        assert free_first(jobs) == [1, 3, 0, 2]
+    held = ExitStack()
+    held.enter_context(one_writer(folders[0]))
+    held.enter_context(one_writer(folders[2]))
     seen = []
-    folders[0].parent.mkdir()
-    lock_file(folders[0]).touch()  # of a killed process
-    result = study.run(executor="serial", done=lambda outcome: seen.append(str(outcome)))
+
+    def done(told):
+        seen.append(str(told))
+        if len(seen) == 2:
+            held.close()
+
+    lock_file(folders[1]).touch()  # of a killed process
+    result = study.run(executor="serial", done=done)
+    assert seen == ["ae, seed 1", "cae, seed 1", "ae, seed 0", "cae, seed 0"]
     assert [(o.config.label, o.config.seed) for o in result.outcomes] == [("ae", 0), ("ae", 1), ("cae", 0), ("cae", 1)]
-    assert len(seen) == 4

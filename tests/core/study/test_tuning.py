@@ -11,10 +11,11 @@ from caelab.analysis.columns import Column
 from caelab.registry.catalogue import Catalogue, Offer, catalogue
 from caelab.report.publish import publish_comparison
 from caelab.report.store import collect, load_comparison, save
+from caelab.runs.settings import parse_setting
 from caelab.study.outcomes import Outcome, StudyResult
 from caelab.study.plan import plan
 from caelab.study.study import Study
-from caelab.study.tuning import EQUAL, Measure, checked_choices, choices, decided, measure_of, told, tuning_study
+from caelab.study.tuning import EQUAL, Measure, checked_labels, choices, decided, measure_of, told, tuning_study
 
 MEASURE = measure_of(["classification"])
 SMALL = ["training.epochs=1", "model.hidden=[6]"]
@@ -26,7 +27,7 @@ def weights(choice):
 
 
 def test_a_recipe_is_tried_with_each_weight_of_its_grid():
-    ae, cae = choices(plan(["ae", "cae"], SMALL), SMALL)
+    ae, cae = choices(plan(["ae", "cae"], SMALL), pairs(SMALL))
     assert weights(cae) == [0.3, 1.0, 2.0, 5.0]
     assert all(each.config.training.epochs == 1 for each in cae.candidates)
     assert (list(ae.candidates), ae.given) == ([], "")
@@ -42,7 +43,7 @@ def test_a_recipe_is_tried_with_each_weight_of_its_grid():
     ],
 )
 def test_a_weight_that_was_set_stays(setting):
-    (choice,) = choices(plan(["cae"], [setting]), [setting])
+    (choice,) = choices(plan(["cae"], [setting]), pairs([setting]))
     assert list(choice.candidates) == []
     assert choice.given == "contractive.weight"
 
@@ -61,12 +62,22 @@ def test_a_file_stays_even_where_its_label_is_that_of_a_recipe(tmp_path):
     assert choice.config.regularizers["contractive"].options["weight"] == 0.77
 
 
+def pairs(settings):
+    return [*map(parse_setting, settings)]
+
+
+def trials(found, seeds, folder, files=()):
+    """The study of the candidates, of a study that has these seeds."""
+    study = Study([choice.config for choice in found], seeds, {}, folder / "runs", files)
+    return tuning_study(found, study, MEASURE)
+
+
 @pytest.fixture
 def tuned(tmp_path):
     settings = [*SMALL, "weight-decay.weight=0.02"]
-    found = choices(plan(["cae", "ae-wd"], settings, dataset=DIGITS), settings)
-    result = tuning_study(found, [0, 1], tmp_path / "runs", (), MEASURE).run(executor="serial")
-    return *decided(found, 2, result, MEASURE), result
+    found = choices(plan(["cae", "ae-wd"], settings, dataset=DIGITS), pairs(settings))
+    result = trials(found, [0, 1], tmp_path).run(executor="serial")
+    return *decided(found, result, MEASURE), result
 
 
 def test_the_smallest_mean_validation_error_is_chosen(tuned):
@@ -106,8 +117,8 @@ def result_with(found, errors):
     ],
 )
 def test_candidates_that_are_equally_good_are_named_and_the_rule_is_said(errors, best, equal):
-    found = choices(plan(["cae"], SMALL), SMALL)
-    (config,), table = decided(found, 1, result_with(found, errors), MEASURE)
+    found = choices(plan(["cae"], SMALL), pairs(SMALL))
+    (config,), table = decided(found, result_with(found, errors), MEASURE)
     assert config.regularizers["contractive"].options["weight"] == best
     assert list(table.loc[table["choice"] == EQUAL, "setting"]) == [f"contractive.weight={each}" for each in equal]
     (line,) = told(table)
@@ -137,11 +148,11 @@ def test_what_cannot_be_tuned_says_why_before_anything_is_trained(tmp_path):
     np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).random((60, 20)).astype("float32"))
     data = {"kind": f"npz:{tmp_path / 'x.npz'}", "splits": [40, 10, 10]}
     with pytest.raises(CaelabError, match=r"'cae' cannot be tuned: npz has no labels, .*; leave --tune out"):
-        checked_choices(plan(["cae"], SMALL, dataset=data), SMALL, {}, MEASURE)
+        checked_labels(choices(plan(["cae"], SMALL, dataset=data), pairs(SMALL)), MEASURE)
 
 
 def test_where_nothing_has_a_grid_that_is_said():
-    configs, table = decided(choices(plan(["ae"])), 1, StudyResult([]), MEASURE)
+    configs, table = decided(choices(plan(["ae"])), StudyResult([]), MEASURE)
     assert [config.label for config in configs] == ["ae"]
     assert list(told(table)) == ["no model of this comparison has a grid to choose from"]
 
@@ -174,8 +185,8 @@ def test_a_recipe_of_a_plugin_file_is_tuned_in_the_workers_too(tmp_path, monkeyp
     more.add_file(tmp_path / "mine.py")
     with monkeypatch.context() as patch:
         patch.setattr(catalogue(), "offers", {**catalogue().offers, **more.offers})
-        found = choices(plan(["my-ae"], SMALL, dataset=DIGITS), SMALL)
-        study = tuning_study(found, [0], tmp_path / "runs", (tmp_path / "mine.py",), MEASURE)
+        found = choices(plan(["my-ae"], SMALL, dataset=DIGITS), pairs(SMALL))
+        study = trials(found, [0], tmp_path, [tmp_path / "mine.py"])
         assert len(study.run(executor="processes", workers=1).outcomes) == 2
 
 
@@ -212,11 +223,11 @@ def test_any_analysis_may_mark_what_is_chosen_by(graded):
     graded(("first", [Column(name="grade", better="larger", tune=True)]))
     measure = measure_of(["jacobian_norm", "first"])
     assert measure == Measure("first", Column(name="grade", better="larger", tune=True))
-    found = choices(plan(["cae"], SMALL), SMALL)
+    found = choices(plan(["cae"], SMALL), pairs(SMALL))
     grades = [1.0, 4.0, 2.0, 3.0]
     configs = [each.config for choice in found for each in choice.candidates]
     outcomes = [Outcome(c, Path("x"), {}, {"grade": g}) for c, g in zip(configs, grades, strict=True)]
-    (config,), table = decided(found, 1, StudyResult(outcomes), measure)
+    (config,), table = decided(found, StudyResult(outcomes), measure)
     assert config.regularizers["contractive"].options["weight"] == 1.0  # the largest is the best here
     assert list(table.columns) == ["model", "setting", "grade", "choice"]
 
@@ -239,7 +250,7 @@ def test_of_several_marks_one_must_be_named(graded):
 @pytest.mark.parametrize("numbers", [{}, {"grade": float("nan")}])
 def test_a_model_without_the_number_cannot_be_tuned(graded, numbers):
     graded(("first", [Column(name="grade", better="larger", tune=True, optional=True)]))
-    found = choices(plan(["cae"], SMALL), SMALL)
+    found = choices(plan(["cae"], SMALL), pairs(SMALL))
     outcomes = [Outcome(each.config, Path("x"), {}, numbers) for choice in found for each in choice.candidates]
     with pytest.raises(CaelabError, match="'cae' cannot be tuned: the analysis 'first' gives it no number 'grade'"):
-        decided(found, 1, StudyResult(outcomes), measure_of(["first"]))
+        decided(found, StudyResult(outcomes), measure_of(["first"]))

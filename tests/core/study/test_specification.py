@@ -1,0 +1,163 @@
+"""The study file: what it may say, and what a mistake in it is told."""
+
+from pathlib import Path
+
+import pytest
+
+from caelab import CaelabError, Study
+from caelab.study.making import loaded, smaller
+from caelab.study.specification import differences, read_study, study_file
+
+SMALL = {"training.epochs": 2, "model.hidden": [8]}
+
+
+def study(**keys):
+    return {"models": ["ae"], "datasets": ["digits"], "set": SMALL, "seeds": 1, "out": "out", **keys}
+
+
+def labels(**keys):
+    return [config.label for config in Study.load(study(**keys)).configs]
+
+
+def test_a_recipe_a_grid_and_a_label_make_models():
+    cae = {"recipe": "cae", "label": "weak", "set": {"contractive.weight": 0.1}}
+    found = loaded(study(models=["ae", cae, {"recipe": "cae", "grid": {"contractive.weight": [1, "3e0"]}}])).study
+    assert [config.label for config in found.configs] == [
+        "ae", "weak", "cae contractive.weight=1", "cae contractive.weight=3.0"
+    ]  # fmt: skip
+    weights = [c.regularizers["contractive"].options["weight"] for c in found.configs[1:]]
+    assert weights == [0.1, 1.0, 3.0]
+    assert all(config.model.options["hidden"] == [8] for config in found.configs)
+
+
+def test_a_grid_over_everything_spreads_the_models_that_have_the_key():
+    assert labels(models=["ae", "cae"], grid={"contractive.weight": [1, 2]}) == [
+        "ae", "cae contractive.weight=1", "cae contractive.weight=2"
+    ]  # fmt: skip
+    assert len(labels(models=["ae", "cae"], grid={"model.hidden": [[4], [5], [6]]})) == 6
+
+
+def test_a_model_of_its_own_may_add_a_regularizer():
+    (config,) = Study.load(study(models=[{"recipe": "ae", "set": {"weight-decay.weight": 0.1}}])).configs
+    assert config.regularizers["weight-decay"].options["weight"] == 0.1
+
+
+def test_runs_are_every_model_on_every_data_set_split_and_seed():
+    data = ["digits", {"kind": "digits", "splits": [900, 300, 500]}]
+    found = Study.load(study(models=["ae", "cae"], datasets=data, splits=3, seeds=[4, 7]))
+    runs = found.run_configs()
+    assert len(runs) == 2 * 2 * 3 * 2
+    assert {config.split for config in runs} == {0, 1, 2}
+    assert {config.seed for config in runs} == {4, 7}
+    name = found.dataset_names()
+    assert {name(config) for config in runs} == {"digits", "digits splits=[900, 300, 500]"}
+
+
+def test_a_split_is_the_one_of_its_seed_whatever_the_seed_of_the_run():
+    from caelab.data.given import split_hash
+    from caelab.runs.run import dataset_of
+
+    one, other = Study.load(study(splits=[5], seeds=[1, 2])).run_configs()
+    assert split_hash(dataset_of(one)) == split_hash(dataset_of(other))
+    plain = Study.load(study(seeds=[5])).run_configs()[0]
+    assert split_hash(dataset_of(plain)) == split_hash(dataset_of(one))
+    assert "split_seed" not in plain.as_dict()["dataset"]  # so that runs keep the names that they had
+    assert one.as_dict()["dataset"]["split_seed"] == 5
+
+
+def test_a_whole_config_stands_for_a_model():
+    config = Study.load(study()).configs[0]
+    (same,) = Study.load(study(models=[{"config": config.as_dict()}])).configs
+    assert same == config
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"modls": ["ae"]}, "study: unknown option 'modls'; did you mean 'models'?"),
+        ({"models": [{"recipe": "ae", "gird": {}}]}, r"models\.0: unknown option 'gird'; did you mean 'grid'\?"),
+        ({"models": []}, "models: list should have at least 1 item"),
+        ({"models": ["caee"]}, "unknown recipe 'caee'; did you mean"),
+        ({"models": ["ae", "ae"]}, "two models of this comparison are called 'ae'"),
+        ({"models": [{"label": "x"}]}, "expected either recipe, the name of one, or config"),
+        ({"grid": {"contractive.weight": [1]}}, "no model of this comparison has the setting 'contractive.weight'"),
+        ({"grid": {"model.hidden": []}}, "grid.model.hidden: list should have at least 1 item"),
+        ({"seeds": 0}, "seeds: expected how many, at least 1"),
+        ({"seeds": [1, 1]}, "different whole numbers"),
+        ({"seeds": -1}, "at least 1"),
+        ({"splits": "two"}, "splits: .*'two' came"),
+        ({"datasets": [{"splits": [1, 2, 3]}]}, "expected the name of a data set"),
+        ({"datasets": ["digts"]}, "unknown dataset 'digts'; did you mean 'digits'"),
+        ({"analyses": {"jacobian_norm": 3}}, r"analyses\.jacobian_norm: .* 3 came"),
+        ({"resources": {"memory": "much"}}, "resources.memory: expected a size, as 2 GiB, but 'much' came"),
+        ({"resources": {"cores": 0}}, "resources.cores"),
+        ({"selection": {"by": "mean norm"}}, "selection: nothing is to be chosen"),
+        ({"out": ""}, "out: "),
+        ({"out": None}, "out: "),
+    ],
+)
+def test_a_mistake_is_one_sentence(keys, sentence):
+    with pytest.raises(CaelabError, match=sentence) as told:
+        loaded(study(**keys))
+    assert "\n" not in str(told.value)
+
+
+def test_a_key_that_is_missing_is_to_be_written_into_the_file():
+    with pytest.raises(CaelabError, match="models is missing; write it into the file"):
+        study_file({"out": "x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[1, 2]", "a study is a mapping of keys to values, but list came"),
+        ("models: [ae\n", "is not YAML"),
+        ("models: [ae]\nmodels: [cae]\nout: x\n", "the key 'models' stands twice"),
+        (b"models: [\xff]\n", "is not text in UTF-8"),
+        ("", "a study is a mapping of keys to values, but NoneType came"),
+    ],
+)
+def test_a_file_that_is_no_study_says_why(text, sentence, tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(CaelabError, match=sentence):
+        read_study(path)
+    with pytest.raises(CaelabError, match="no study file at"):
+        read_study(tmp_path / "other.yaml")
+
+
+def test_the_name_is_the_file_s_where_it_is_left_out(tmp_path):
+    (tmp_path / "price.yaml").write_text("models: [ae]\nout: x\n")
+    assert read_study(tmp_path / "price.yaml")[0].study == "price"
+
+
+def test_what_changed_is_said_key_by_key():
+    before, now = study_file(study()).plain(), study_file(study(seeds=3, out="other")).plain()
+    assert differences(before, now) == ["seeds was [0] and is [0, 1, 2]", "out was 'out' and is 'other'"]
+    assert differences(before, before) == []
+
+
+def test_a_smaller_study_has_two_of_everything():
+    models = ["ae", {"recipe": "cae", "grid": {"contractive.weight": [1, 2, 3]}}]
+    data = [{"kind": "mnist5k", "splits": [3000, 500, 1500]}, "digits"]
+    file = smaller(
+        study_file(study(models=models, datasets=data, seeds=5, splits=4, grid={"model.hidden": [[4], [5], [6]]}))
+    )
+    found = loaded(file.plain()).study
+    assert (len(found.seeds), len(found.splits)) == (2, 2)
+    assert len(found.configs) == 2 * (1 + 2) * 2
+    assert all(config.training.epochs == 2 for config in found.configs)
+    assert found.configs[0].dataset.splits == (600, 200, 200)
+
+
+def test_plugin_files_are_found_beside_the_study_file(tmp_path, monkeypatch):
+    from caelab.registry.catalogue import catalogue
+
+    monkeypatch.setattr(catalogue(), "offers", dict(catalogue().offers))
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "mine.py").write_text(
+        "from caelab import hookimpl\n\n@hookimpl\ndef register_recipes(register):\n    register('mine', {})\n"
+    )
+    (tmp_path / "here" / "study.yaml").write_text("models: [mine]\nplugins: [mine.py]\nout: x\nanalyses: []\n")
+    monkeypatch.chdir(tmp_path)
+    assert [c.label for c in Study.load(Path("here/study.yaml")).configs] == ["mine"]
