@@ -59,6 +59,10 @@ class CatalogueHooks:
         """Offer trackers: ``register(name, factory)``, ``factory(target) -> observer``, which only watches a run."""
 
     @hookspec
+    def register_studies(self, register: Any) -> None:
+        """Offer studies that can be reproduced: ``register(name, path)``, the ``pathlib.Path`` of a study file."""
+
+    @hookspec
     def register_commands(self, register: Any) -> None:
         """Offer subcommands: ``register(name, click_command)``."""
 

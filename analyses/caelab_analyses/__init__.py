@@ -1,9 +1,14 @@
 """The built-in analyses and claims, offered through the same hooks as anyone's; each is imported when first used."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from caelab import hookimpl
+
+HERE = Path(__file__).parent
+STUDIES = [folder for folder in (HERE / "studies", HERE.parents[1] / "docs" / "studies") if folder.is_dir()][:1]
+"""Where the study files lie: in an installed package beside this file, in the repository in the documentation."""
 
 ANALYSES = (
     "jacobian_norm",
@@ -49,6 +54,14 @@ CLAIMS = (
 def register_commands(register: Callable[[str, Any], None]) -> None:
     """Offer the study that connects contraction with denoising."""
     register("bridge", "caelab_analyses.bridge.command:bridge")
+
+
+@hookimpl
+def register_studies(register: Callable[[str, Any], None]) -> None:
+    """Offer the studies behind the documentation's results, by the names of their files."""
+    for folder in STUDIES:
+        for path in sorted(folder.glob("*.yaml")):
+            register(path.stem, path)
 
 
 @hookimpl

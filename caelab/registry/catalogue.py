@@ -31,6 +31,7 @@ HOOKS = {
     "recipe": "register_recipes",
     "executor": "register_executors",
     "tracker": "register_trackers",
+    "study": "register_studies",
     "command": "register_commands",
 }
 

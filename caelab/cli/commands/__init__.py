@@ -9,6 +9,7 @@ COMMANDS = {
     "new": "caelab.cli.commands.new:new",
     "plugins": "caelab.cli.commands.listing:plugins",
     "report": "caelab.cli.commands.redraw:report",
+    "reproduce": "caelab.cli.commands.study:reproduce",
     "study": "caelab.cli.commands.study:study",
     "train": "caelab.cli.commands.train:train",
 }

@@ -182,6 +182,37 @@ def watch(place: Path, out: Path | None, port: int) -> None:
     serve(folder_of(place, out), port)
 
 
+@click.command()
+@click.argument("name", required=False)
+@OUT
+@click.option("--smoke", is_flag=True, help="Two epochs, two seeds, few examples: to see that it works.")
+@executor_options
+@track_option
+@plugin_options
+@click.pass_context
+def reproduce(context: click.Context, /, name: str | None, plugins: tuple[Path, ...], **options: Any) -> None:
+    """Carry out a study that a plugin offers, as those behind the results in the documentation; without NAME list them.
+
+    \b
+    caelab reproduce table-of-recipes
+    """
+    from caelab.registry.catalogue import catalogue
+
+    use_plugins(plugins)
+    if name is None:
+        for each in catalogue().names("study"):
+            click.echo(f"{each}: {_about(catalogue().get('study', each))}")
+        return
+    place = catalogue().get("study", name)
+    context.invoke(run, place=place, dry_run=False, plugins=plugins, **options)
+
+
+def _about(path: Path) -> str:
+    from caelab.study.specification import read_study
+
+    return read_study(path)[0].about
+
+
 def undertaking(
     place: Path,
     out: Path | None,
