@@ -68,6 +68,8 @@ def track_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _settled(context: click.Context, option: click.Parameter, asked: Sequence[str]) -> tuple[str, ...]:
+    if not asked:
+        return ()  # without importing what trains
     from caelab.training.tracking import settled
 
     return tuple(map(settled, asked))
