@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from caelab.runs.recipes import Look, Recipe, recipe_config
     from caelab.runs.run import Run, load_run
     from caelab.streams import Streams
+    from caelab.study.making import load_study
     from caelab.study.results import read_results
     from caelab.study.study import Study
     from caelab.training import train
@@ -47,6 +48,7 @@ __all__ = [
     "jacobian",
     "load_dataset",
     "load_run",
+    "load_study",
     "read_results",
     "recipe_config",
     "run_study",
@@ -73,6 +75,7 @@ _HOMES = {
     "jacobian": "caelab.jacobian.service",
     "load_dataset": "caelab.data",
     "load_run": "caelab.runs.run",
+    "load_study": "caelab.study.making",
     "read_results": "caelab.study.results",
     "recipe_config": "caelab.runs.recipes",
     "run_study": "caelab.report.studies",

@@ -10,7 +10,7 @@ from caelab.hookspecs import CatalogueHooks
 from caelab.registry.catalogue import catalogue
 
 CORE = Path(__file__).parents[1] / "caelab"
-KINDS = ("analysis", "recipe", "regularizer", "claim", "tracker")
+KINDS = ("analysis", "recipe", "regularizer", "claim", "tracker", "study")
 PACKAGES = ("caelab_analyses", "caelab_regularizers", "caelab_trackers")
 ENTRIES = ("caelab/analyses", "caelab/regularizers", "caelab/trackers")
 
@@ -88,5 +88,5 @@ def test_a_name_would_be_found(tmp_path):
 def test_every_kind_that_plugins_offer_by_name_is_looked_for_or_the_cores_own():
     own = {"register_models", "register_datasets", "register_executors", "register_commands"}
     offered = {hook for hook in vars(CatalogueHooks) if hook.startswith("register_")} - own
-    plurals = {"analysis": "analyses"}
+    plurals = {"analysis": "analyses", "study": "studies"}
     assert offered <= {f"register_{plurals.get(kind, kind + 's')}" for kind in KINDS}

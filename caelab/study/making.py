@@ -46,6 +46,21 @@ class Made:
         return replace(self.study, configs=configs)
 
 
+def load_study(place: Any, out: Any = None) -> Study:
+    """The study that a study file, or a mapping of the same keys, describes.
+
+    What the file says with ``choose`` is left as the recipes have it; ``caelab.run_study`` chooses.
+
+    Args:
+        place: the path of a study file, the folder of a study that was begun, or a mapping of a study file's keys.
+        out: the folder of the study, in place of the one that the file names.
+
+    Raises:
+        CaelabError: there is none, or something in it is wrong.
+    """
+    return loaded(place, out).study
+
+
 def loaded(place: Any, out: Any = None) -> Made:
     """A study from its file, its folder, or a mapping of a study file's keys.
 

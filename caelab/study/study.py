@@ -101,23 +101,6 @@ class Study:
         for name, value in plain.items():
             object.__setattr__(self, name, value)
 
-    @staticmethod
-    def load(place: Any, out: Any = None) -> Study:
-        """The study that a study file, or a mapping of the same keys, describes.
-
-        What the file says with ``choose`` is left as the recipes have it; ``caelab.run_study`` chooses.
-
-        Args:
-            place: the path of a study file, the folder of a study that was begun, or a mapping of a study file's keys.
-            out: the folder of the study, in place of the one that the file names.
-
-        Raises:
-            CaelabError: there is none, or something in it is wrong.
-        """
-        from caelab.study.making import loaded
-
-        return loaded(place, out).study
-
     def run_configs(self) -> list[RunConfig]:
         """The config of every run: every model, of each every split, of each every seed."""
         splits = [None] if self.splits is None else self.splits

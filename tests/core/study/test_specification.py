@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from caelab import CaelabError, Study
+from caelab import CaelabError, load_study
 from caelab.study.making import loaded, smaller
 from caelab.study.specification import differences, read_study, study_file
 
@@ -16,7 +16,7 @@ def study(**keys):
 
 
 def labels(**keys):
-    return [config.label for config in Study.load(study(**keys)).configs]
+    return [config.label for config in load_study(study(**keys)).configs]
 
 
 def test_a_recipe_a_grid_and_a_label_make_models():
@@ -38,13 +38,13 @@ def test_a_grid_over_everything_spreads_the_models_that_have_the_key():
 
 
 def test_a_model_of_its_own_may_add_a_regularizer():
-    (config,) = Study.load(study(models=[{"recipe": "ae", "set": {"weight-decay.weight": 0.1}}])).configs
+    (config,) = load_study(study(models=[{"recipe": "ae", "set": {"weight-decay.weight": 0.1}}])).configs
     assert config.regularizers["weight-decay"].options["weight"] == 0.1
 
 
 def test_runs_are_every_model_on_every_data_set_split_and_seed():
     data = ["digits", {"kind": "digits", "splits": [900, 300, 500]}]
-    found = Study.load(study(models=["ae", "cae"], datasets=data, splits=3, seeds=[4, 7]))
+    found = load_study(study(models=["ae", "cae"], datasets=data, splits=3, seeds=[4, 7]))
     runs = found.run_configs()
     assert len(runs) == 2 * 2 * 3 * 2
     assert {config.split for config in runs} == {0, 1, 2}
@@ -57,17 +57,17 @@ def test_a_split_is_the_one_of_its_seed_whatever_the_seed_of_the_run():
     from caelab.data.given import split_hash
     from caelab.runs.run import dataset_of
 
-    one, other = Study.load(study(splits=[5], seeds=[1, 2])).run_configs()
+    one, other = load_study(study(splits=[5], seeds=[1, 2])).run_configs()
     assert split_hash(dataset_of(one)) == split_hash(dataset_of(other))
-    plain = Study.load(study(seeds=[5])).run_configs()[0]
+    plain = load_study(study(seeds=[5])).run_configs()[0]
     assert split_hash(dataset_of(plain)) == split_hash(dataset_of(one))
     assert "split_seed" not in plain.as_dict()["dataset"]  # so that runs keep the names that they had
     assert one.as_dict()["dataset"]["split_seed"] == 5
 
 
 def test_a_whole_config_stands_for_a_model():
-    config = Study.load(study()).configs[0]
-    (same,) = Study.load(study(models=[{"config": config.as_dict()}])).configs
+    config = load_study(study()).configs[0]
+    (same,) = load_study(study(models=[{"config": config.as_dict()}])).configs
     assert same == config
 
 
@@ -160,4 +160,4 @@ def test_plugin_files_are_found_beside_the_study_file(tmp_path, monkeypatch):
     )
     (tmp_path / "here" / "study.yaml").write_text("models: [mine]\nplugins: [mine.py]\nout: x\nanalyses: []\n")
     monkeypatch.chdir(tmp_path)
-    assert [c.label for c in Study.load(Path("here/study.yaml")).configs] == ["mine"]
+    assert [c.label for c in load_study(Path("here/study.yaml")).configs] == ["mine"]
