@@ -29,6 +29,7 @@ from caelab.streams import Streams
 
 log = logging.getLogger(__name__)
 
+SPLIT_SEED = "split_seed"  # the column of tables over repeated splits
 IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY, errno.EISDIR)  # a file for a folder, or a folder for a file
 
 
@@ -248,9 +249,9 @@ def one_seed_per_run(table: pd.DataFrame) -> pd.DataFrame:
 
     Figures average over runs by their column ``seed``, and would else take runs of several splits for one.
     """
-    if "split" not in table.columns:
+    if SPLIT_SEED not in table.columns:
         return table
-    return table.assign(seed=table.groupby(["split", "seed"]).ngroup()).drop(columns="split")
+    return table.assign(seed=table.groupby([SPLIT_SEED, "seed"]).ngroup()).drop(columns=SPLIT_SEED)
 
 
 def _as_plain_text(table: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from caelab.analysis.base import gather, measure_alone, stored_table
+from caelab.analysis.base import SPLIT_SEED, gather, measure_alone, stored_table
 from caelab.errors import CaelabError
 from caelab.registry.reserved import ABOUT_A_ROW
 from caelab.runs.config import RunConfig
@@ -195,11 +195,14 @@ class StudyResult:
 
 
 def with_split(table: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
-    """The table with a column ``split`` behind the model, where the split is not the seed's own."""
+    """The table with a column ``split_seed`` behind the model, where the split is not the seed's own.
+
+    It is not called ``split``, which some analyses call the part of the examples that a row is about.
+    """
     split = config.dataset.split_seed
-    if split is not None and "split" not in table:
+    if split is not None:
         table = table.copy()
-        table.insert(1, "split", split)
+        table.insert(1, SPLIT_SEED, split)
     return table
 
 

@@ -13,7 +13,8 @@ seed       int64   seed of the run
 run        text    name of the run's folder
 =========  ======  =============================================
 
-Behind them stand the columns of the analysis, one row per observation. ``runs.parquet`` has one row per run, with
+Behind them stand the columns of the analysis, one row per observation; one that is called as a column above, as
+``split``, is called ``split_measured``. ``runs.parquet`` has one row per run, with
 every number that analyses sum up. The order of the rows is that of the plan, so that one study always gives one file.
 """
 
@@ -40,6 +41,7 @@ RESULTS = "results"
 SCHEMA = "1"  # of the tables; it rises when a column is renamed or changes its meaning
 OF_RUNS = "runs"
 ABOUT = ("study", "dataset", "model", "split", "seed", "run")
+TAKEN = "_measured"  # behind a column of an analysis that is called as one of ours is
 AT_ONCE = 200  # tables in memory
 
 
@@ -152,12 +154,14 @@ def _read(runs: Path, entry: Entry, name: str) -> pa.Table:
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:
-    """The columns without what pandas notes beside them."""
-    return pa.schema([field.remove_metadata() for field in schema if not field.name.startswith("__index_level_")])
+    """The columns without what pandas notes beside them; one that is called as ours is gets a name of its own."""
+    own = [field.remove_metadata() for field in schema if not field.name.startswith("__index_level_")]
+    return pa.schema([field.with_name(f"{field.name}{TAKEN}") if field.name in ABOUT else field for field in own])
 
 
 def _with_about(table: pa.Table, each: PlannedRun, asked: Asked) -> pa.Table:
-    own = table.select(_plain(table.schema).names).replace_schema_metadata(None)
+    kept = [name for name in table.schema.names if not name.startswith("__index_level_")]
+    own = table.select(kept).replace_schema_metadata(None).rename_columns(_plain(table.schema).names)
     for place, (column, value) in enumerate(zip(ABOUT, _about(each, asked), strict=True)):
         own = own.add_column(place, column, pa.array([value] * table.num_rows))
     return own

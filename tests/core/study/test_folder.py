@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import caelab
 from caelab import CaelabError, load_run, run_study
+from caelab.analysis.base import one_seed_per_run
 from caelab.registry.catalogue import catalogue
 from caelab.report.studies import publish_recorded
 from caelab.storage.locks import one_writer
@@ -180,6 +181,20 @@ def test_results_are_tidy_and_of_one_schema(finished):
     mine = norms[norms["run"] == rows["run"][3]].reset_index(drop=True)
     np.testing.assert_array_equal(mine["norm"], measured["norm"])
     assert rows["mean norm"][3] == pytest.approx(mine["norm"].mean(), rel=1e-12)
+
+
+def test_columns_that_are_called_as_ours_stay_apart_and_repeated_splits_are_runs_of_their_own(tmp_path):
+    out = carried_out(tmp_path / "out", analyses=["classification", "jacobian_norm"], models=["ae"], splits=2)
+    table = read_results(out, "classification")
+    assert {*table["split"]} == {0, 1}
+    assert "split_measured" in table or "split" not in caelab.load_run(next((out / "runs").iterdir())).history[0]
+    rows = pd.read_csv(out / "runs.csv")
+    assert list(zip(rows["split"], rows["seed"], strict=True)) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    stored = pd.read_parquet(out / "data" / "jacobian_norm.parquet")
+    drawn = one_seed_per_run(stored)
+    assert sorted(drawn["seed"].unique()) == [0, 1, 2, 3]
+    means = drawn.groupby("seed")["norm"].mean()
+    np.testing.assert_allclose(means, rows["mean norm"], rtol=1e-6)
 
 
 def test_results_are_read_by_pandas_polars_and_duckdb_in_a_line(finished):
