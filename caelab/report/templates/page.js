@@ -367,7 +367,11 @@ function lossChart(run) {
 /* ---- start ---- */
 
 themeButton();
-document.querySelectorAll("table[data-name]").forEach(enliven);
+for (const table of document.querySelectorAll("table[data-name]")) {
+  const closed = table.closest("details:not([open])"); // the table of all runs may be long
+  if (closed) closed.addEventListener("toggle", () => enliven(table), { once: true });
+  else enliven(table);
+}
 for (const details of document.querySelectorAll("details.explorer")) {
   details.hidden = false;
   details.addEventListener("toggle", () => explore(details), { once: true });
