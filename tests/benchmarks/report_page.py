@@ -53,9 +53,9 @@ def _found(key: str, bench: Bench) -> Spread:
 
 @cache
 def published() -> dict[str, Any]:
-    """Publish the comparison: processor seconds of the figures and of all else, the size, and where it lies until the program ends."""
+    """Publish the comparison: seconds of the processor for figures and for all else, its size, and where it lies."""
     place = TemporaryDirectory(prefix="caelab-page-")
-    folder = Path(place.name) / "out"
+    folder = Path(place.name) / "out"  # there until the program ends
     open_folder(folder, MANIFEST)
     comparison = many_runs(folder)
     drawing: list[float] = []
