@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from caelab.errors import CaelabError, DamagedFile
@@ -124,7 +125,7 @@ def freeze(
     data: Mapping[str, str],
     plugins: Iterable[Path],
 ) -> None:
-    """Write down what was asked when a study starts.
+    """Write down what was asked when a study starts; without a text of its file, its content is written as YAML.
 
     Only who holds the lock of ``study.json`` may call this.
 
@@ -138,7 +139,7 @@ def freeze(
         for each in (path, *_neighbours(path)):
             with told_as_storage(each, "read"):
                 write_bytes((folder / PLUGINS / name).parent / each.relative_to(path.parent), each.read_bytes())
-    write_text(folder / COPY, text)
+    write_text(folder / COPY, text or yaml.safe_dump(file.plain(), sort_keys=False))
     asked = Asked(
         file=file.plain(),
         command=command,

@@ -13,7 +13,11 @@ from threadpoolctl import threadpool_limits
 from caelab.analysis.plotting import save_figure
 from caelab.process.denormals import flushed_denormals
 from caelab.storage.files import written_aside
+<<<<<<< HEAD
 from tests.benchmarks import curves, growth, norms, overhead, report_page, runs, spectra, training
+=======
+from tests.benchmarks import curves, growth, norms, overhead, runs, spectra, studies, training
+>>>>>>> 215f5b6 (How long studies of very many runs take, measured)
 from tests.benchmarks.case import Bench, Case, Row
 from tests.benchmarks.measure import QUICK, Effort
 from tests.benchmarks.table import machine, markdown, page
@@ -26,6 +30,7 @@ TOPICS = {
     "What the trainer adds": overhead,
     "The report page": report_page,
     "Several runs in one process": runs,
+    "Studies": studies,
 }
 
 

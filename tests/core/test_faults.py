@@ -84,12 +84,23 @@ def compare(data, out, *recipes, analyses="one,two"):
     return [*words, "--out", str(out)]
 
 
-SAY_WHEN = ("run.json", "comparison.json", "analysis.json", "report.html")  # with times, and the command's words
+SAY_WHEN = (
+    "run.json",
+    "comparison.json",
+    "analysis.json",
+    "study.json",
+    "report.html",
+)  # with times, and the command's words
+
+
+def says_the_same(path):
+    """Whether a file holds no times; what became of a run says when it ended."""
+    return path.name not in SAY_WHEN and path.parent.name != "outcomes"
 
 
 def content(folder):
     """The bytes of every file that says the same each time; a lock that could not be removed harms no one."""
-    paths = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix != ".lock" and p.name not in SAY_WHEN]
+    paths = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix != ".lock" and says_the_same(p)]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
