@@ -13,11 +13,7 @@ from threadpoolctl import threadpool_limits
 from caelab.analysis.plotting import save_figure
 from caelab.process.denormals import flushed_denormals
 from caelab.storage.files import written_aside
-<<<<<<< HEAD
-from tests.benchmarks import curves, growth, norms, overhead, report_page, runs, spectra, training
-=======
-from tests.benchmarks import curves, growth, norms, overhead, runs, spectra, studies, training
->>>>>>> 215f5b6 (How long studies of very many runs take, measured)
+from tests.benchmarks import curves, growth, norms, overhead, report_page, runs, spectra, studies, training
 from tests.benchmarks.case import Bench, Case, Row
 from tests.benchmarks.measure import QUICK, Effort
 from tests.benchmarks.table import machine, markdown, page
