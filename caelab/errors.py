@@ -35,6 +35,10 @@ class DamagedFile(CaelabError):
     """A file does not hold what caelab wrote into it."""
 
 
+class ToldElsewhere(CaelabError):
+    """An error that another process of the same run tells; the command line ends with status 2 and says nothing."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> CaelabError:
     """The error for a misspelt name, with the nearest known one, and all of them; of very many the nearest few.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 
 import torch
 
@@ -91,3 +93,57 @@ class Lent(Streams):
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Only the run itself restores its streams."""
         raise ValueError("streams.restore is for the run itself; draw from a stream with a name of yours")
+
+
+@dataclass(eq=False)
+class Share:
+    """The examples of a batch that this process computes; others compute the other ones.
+
+    Attributes:
+        rows: which.
+        whole: how many the batch has.
+        drawn: by generator, its state behind the last draw for the whole batch.
+    """
+
+    rows: slice
+    whole: int
+    drawn: dict[torch.Generator, torch.Tensor] = field(default_factory=dict)
+
+
+_share: ContextVar[Share | None] = ContextVar("share", default=None)
+
+
+@contextmanager
+def only(share: Share) -> Iterator[None]:
+    """Within the block a batch of that many examples is this share of a larger one."""
+    token = _share.set(share)
+    try:
+        yield
+    finally:
+        _share.reset(token)
+
+
+def for_examples(
+    draw: Callable[[int], torch.Tensor], count: int, generator: torch.Generator | None, axis: int = 0
+) -> torch.Tensor:
+    """Random numbers for each example of a batch; they do not depend on how many processes share the batch.
+
+    Where the batch is a share of a larger one, they are drawn for all of that one, and the share's are taken.
+
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> for_examples(lambda count: torch.randn(count, 3, generator=generator), 5, generator).shape
+    torch.Size([5, 3])
+
+    Args:
+        draw: draws for so many examples.
+        count: how many examples are at hand.
+        generator: that it draws from.
+        axis: of the examples, in what is drawn.
+    """
+    share = _share.get()
+    if share is None or share.rows.stop - share.rows.start != count:
+        return draw(count)
+    found = draw(share.whole).narrow(axis, share.rows.start, count)
+    if generator is not None:
+        share.drawn[generator] = generator.get_state()
+    return found

@@ -13,7 +13,7 @@ import click
 
 from caelab.cli.commands import COMMANDS
 from caelab.cli.signs import print_whatever_comes
-from caelab.errors import CaelabError, reason
+from caelab.errors import CaelabError, ToldElsewhere, reason
 from caelab.process.exits import is_the_users, listening
 from caelab.version import __version__
 
@@ -91,6 +91,8 @@ def _status(args: list[str], debug: bool) -> int:
 
 
 def _tell(error: Exception) -> int:
+    if isinstance(error, ToldElsewhere):
+        return 2
     message = error.format_message() if isinstance(error, click.ClickException) else str(error)
     click.echo(f"error: {_shown_as_it_stands(message)}", err=True)
     return 2

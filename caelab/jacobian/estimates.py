@@ -13,6 +13,7 @@ from caelab.jacobian.blockwise import Blocks, Forgetful, Rows, own_leaves
 from caelab.jacobian.context import Part
 from caelab.jacobian.memory import pieces, refuse_beyond
 from caelab.jacobian.strategy import Strategy
+from caelab.streams import for_examples
 
 EVERY = slice(None)
 
@@ -53,7 +54,12 @@ def projected_squared_norm(
     inputs, (code, width) = jacobian.inputs, jacobian.shape
     shape = (len(inputs), samples, min(code, width))
     refuse_beyond("a set of random signs", 2 * shape[0] * shape[1] * shape[2], budget)
-    coins = torch.randint(0, 2, shape, generator=generator, device=inputs.device, dtype=torch.int8)
+
+    def signs(count: int) -> Tensor:
+        size = (count, *shape[1:])
+        return torch.randint(0, 2, size, generator=generator, device=inputs.device, dtype=torch.int8)
+
+    coins = for_examples(signs, len(inputs), generator)
     projections = _Projections(jacobian, coins, code)
     squares = projections.in_pieces(budget - coins.numel())
     error = squares.detach().std(dim=1) / samples**0.5 if samples > 1 else torch.full_like(squares[:, 0], torch.nan)

@@ -7,7 +7,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,9 @@ from caelab.storage.locks import one_writer
 from caelab.streams import Streams
 from caelab.training.asked import Asked, asked_for
 from caelab.training.loop import Trainer
+from caelab.training.parallel import ParallelTrainer
 from caelab.training.plugins import TrainingPlugins, make_regularizers
+from caelab.training.processes import Group, group
 from caelab.training.tracing import HookTrace
 from caelab.training.watching import hold_to_watching
 
@@ -80,10 +82,32 @@ def train(
     trace = None if trace is None else function_of(trace, "trace")
     with pinned_settings():
         asked = asked_for(config, **given, splits=splits, seed=seed, stored=out is not None)
-        if out is None:
-            return _trained(asked, None, trace)
-        folder = existing_run(place, asked.config, asked.dataset) or run_folder(place, asked.config, asked.dataset)
-        return _stored(asked, folder, trace)
+        folder = None if out is None else _place_of(place, asked)
+        if together := group():
+            with together.ending_together():
+                return _shared(together, asked, folder, trace)
+        return _trained(asked, None, trace) if folder is None else _stored(asked, folder, trace)
+
+
+def _place_of(out: Path, asked: Asked) -> Path:
+    """Where a run is, under whatever label, or will be."""
+    return existing_run(out, asked.config, asked.dataset) or run_folder(out, asked.config, asked.dataset)
+
+
+def _shared(together: Group, asked: Asked, folder: Path | None, trace: Callable[[str], None] | None) -> Run:
+    """The run that several processes train; the first one watches and writes, and the others read what it wrote."""
+    together.agree(str(folder) if folder else _name_of(asked), "runs to train")
+    if together.rank:
+        asked, trace = replace(asked, watchers={}), None
+    if folder is None:
+        return _trained(asked, None, trace)
+    with one_writer(folder) if together.rank == 0 else nullcontext():
+        if not together.told_by_first(folder.is_dir()):
+            run = _trained(asked, aside(folder), trace)
+            if together.rank == 0:
+                saved_run(run, aside(folder), folder)
+        together.wait()
+    return found_run(folder, asked)
 
 
 def _stored(asked: Asked, folder: Path, trace: Callable[[str], None] | None) -> Run:
@@ -146,6 +170,8 @@ def _trained(asked: Asked, partial: Path | None, trace: Callable[[str], None] | 
     started = time.perf_counter()
     trainer.fit()
     how = {"seconds": round(time.perf_counter() - started, 3), "threads": torch.get_num_threads()}
+    if isinstance(trainer, ParallelTrainer):
+        how["processes"] = trainer.group.size
     return run_of(asked, trainer, how)
 
 
@@ -165,16 +191,18 @@ def trainer_of(asked: Asked, partial: Path | None, trace: Callable[[str], None] 
     plugins = _training_plugins(asked)
     if trace:
         HookTrace(trace).attach(plugins.manager)
-    return Trainer(
-        model=model.to(device),
-        config=config,
-        plugins=plugins,
-        train_inputs=dataset.train_inputs.to(device),
-        valid_inputs=dataset.valid_inputs.to(device),
-        streams=Streams(config.seed, device),
-        checkpoint=partial / "checkpoint.safetensors" if partial else None,
-        name=_name_of(asked) if plugins.asks("before_training", "name") else "",
-    )
+    parts: dict[str, Any] = {
+        "model": model.to(device),
+        "config": config,
+        "plugins": plugins,
+        "train_inputs": dataset.train_inputs.to(device),
+        "valid_inputs": dataset.valid_inputs.to(device),
+        "streams": Streams(config.seed, device),
+        "checkpoint": partial / "checkpoint.safetensors" if partial else None,
+        "name": _name_of(asked) if plugins.asks("before_training", "name") else "",
+    }
+    together = group()
+    return ParallelTrainer(**parts, group=together) if together else Trainer(**parts)
 
 
 def run_of(asked: Asked, trainer: Trainer, how: Mapping[str, Any]) -> Run:

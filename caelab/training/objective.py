@@ -43,11 +43,14 @@ class Objective:
         Which path is taken depends on the model and on whether someone corrupts, never on what plugins ask for: a
         plugin that only watches changes no bit of the result.
         """
+        return self.terms_of(clean, clean if self.tied else self.corrupt(clean, epoch), epoch)
+
+    def terms_of(self, clean: Tensor, corrupted: Tensor, epoch: int) -> dict[str, Tensor]:
+        """The same, of a batch that is corrupted already."""
         if self.tied:
             found = self.tied(clean)
             own = {"reconstruction": found.error.mean()}
             return own | self.penalties(clean, clean, found.code, epoch, found)
-        corrupted = self.corrupt(clean, epoch)
         passed = self.encoded(corrupted)
         own = self.own_term(clean, corrupted, passed.outputs)
         return own | self.penalties(clean, corrupted, passed.outputs, epoch, passed=passed)

@@ -12,7 +12,7 @@ from torch import Tensor
 from caelab import hookimpl
 from caelab.jacobian.validation.refusals import refuse_modules
 from caelab.options import Count, Positive, Weight
-from caelab.streams import Streams
+from caelab.streams import Streams, for_examples
 
 
 def mean_squared_ratio(encode: Callable[[Tensor], Tensor], inputs: Tensor, directions: Tensor, radius: float) -> Tensor:
@@ -52,7 +52,12 @@ def uniform_directions(inputs: Tensor, samples: int, stream: torch.Generator) ->
         stream: generator on the device of ``inputs``.
     """
     shape = (samples, *inputs.shape)
-    normal = torch.randn(shape, generator=stream, dtype=inputs.dtype, device=inputs.device).flatten(2)
+
+    def gaussian(count: int) -> Tensor:
+        size = (samples, count, *inputs.shape[1:])
+        return torch.randn(size, generator=stream, dtype=inputs.dtype, device=inputs.device)
+
+    normal = for_examples(gaussian, len(inputs), stream, axis=1).flatten(2)
     return torch.nn.functional.normalize(normal, dim=2).reshape(shape)
 
 

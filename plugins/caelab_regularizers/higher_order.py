@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from caelab import CaelabError, hookimpl, jacobian
 from caelab.jacobian.layers import Layer
 from caelab.options import Count, Positive, Weight
-from caelab.streams import Streams
+from caelab.streams import Streams, for_examples
 
 AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Flatten, nn.Unflatten)
 PIECEWISE_LINEAR = (nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.Hardtanh)
@@ -72,7 +72,12 @@ def stochastic_hessian_penalty(
     Returns:
         Scalar, shape ().
     """
-    noise = torch.randn((samples, *inputs.shape), generator=stream, dtype=inputs.dtype, device=inputs.device)
+
+    def gaussian(count: int) -> Tensor:
+        size = (samples, count, *inputs.shape[1:])
+        return torch.randn(size, generator=stream, dtype=inputs.dtype, device=inputs.device)
+
+    noise = for_examples(gaussian, len(inputs), stream, axis=1)
     return squared_jacobian_difference(encode, inputs, inputs + sigma * noise).mean()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,14 @@ from caelab.errors import CaelabError
     "--trace-hooks", is_flag=True, help="Print each kind of call of a hook, with the shapes of its arguments."
 )
 @track_option
+@click.option(
+    "--process-timeout",
+    type=click.FloatRange(min=1),
+    default=600,
+    show_default=True,
+    metavar="SECONDS",
+    help="Under torchrun: how long a process waits for the others.",
+)
 @plugin_options
 def train(
     recipe: str | None,
@@ -50,6 +60,7 @@ def train(
     print_config: bool,
     trace_hooks: bool,
     track: tuple[str, ...],
+    process_timeout: float,
     plugins: tuple[Path, ...],
 ) -> None:
     """Train one run: a RECIPE, or the config in a YAML file.
@@ -57,26 +68,40 @@ def train(
     \b
     caelab train cae --set contractive.weight=0.3 --set training.epochs=10
     caelab train cae --print-config > my.yaml; caelab train my.yaml
+    torchrun --nproc-per-node 2 -m caelab train cae
     """
-    use_plugins(plugins)
-    config = _asked_config(recipe, config_file, settings, without, dataset, seed, device)
-    if print_config:
-        click.echo(config.to_yaml(), nl=False)
-        return
-    from caelab.cli.progress import EpochProgress
-    from caelab.runs.run import is_run
-    from caelab.storage.folders import refuse_foreign
-    from caelab.training import train as train_run
-    from caelab.training.tracking import trackers_of
+    with ExitStack() as stack:
+        first = _is_first(stack, process_timeout)
+        use_plugins(plugins)
+        config = _asked_config(recipe, config_file, settings, without, dataset, seed, device)
+        if print_config:
+            click.echo(config.to_yaml(), nl=False) if first else None
+            return
+        from caelab.cli.progress import EpochProgress
+        from caelab.runs.run import is_run
+        from caelab.storage.folders import refuse_foreign
+        from caelab.training import train as train_run
+        from caelab.training.tracking import trackers_of
 
-    refuse_foreign(out, is_run, "a folder of runs, or a new one,")
-    trackers = trackers_of(track)
-    with EpochProgress(config) as progress:
-        observers = {"progress": progress, **trackers}
-        run = train_run(config, out=out, observers=observers, trace=click.echo if trace_hooks else None)
-    last = run.history[-1] if run.history else {}
-    click.echo("  ".join(f"{name} {value:.4g}" for name, value in last.items()))
-    click.echo(f"run: {run.path}")
+        refuse_foreign(out, is_run, "a folder of runs, or a new one,")
+        trackers = trackers_of(track)
+        with EpochProgress(config) if first else nullcontext() as progress:
+            observers = {"progress": progress, **trackers} if first else {}
+            run = train_run(config, out=out, observers=observers, trace=click.echo if trace_hooks else None)
+        if not first:
+            return
+        last = run.history[-1] if run.history else {}
+        click.echo("  ".join(f"{name} {value:.4g}" for name, value in last.items()))
+        click.echo(f"run: {run.path}")
+
+
+def _is_first(stack: ExitStack, timeout: float) -> bool:
+    """Whether this process is the one that writes; under torchrun it joins the others until the stack closes."""
+    if "RANK" not in os.environ or os.environ.get("WORLD_SIZE", "1") in ("", "1"):
+        return True
+    from caelab.training.processes import joined
+
+    return stack.enter_context(joined(timeout)).rank == 0
 
 
 def _asked_config(
