@@ -30,14 +30,15 @@ from caelab.study.folder import (
     freeze,
     is_started,
     opened,
+    planned_analyses,
     read_plan,
     refuse_changed,
     use_plugins_of,
     write_plan,
 )
-from caelab.study.jobs import Job, compared, outcome_of
+from caelab.study.jobs import Job, asked_of, compared, outcome_of
 from caelab.study.making import Made, make_study
-from caelab.study.outcomes import StudyResult
+from caelab.study.outcomes import StoredTables, StudyResult
 from caelab.study.records import Entry, entries_in
 from caelab.study.specification import StudyFile, study_file
 from caelab.study.study import RunsFailed, Study
@@ -113,7 +114,7 @@ def carry_out_study(asked: Undertaking, path: Path | None = None) -> Iterator[st
         yield from (f"tuned: {line}" for line in told(tuning))
         study = made.with_configs(configs)
     with one_writer(asked.out / STUDY):
-        write_plan(asked.out, plan_of(study))
+        write_plan(asked.out, plan_of(study), asked_of(study.analyses))
     result, failed = _run("run", study, asked)
     yield from publish_study(asked.out, asked.command, study, result, tuning)
     if failed:
@@ -234,7 +235,7 @@ def publish_study(
     """
     if not result.outcomes:
         raise CaelabError(nothing_there(result))
-    results.collect(out)
+    _collect(out, result)
     names = list(dict.fromkeys(outcome.dataset for outcome in result.outcomes))
     for name in names:
         place = out if len(names) == 1 else out / slug(name)
@@ -272,7 +273,7 @@ def recorded(folder: Path, asked: Asked) -> tuple[Study, StudyResult]:
         CaelabError: none is.
     """
     plan, runs = read_plan(folder), results.runs_of(folder, asked)
-    entries = entries_in(folder, [each.run for each in plan])
+    entries = entries_in(folder, [each.run for each in plan], planned_analyses(folder))
     analyses = asked.file.get("analyses") or {name: {} for entry in entries.values() for name in entry.tables}
     jobs = [
         (_job_of(each, entry, runs, analyses), entry)
@@ -297,6 +298,15 @@ def tuning_of(folder: Path) -> pd.DataFrame | None:
     """What was chosen on validation examples in a study, if anything was."""
     path = folder / TUNING
     return pd.read_csv(path) if path.is_file() else None
+
+
+def _collect(out: Path, result: StudyResult) -> None:
+    """Write the results of the runs that are recorded; say of how many that is not so."""
+    loose = sum(not isinstance(o.tables, StoredTables) or bool(o.tables.loose) for o in result.outcomes)
+    if loose:
+        log.warning("%s leaves out %d runs, whose tables could not be stored with them", out / results.RESULTS, loose)
+    if loose < len(result.outcomes):
+        results.collect(out)
 
 
 def nothing_there(result: StudyResult) -> str:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -240,15 +241,20 @@ def folder_of(place: Path, out: Path | None) -> Path:
     return out if out is not None else Path(read_study(place)[0].out).expanduser()
 
 
-def write_plan(folder: Path, plan: Sequence[PlannedRun]) -> None:
+def write_plan(folder: Path, plan: Sequence[PlannedRun], asked: str) -> None:
     """Write down every run of a study; only who holds the lock of ``study.json`` may call this.
+
+    Args:
+        folder: of the study.
+        plan: its runs.
+        asked: digest of the analyses, by which records of other ones are told apart.
 
     Raises:
         StorageError: it cannot be written.
     """
     remove_partial(folder, f"-{PLAN}")
     rows = [[each.run, each.model, each.dataset, each.split, each.seed] for each in plan]
-    write_text(folder / PLAN, json.dumps({"runs": rows}))
+    write_text(folder / PLAN, json.dumps({"asked": asked, "runs": rows}))
 
 
 def read_plan(folder: Path) -> list[PlannedRun]:
@@ -264,6 +270,13 @@ def read_plan(folder: Path) -> list[PlannedRun]:
         return []
     except (ValueError, KeyError, TypeError) as error:
         raise CaelabError(f"{folder / PLAN} is damaged ({error}); caelab study run {folder} writes it anew") from error
+
+
+def planned_analyses(folder: Path) -> str:
+    """The digest of the analyses that a study's plan asks for; an empty text where there is no plan."""
+    with suppress(OSError, ValueError):
+        return str(json.loads((folder / PLAN).read_text(encoding="utf-8")).get("asked", ""))
+    return ""
 
 
 def status_of(folder: Path) -> Status:

@@ -70,7 +70,7 @@ def merge(folders: Sequence[Path], out: Path) -> int:
     with one_writer(out / STUDY):
         for part in parts:
             _copy(part, out)
-        write_plan(out, plan)
+        write_plan(out, plan, "")
         write_asked(out, _together(parts))
     return len(plan)
 

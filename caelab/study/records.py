@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 from caelab.errors import DamagedFile
 from caelab.storage.checked_files import HISTORY, RECORD, WEIGHTS
 from caelab.storage.checksums import sealed, unsealed
-from caelab.storage.files import PARTIAL, remove_partial, told_as_storage, write_text
+from caelab.storage.files import PARTIAL, aside, remove_partial, told_as_storage, write_text
 
 OUTCOMES = "outcomes"
 ENDING = ".json"
@@ -141,11 +141,17 @@ def states_in(folder: Path) -> dict[str, str]:
     return found
 
 
-def entries_in(folder: Path, runs: Iterable[str]) -> dict[str, Entry]:
-    """The records of those runs that have one, by name."""
+def entries_in(folder: Path, runs: Iterable[str], asked: str = "") -> dict[str, Entry]:
+    """The records of those runs that have one, by name.
+
+    Args:
+        folder: of the study.
+        runs: the names of their folders.
+        asked: digest of the analyses; records of others do not count, unless it is empty.
+    """
     states = states_in(folder)
     read = {run: _read(place_of(folder, run, states[run])) for run in runs if run in states}
-    return {run: entry for run, entry in read.items() if entry is not None}
+    return {run: entry for run, entry in read.items() if entry is not None and asked in ("", entry.asked)}
 
 
 def files_of(folder: Path, tables: Iterable[str]) -> dict[str, list[int]]:
@@ -159,8 +165,9 @@ def files_of(folder: Path, tables: Iterable[str]) -> dict[str, list[int]]:
 
 
 def is_unchanged(entry: Entry, runs: Path) -> bool:
-    """Whether the files of a recorded run are as they were then; without reading them."""
-    return bool(entry.files) and files_of(runs / entry.folder, entry.tables.values()) == dict(entry.files)
+    """Whether the files of a recorded run are as they were then, and nothing of it is unfinished; reads none."""
+    run = runs / entry.folder
+    return bool(entry.files) and files_of(run, entry.tables.values()) == dict(entry.files) and not aside(run).exists()
 
 
 def spent_on(folder: Path, seconds: float | None) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from caelab.errors import CaelabError, DamagedFile
 from caelab.storage.checked_files import read_with_checksum
 from caelab.storage.files import remove_partial, told_as_storage, written_aside
 from caelab.storage.locks import one_writer
-from caelab.study.folder import CONVENTIONS, RUNS, Asked, PlannedRun, asked_in, read_plan
+from caelab.study.folder import CONVENTIONS, RUNS, Asked, PlannedRun, asked_in, planned_analyses, read_plan
 from caelab.study.records import Entry, entries_in
 
 RESULTS = "results"
@@ -59,7 +59,7 @@ def collect(folder: Path) -> dict[str, Path]:
         StorageError: a file cannot be written.
     """
     asked, plan = asked_in(folder), read_plan(folder)
-    found = entries_in(folder, [each.run for each in plan])
+    found = entries_in(folder, [each.run for each in plan], planned_analyses(folder))
     there = [(each, found[each.run]) for each in plan if each.run in found and found[each.run].state != "failed"]
     if not there:
         raise CaelabError(f"no run of the study in {folder} is there yet; carry it out with: caelab study run {folder}")
@@ -76,6 +76,9 @@ def _collected(folder: Path, asked: Asked, there: Sequence[tuple[PlannedRun, Ent
         files[name] = folder / RESULTS / f"{name}.parquet"
         parts = [(each, entry) for each, entry in there if name in entry.tables]
         _write(files[name], _tables(parts, name, runs_of(folder, asked), asked), asked)
+    for path in (folder / RESULTS).glob("*.parquet"):
+        if path not in files.values():  # of analyses that were asked for at an earlier time
+            path.unlink(missing_ok=True)
     return files
 
 

@@ -100,7 +100,7 @@ def many_runs(count: int) -> Iterator[Path]:
         plan = [replace(planned, run=f"ae-{number:012x}", seed=number) for number in range(count)]
         for each in plan:
             _copy(folder, entry, each)
-        write_plan(folder, plan)
+        write_plan(folder, plan, "")
         yield folder
 
 
