@@ -90,6 +90,9 @@ def register_executors(register: Callable[[str, Any], None]) -> None:
     register("processes", processes)
     register("serial", serial)
     register("dask", "caelab.study.clusters.dask:dask")
+    register("ray", "caelab.study.clusters.ray:ray")
+    for system in ("slurm", "pbs", "lsf", "sge", "oar", "moab", "htcondor"):
+        register(system, f"caelab.study.clusters.jobqueue:{system}")
 
 
 def made_executor(name: str, options: Mapping[str, Any] | None = None) -> Callable[[int], Executor]:

@@ -48,6 +48,11 @@ class Terms:
     study: str = field(default_factory=lambda: token_hex(8))
 
 
+def terms_of(threads: int) -> Terms:
+    """The terms of a study that starts here."""
+    return Terms(threads=threads)
+
+
 def carried_out(content: bytes, terms: Terms, at_once: int) -> bytes:
     """The pickled answer to a pickled call; what a cluster's worker does.
 
@@ -125,7 +130,7 @@ class ClusterExecutor(Executor):
     """
 
     def __init__(self, threads: int = 1) -> None:
-        self.terms = Terms(threads=threads)
+        self.terms = terms_of(threads)
         self.made: list[Path] = []
 
     def begin(self, folder: Path, check: Callable[..., None], *arguments: Any) -> None:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from functools import partial
 
 import psutil
 import pytest
@@ -168,7 +167,7 @@ OTHER = {**agreement.versions(), "torch": "1.0"}
 
 
 def test_another_version_is_refused_before_any_run_and_nothing_is_written(address, tmp_path, monkeypatch):
-    monkeypatch.setattr(calls, "Terms", partial(Terms, versions=OTHER))
+    monkeypatch.setattr(calls, "terms_of", lambda threads: Terms(versions=OTHER, threads=threads))
     with pytest.raises(CaelabError, match=r"^the worker on \S+ has torch 2\.\S+, but 1\.0 is expected; install there"):
         Study(**STUDY, out=tmp_path / "new" / "runs").run(executor="dask", address=address)
     assert not (tmp_path / "new").exists()
