@@ -101,8 +101,10 @@ class RayExecutor(ClusterExecutor):
         call = self.ray.remote(function).options(num_cpus=0, scheduling_strategy=there).remote(*arguments)
         try:
             self.ray.get(call)
+        except self.ray.exceptions.RayTaskError as error:
+            return error.cause if isinstance(error.cause, BaseException) else error
         except Exception as error:
-            return getattr(error, "cause", None) or error
+            return error
         return None
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
