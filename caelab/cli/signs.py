@@ -45,6 +45,7 @@ PLAIN = {
     "α": "alpha",
     "β": "beta",
     "γ": "gamma",
+    "δ": "delta",
     "ε": "epsilon",
     "η": "eta",
     "θ": "theta",
@@ -53,6 +54,9 @@ PLAIN = {
     "π": "pi",
     "ρ": "rho",
     "σ": "sigma",
+    "τ": "tau",
+    "Γ": "Gamma",
+    "Φ": "Phi",
     "Σ": "sum",
 }
 
