@@ -74,7 +74,10 @@ def publish_comparison(folder: Path, comparison: Comparison | None = None) -> It
         stack.enter_context(stored_appearances(comparison.appearances))
         figures, undrawn = draw_figures(comparison, place)
         columns = columns_of_stored(comparison)
-        tables, (found, failed) = all_tables(comparison.rows, columns), verdicts(numbers_of(comparison, columns))
+        tables, (found, failed) = (
+            all_tables(comparison.rows, columns),
+            verdicts(numbers_of(comparison, columns), comparison.claims),
+        )
         unanswered = [Problem("all", each.claim, each.message, applies=True) for each in failed]
         problems = [*comparison.problems, *undrawn, *unanswered]
         pages, unpictured = run_pages(folder, comparison.rows, comparison.tables, problems)

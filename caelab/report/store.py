@@ -74,6 +74,7 @@ class Comparison:
         tuning: what was chosen on validation examples, and among what; None where nothing was.
         appearances: how recipes name and draw their models, so that figures stay as they are without the plugins.
         columns: by analysis, what it says of its numbers, so that tables stay as they are without the plugins.
+        claims: the names of those to judge; None for all that can be asked.
         test_to_train: by model, how many examples test for each one that trains, where seeds draw the split.
     """
 
@@ -87,6 +88,7 @@ class Comparison:
     tuning: pd.DataFrame | None = None
     appearances: Mapping[str, Appearance] = field(default_factory=dict)
     columns: Mapping[str, Sequence[Column]] = field(default_factory=dict)
+    claims: Sequence[str] | None = None
     test_to_train: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -118,6 +120,7 @@ class Record(BaseModel):
     analyses: list[PlainName]
     appearances: dict[str, StoredAppearance] = {}
     columns: dict[str, list[Column]] = {}
+    claims: list[str] | None = None
     test_to_train: dict[str, float] = {}
 
 
@@ -127,6 +130,7 @@ def collect(
     seeds: Sequence[int],
     result: StudyResult,
     tuning: pd.DataFrame | None = None,
+    claims: Sequence[str] | None = None,
 ) -> Comparison:
     """Make a comparison from a finished study."""
     plain = [config.as_dict() for config in configs]
@@ -136,7 +140,7 @@ def collect(
     columns = {name: checked_columns(name, load_analysis(name)) for name in tables}
     failed = [Problem(each.config.label, TRAINING, each.message, applies=True) for each in result.failures]
     problems = list(dict.fromkeys([*failed, *result.problems]))
-    return Comparison(command, plain, list(seeds), problems, versions(), rows, tables, tuning, looks, columns)
+    return Comparison(command, plain, list(seeds), problems, versions(), rows, tables, tuning, looks, columns, claims)
 
 
 def save(comparison: Comparison, folder: Path) -> None:
@@ -175,6 +179,7 @@ def record_facts(comparison: Comparison) -> dict[str, Any]:
         },
         "columns": {name: [asdict(column) for column in columns] for name, columns in comparison.columns.items()},
         "test_to_train": comparison.test_to_train,
+        "claims": None if comparison.claims is None else list(comparison.claims),
     }
 
 
@@ -195,7 +200,9 @@ def stored(folder: Path) -> tuple[Comparison, Sums]:
         CaelabError: as ``load_comparison``.
     """
     facts = _record(folder)
-    found = {name: facts[name] for name in ("command", "configs", "seeds", "problems", "versions", "test_to_train")}
+    found = {
+        name: facts[name] for name in ("command", "configs", "seeds", "problems", "versions", "test_to_train", "claims")
+    }
     looks = {family: StoredAppearance.model_validate(each).plain() for family, each in facts["appearances"].items()}
     sums = sums_of(folder, facts, OURS)
     tables = {name: _table(folder, f"data/{name}.parquet", sums, ABOUT_A_RUN) for name in facts["analyses"]}

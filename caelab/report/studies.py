@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -116,7 +116,7 @@ def carry_out_study(asked: Undertaking, path: Path | None = None) -> Iterator[st
     with one_writer(asked.out / STUDY):
         write_plan(asked.out, plan_of(study), asked_of(study.analyses))
     result, failed = _run("run", study, asked)
-    yield from publish_study(asked.out, asked.command, study, result, tuning)
+    yield from publish_study(asked.out, asked.command, study, result, tuning, asked.file.claims)
     if failed:
         raise failed
 
@@ -223,7 +223,12 @@ def _run(title: str, study: Study, asked: Undertaking) -> tuple[StudyResult, Run
 
 
 def publish_study(
-    out: Path, command: str, study: Study, result: StudyResult, tuning: pd.DataFrame | None = None
+    out: Path,
+    command: str,
+    study: Study,
+    result: StudyResult,
+    tuning: pd.DataFrame | None = None,
+    claims: Sequence[str] | None = None,
 ) -> Iterator[str]:
     """Write results, tables, figures and the page of each data set.
 
@@ -246,7 +251,7 @@ def publish_study(
         if place != out:
             open_folder(place, MANIFEST)
             yield f"data: {name}"
-        yield from publish_comparison(place, collect(command, configs, study.seeds, part, tuning))
+        yield from publish_comparison(place, collect(command, configs, study.seeds, part, tuning, claims))
     if not any(outcome.tables for outcome in result.outcomes) and not result.between.tables:
         raise CaelabError(f"none of the analyses worked ({', '.join(study.analyses)}); the lines above say why")
 
@@ -263,7 +268,7 @@ def publish_recorded(folder: Path) -> Iterator[str]:
     asked = asked_in(folder)
     use_plugins_of(folder, asked)
     study, result = recorded(folder, asked)
-    yield from publish_study(folder, asked.command, study, result, tuning_of(folder))
+    yield from publish_study(folder, asked.command, study, result, tuning_of(folder), asked.file.get("claims"))
 
 
 def recorded(folder: Path, asked: Asked) -> tuple[Study, StudyResult]:

@@ -92,6 +92,8 @@ def make_study(file: StudyFile, out: Path, home: Path = Path(), recorded: bool =
     files = tuple(dict.fromkeys((home / plugin).expanduser().resolve() for plugin in file.plugins))
     for path in files:
         catalogue().add_file(path)
+    for name in file.claims or ():
+        catalogue().get("claim", name)
     entries = file.models or [ModelEntry(recipe=name) for name in default_recipes()]
     blocks: list[dict[str, Any] | None] = list(file.datasets) or [None]
     models = [(entries[int(model.name)], model) for block in blocks for model in _on(file, entries, block)]

@@ -214,6 +214,14 @@ def test_results_say_what_they_mean(finished):
     assert facts["data"] == asked_in(finished).data
 
 
+def test_only_the_claims_that_are_asked_for_are_judged(tmp_path):
+    asked = {"models": ["ae", "cae"], "claims": ["rifai2011.smallest_norm"]}
+    out = carried_out(tmp_path / "out", **asked)
+    every = carried_out(tmp_path / "every", models=asked["models"], runs=str(out / "runs"))
+    one, more = ((folder / "report.html").read_text().count('<article class="finding') for folder in (out, every))
+    assert one == 1 < more
+
+
 def test_collecting_twice_gives_the_same_bytes(folder):
     before = {path.name: path.read_bytes() for path in (folder / "results").iterdir()}
     collect(folder)

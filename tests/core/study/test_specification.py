@@ -92,6 +92,7 @@ def test_a_whole_config_stands_for_a_model():
         ({"resources": {"memory": "much"}}, "resources.memory: expected a size, as 2 GiB, but 'much' came"),
         ({"resources": {"cores": 0}}, "resources.cores"),
         ({"selection": {"by": "mean norm"}}, "selection: nothing is to be chosen"),
+        ({"claims": ["rifai2011.smalest_norm"]}, "unknown claim 'rifai2011.smalest_norm'; did you mean"),
         ({"out": ""}, "out: "),
         ({"out": None}, "out: "),
     ],
