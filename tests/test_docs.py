@@ -27,7 +27,8 @@ def blocks(page):
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: str(p.relative_to(ROOT)))
 def test_commands_and_snippets_run(page, tmp_path):
-    shutil.copytree(ROOT / "docs" / "examples", tmp_path / "docs" / "examples")
+    for name in ("examples", "studies"):
+        shutil.copytree(ROOT / "docs" / name, tmp_path / "docs" / name)
     for kind, text in blocks(page):
         for command in [text] if kind == "python" else commands(text):
             status, output = (
