@@ -130,7 +130,7 @@ def _freeze(asked: Undertaking, study: Study, path: Path | None) -> None:
     data = {study.dataset_names()(config): dataset_of(config).content_hash for config in firsts(study)}
     with one_writer(asked.out / STUDY):
         if path is not None and not path.is_dir():
-            refuse_changed(asked.out, asked.file, path)
+            refuse_changed(asked.out, asked.file, path, data, study.plugin_files)
         if path is None or not is_started(asked.out):
             freeze(asked.out, asked.file, asked.text, asked.command, versions(), data, study.plugin_files)
 

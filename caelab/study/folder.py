@@ -135,7 +135,7 @@ def freeze(
     """
     remove_partial(folder, f"-{STUDY}")
     remove_partial(folder, f"-{COPY}")
-    copies = {f"{place}/{path.name}": path for place, path in enumerate(plugins)}
+    copies = _copies(plugins)
     for name, path in copies.items():
         for each in (path, *_neighbours(path)):
             with told_as_storage(each, "read"):
@@ -198,21 +198,41 @@ def asked_in(folder: Path) -> Asked:
         ) from error
 
 
-def refuse_changed(folder: Path, file: StudyFile, path: Path) -> None:
-    """Refuse a study file that says something else than when its study started.
+def refuse_changed(folder: Path, file: StudyFile, path: Path, data: Mapping[str, str], plugins: Iterable[Path]) -> None:
+    """Refuse a study whose file, data or plugin files are others than when it started.
+
+    Args:
+        folder: of the study.
+        file: what its file says now.
+        path: the file.
+        data: by name of a data set, the hash of its content now.
+        plugins: the plugin files as they are now.
 
     Raises:
         CaelabError: says what changed.
     """
     if not is_started(folder):
         return
-    changed = differences(study_file(asked_in(folder).file).plain(), file.plain())
+    asked = asked_in(folder)
+    changed = differences(study_file(asked.file).plain(), file.plain())
+    changed += [f"the content of the data {name!r} is another" for name in _others(asked.data, data)]
+    digests = {name: checksum(each.read_bytes()) for name, each in _copies(plugins).items()}
+    changed += [f"the plugin file {name.partition('/')[2]} is another" for name in _others(asked.plugins, digests)]
     if changed:
         raise CaelabError(
             f"{path} changed after its study started in {folder}: {'; '.join(changed)}; go on with the study as it "
             f"started: caelab study run {folder}, or start a new one: caelab study run {path} --out ANOTHER_FOLDER "
             f"(with runs: {folder / RUNS} in the file it takes over the runs that are the same)"
         )
+
+
+def _others(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    return [name for name in now if name in then and then[name] != now[name]]
+
+
+def _copies(plugins: Iterable[Path]) -> dict[str, Path]:
+    """Plugin files by the names of their copies; files of one name stay apart."""
+    return {f"{place}/{path.name}": path for place, path in enumerate(plugins)}
 
 
 def opened(place: Path) -> tuple[StudyFile, str, Path]:
@@ -226,6 +246,7 @@ def opened(place: Path) -> tuple[StudyFile, str, Path]:
     """
     if place.is_dir():
         asked = asked_in(place)
+        refuse_merged(place, asked)
         file = study_file(asked.file, str(place / STUDY))
         plugins = [str((place / PLUGINS / name).resolve()) for name in asked.plugins]
         text = (place / COPY).read_text(encoding="utf-8") if (place / COPY).is_file() else ""
@@ -234,9 +255,28 @@ def opened(place: Path) -> tuple[StudyFile, str, Path]:
     return file, text, place.parent
 
 
+def refuse_merged(folder: Path, asked: Asked) -> None:
+    """Refuse to carry out a study that was put together from others: its runs are theirs.
+
+    Raises:
+        CaelabError: it was.
+    """
+    if asked.parts:
+        raise CaelabError(
+            f"{folder} was put together from {' and '.join(asked.parts)}, and has no runs of its own to carry out; go "
+            "on with those studies and put them together again: caelab study merge"
+        )
+
+
 def folder_of(place: Path, out: Path | None) -> Path:
-    """The folder of a study, from its folder or its file; ``out`` stands for the file's own."""
+    """The folder of a study, from its folder or its file; ``out`` stands for the file's own.
+
+    Raises:
+        CaelabError: there is no such file, or ``out`` is given beside a folder.
+    """
     if place.is_dir():
+        if out is not None and out.resolve() != place.resolve():
+            raise CaelabError(f"{place} is the folder of a study already; leave --out out, or give a study file")
         return place
     return out if out is not None else Path(read_study(place)[0].out).expanduser()
 

@@ -13,9 +13,8 @@ from caelab.errors import CaelabError
 from caelab.registry.arguments import path_of
 from caelab.registry.catalogue import catalogue
 from caelab.runs.config import RunConfig, make_config
-from caelab.runs.recipes import default_recipes
 from caelab.runs.settings import with_setting
-from caelab.study.folder import opened
+from caelab.study.folder import RUNS, opened
 from caelab.study.plan import Grid, Planned, Raw, Step, named_config, planned, refuse_twice, spread, steps_of
 from caelab.study.specification import ModelEntry, StudyFile, study_file
 from caelab.study.study import Study
@@ -77,14 +76,13 @@ def loaded(place: Any, out: Any = None) -> Made:
     return make_study(file, folder.expanduser(), home)
 
 
-def make_study(file: StudyFile, out: Path, home: Path = Path(), recorded: bool = True) -> Made:
+def make_study(file: StudyFile, out: Path, home: Path = Path()) -> Made:
     """The study that a file describes, checked as far as nothing must be trained for it.
 
     Args:
         file: its content.
         out: the folder of the study.
         home: where plugin files are looked for.
-        recorded: whether what runs leave is recorded in the folder.
 
     Raises:
         CaelabError: an unknown recipe, key, analysis or plugin, two models of one name, or values that do not fit.
@@ -94,27 +92,26 @@ def make_study(file: StudyFile, out: Path, home: Path = Path(), recorded: bool =
         catalogue().add_file(path)
     for name in file.claims or ():
         catalogue().get("claim", name)
-    entries = file.models or [ModelEntry(recipe=name) for name in default_recipes()]
     blocks: list[dict[str, Any] | None] = list(file.datasets) or [None]
-    models = [(entries[int(model.name)], model) for block in blocks for model in _on(file, entries, block)]
+    models = [(file.models[int(model.name)], model) for block in blocks for model in _on(file, block)]
     analyses = file.analyses if file.analyses is not None else {name: {} for name in default_analyses()}
     study = Study(
         [model.config for _, model in models],
         file.seeds,
         analyses,
-        (out if file.runs is None else Path(file.runs).expanduser()) / ("runs" if file.runs is None else ""),
+        out / RUNS if file.runs is None else Path(file.runs).expanduser(),
         files,
-        folder=out if recorded else None,
+        folder=out,
         splits=file.splits,
         resources=file.resources.model_dump(),
     )
     return _with_choices(file, study, models)
 
 
-def _on(file: StudyFile, entries: Sequence[ModelEntry], block: dict[str, Any] | None) -> list[Planned]:
+def _on(file: StudyFile, block: dict[str, Any] | None) -> list[Planned]:
     """Every model on one data set; each is named by the place of its entry."""
     top = {} if block is None else {"dataset": block}
-    models = [(str(place), raw) for place, entry in enumerate(entries) for raw in _of_entry(entry, top)]
+    models = [(str(place), raw) for place, entry in enumerate(file.models) for raw in _of_entry(entry, top)]
     refuse_twice([raw["label"] for _, raw in models])
     return planned(models, steps_of([*file.set.items()], file.grid))
 

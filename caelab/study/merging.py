@@ -68,8 +68,8 @@ def merge(folders: Sequence[Path], out: Path) -> int:
     _refuse_into_itself(folders, out)
     open_folder(out, STUDY)
     with one_writer(out / STUDY):
-        for part in parts:
-            _copy(part, out)
+        for place, part in enumerate(parts):
+            _copy(part, out, place)
         write_plan(out, plan, "")
         write_asked(out, _together(parts))
     return len(plan)
@@ -153,7 +153,7 @@ def _refuse_into_itself(folders: Sequence[Path], out: Path) -> None:
         raise CaelabError(f"{out} is one of the studies; give a new folder with --out")
 
 
-def _copy(part: Part, out: Path) -> None:
+def _copy(part: Part, out: Path, place: int) -> None:
     """The finished runs of a study, their records and its plugin files."""
     runs = runs_of(part.folder, part.asked)
     for run, entry in part.entries.items():
@@ -161,8 +161,10 @@ def _copy(part: Part, out: Path) -> None:
         files = files_of(out / RUNS / entry.folder, entry.tables.values())
         write_entry(out, replace(entry, run=run, files=files))
     for name in part.asked.plugins:
-        path = part.folder / PLUGINS / name
-        write_bytes(out / PLUGINS / _plugin_name(part, name), path.read_bytes())
+        source = (part.folder / PLUGINS / name).parent  # with what the plugin imports beside it
+        for path in (each for each in source.rglob("*.py") if each.is_file()):
+            target = (out / PLUGINS / _plugin_name(place, name)).parent / path.relative_to(source)
+            write_bytes(target, path.read_bytes())
 
 
 def _copy_run(run: Path, target: Path) -> None:
@@ -185,8 +187,9 @@ def _linked(source: str, target: str) -> str:
     return target
 
 
-def _plugin_name(part: Part, name: str) -> str:
-    return f"{part.asked.file.get('study') or part.folder.name}-{name}"
+def _plugin_name(place: int, name: str) -> str:
+    """The name of a plugin's copy; those of several studies stay apart."""
+    return f"{place}-{name}"
 
 
 def _together(parts: Sequence[Part]) -> Asked:
@@ -202,7 +205,11 @@ def _together(parts: Sequence[Part]) -> Asked:
         "runs": None,
     }
     data = {name: digest for part in parts for name, digest in part.asked.data.items()}
-    plugins = {_plugin_name(part, name): digest for part in parts for name, digest in part.asked.plugins.items()}
+    plugins = {
+        _plugin_name(place, name): digest
+        for place, part in enumerate(parts)
+        for name, digest in part.asked.plugins.items()
+    }
     folders = [str(part.folder) for part in parts]
     return first.model_copy(
         update={"file": file, "data": data, "plugins": plugins, "parts": folders, "command": "caelab study merge"}

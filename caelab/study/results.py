@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from caelab.errors import CaelabError, DamagedFile
+from caelab.registry.arguments import path_of
 from caelab.storage.checked_files import read_with_checksum
 from caelab.storage.files import remove_partial, told_as_storage, written_aside
 from caelab.storage.locks import one_writer
@@ -88,7 +90,7 @@ def runs_of(folder: Path, asked: Asked) -> Path:
     return Path(shared).expanduser() if shared else folder / RUNS
 
 
-def read_results(folder: Path, name: str) -> pd.DataFrame:
+def read_results(folder: str | Path, name: str) -> pd.DataFrame:
     """One table of a study's results.
 
     Args:
@@ -98,6 +100,7 @@ def read_results(folder: Path, name: str) -> pd.DataFrame:
     Raises:
         CaelabError: there is none.
     """
+    folder = path_of(folder, "the folder of a study")
     path = folder / RESULTS / f"{name}.parquet"
     if not path.is_file():
         known = ", ".join(sorted(each.stem for each in path.parent.glob("*.parquet"))) or "none"
@@ -120,7 +123,7 @@ def _table_of_runs(there: Sequence[tuple[PlannedRun, Entry]], asked: Asked) -> p
 def _tables(parts: Sequence[tuple[PlannedRun, Entry]], name: str, runs: Path, asked: Asked) -> Iterator[pa.Table]:
     """The tables of one analysis, some runs at a time, all of one schema."""
     schema = pa.unify_schemas(
-        [_plain(pq.read_schema(_place(runs, entry, name))) for _, entry in parts], promote_options="permissive"
+        [_plain(_schema(_place(runs, entry, name))) for _, entry in parts], promote_options="permissive"
     )
     for first in range(0, len(parts), AT_ONCE):
         some = parts[first : first + AT_ONCE]
@@ -147,8 +150,20 @@ def _place(runs: Path, entry: Entry, name: str) -> Path:
 
 def _read(runs: Path, entry: Entry, name: str) -> pa.Table:
     path = _place(runs, entry, name)
-    try:
+    with _damage_told(path):
         return pq.read_table(BytesIO(read_with_checksum(path, required=True)))
+
+
+def _schema(path: Path) -> pa.Schema:
+    with _damage_told(path):
+        return pq.read_schema(path)
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Raise what is wrong with a table as one sentence with the way out."""
+    try:
+        yield
     except (FileNotFoundError, DamagedFile, pa.ArrowException) as error:
         raise CaelabError(
             f"the table {path} is damaged ({' '.join(str(error).split())}); measure it again with: caelab study run, "

@@ -223,14 +223,16 @@ def undertaking(
 ) -> Undertaking:
     """The study that a file or a folder describes."""
     from caelab.report.studies import Undertaking
-    from caelab.study.folder import opened
+    from caelab.study.folder import folder_of, opened
     from caelab.study.making import smaller
 
     file, text, home = opened(place)
-    folder = place if place.is_dir() else out or Path(file.out).expanduser()
+    folder = folder_of(place, out)
     if smoke:
+        if place.is_dir():
+            raise CaelabError(f"--smoke makes another study of a study file, but {place} is a folder; give the file")
         file = smaller(file)
-        folder = folder if out or place.is_dir() else folder.with_name(f"{folder.name}-smoke")
+        folder = out or folder.with_name(f"{folder.name}-smoke")
     more = [str(path.resolve()) for path in plugins]
     file = file.model_copy(update={"plugins": [*file.plugins, *more], "out": str(folder)})
     return Undertaking(file, text, folder, home, " ".join(["caelab", *sys.argv[1:]]), how, with_progress, track)

@@ -147,6 +147,32 @@ def test_a_study_that_changed_after_it_started_is_refused(folder):
     assert len(status_of(folder).plan) == 4
 
 
+def test_data_or_a_plugin_that_changed_after_the_start_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue(), "offers", dict(catalogue().offers))
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    data = tmp_path / "x.npz"
+    np.savez(data, x=np.random.default_rng(0).random((120, 6)).astype("float32"))
+    monkeypatch.chdir(tmp_path)
+    keys = {"models": ["mine"], "plugins": ["mine.py"], "datasets": [f"npz:{data}"], "analyses": ["jacobian_norm"]}
+    out = carried_out(tmp_path / "out", **keys)
+    (tmp_path / "mine.py").write_text(f"{PLUGIN}\n# another\n")
+    with pytest.raises(
+        CaelabError, match=r"changed after its study started in .*: the plugin file mine\.py is another"
+    ):
+        carried_out(out, **keys)
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    np.savez(data, x=np.random.default_rng(1).random((120, 6)).astype("float32"))
+    with pytest.raises(CaelabError, match=r"the content of the data 'npz.*' is another"):
+        carried_out(out, **keys)
+
+
+def test_a_table_that_is_truncated_is_told_when_results_are_collected(folder):
+    table = next((folder / "runs").glob("*/tables/jacobian_norm*.parquet"))
+    table.write_bytes(table.read_bytes()[:100])
+    with pytest.raises(CaelabError, match=r"the table .*jacobian_norm.* is damaged .*measure it again with"):
+        collect(folder)
+
+
 def test_two_studies_share_runs_whatever_they_call_them(tmp_path, monkeypatch):
     carried_out(tmp_path / "one", runs=str(tmp_path / "runs"))
     trained = counted(monkeypatch)
@@ -187,7 +213,7 @@ def test_columns_that_are_called_as_ours_stay_apart_and_repeated_splits_are_runs
     out = carried_out(tmp_path / "out", analyses=["classification", "jacobian_norm"], models=["ae"], splits=2)
     table = read_results(out, "classification")
     assert {*table["split"]} == {0, 1}
-    assert "split_measured" in table or "split" not in caelab.load_run(next((out / "runs").iterdir())).history[0]
+    assert {*table["split_measured"]} == {"valid", "test"}
     rows = pd.read_csv(out / "runs.csv")
     assert list(zip(rows["split"], rows["seed"], strict=True)) == [(0, 0), (0, 1), (1, 0), (1, 1)]
     stored = pd.read_parquet(out / "data" / "jacobian_norm.parquet")
@@ -273,6 +299,8 @@ def test_an_outsider_adds_a_method_and_the_page_shows_paired_verdicts(finished, 
     assert "mine" in (tmp_path / "both" / "report.html").read_text()
     assert all(each.same for each in verified(tmp_path / "both", 6, 0, lambda _: None))
     assert status_of(finished).succeeded  # and stays as it is
+    with pytest.raises(CaelabError, match=r"was put together from .*tiny and .*theirs, and has no runs of its own"):
+        run_study(tmp_path / "both", executor="serial")
 
 
 @pytest.mark.parametrize(
