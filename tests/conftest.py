@@ -1,5 +1,6 @@
 """What holds for all tests, and which of them ``make quick`` takes."""
 
+import signal
 import warnings
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,16 @@ hypothesis.settings.load_profile("busy")
 def _texts_of_caelab_state_their_encoding():
     """Under PYTHONWARNDEFAULTENCODING=1, as ``make test`` sets it, a text without an encoding is an error."""
     warnings.filterwarnings("error", category=EncodingWarning, module=r"caelab(_plugins|_analyses)?(\.|$)")
+
+
+@pytest.fixture(autouse=True)
+def _interrupts_stay_as_they_were():
+    """A handler that a test leaves behind would end another test, far from it, and its whole process."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    left = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+    assert left is before, f"the test leaves {left} as the handler of SIGINT"
 
 
 def pytest_addoption(parser):

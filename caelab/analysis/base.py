@@ -24,7 +24,7 @@ from caelab.runs.record import tables_count
 from caelab.runs.run import Run
 from caelab.storage.checked_files import has_checksums, read_with_checksum, write_with_checksum
 from caelab.storage.files import READ_ONLY, parquet_bytes, remove_partial
-from caelab.storage.locks import one_writer
+from caelab.storage.locks import clear_lock, one_writer
 from caelab.streams import Streams
 
 log = logging.getLogger(__name__)
@@ -78,15 +78,16 @@ def remembered(
         read: gives what lies there; None where there is none, or none that can be relied on.
         make: makes the table.
     """
-    table = read()
-    if table is None:
-        with ExitStack() as stack:
-            storing = _may_store(path, stack)
-            table = read()  # another process may have made it meanwhile
-            if table is None:
-                table = make()
-                if storing:
-                    _store_if_it_can(table, path, name)
+    if (table := read()) is not None:
+        clear_lock(path)
+        return table
+    with ExitStack() as stack:
+        storing = _may_store(path, stack)
+        table = read()  # another process may have made it meanwhile
+        if table is None:
+            table = make()
+            if storing:
+                _store_if_it_can(table, path, name)
     return table
 
 

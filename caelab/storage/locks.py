@@ -78,6 +78,21 @@ def one_writer(target: Path) -> Iterator[None]:
             os.close(file)
 
 
+def clear_lock(target: Path) -> None:
+    """Remove the lock's file of a process that was killed after it had written ``target``; a held lock stays.
+
+    Who finds what he looked for asks for no lock, so nobody else would ever take that file away.
+    """
+    path = lock_file(target)
+    with suppress(OSError):
+        file = os.open(path, os.O_RDWR)
+        try:
+            if _try_lock(file) and _is_at(path, file):
+                path.unlink()
+        finally:
+            os.close(file)
+
+
 def is_being_written(target: Path) -> bool:
     """Whether another holds the lock of ``target`` now; by the time of the answer it may have let go."""
     try:

@@ -24,7 +24,7 @@ from caelab.registry.importing import allow_code
 from caelab.runs.config import RunConfig
 from caelab.runs.run import Run, dataset_of, load_run
 from caelab.storage.checked_files import stored_facts
-from caelab.storage.locks import is_being_written, one_writer
+from caelab.storage.locks import clear_lock, is_being_written, one_writer
 from caelab.study.agreement import refuse_other_code
 from caelab.study.outcomes import Between, Failure, Outcome, Problem, StoredTables, name_of, refuse_taken, with_split
 from caelab.study.records import (
@@ -171,6 +171,8 @@ def recalled(job: Job, run: str) -> Outcome | Failure | None:
     entry = read_entry(job.folder, run)
     if entry is None or entry.asked != job.asked:
         return None
+    for place in (target_of(job.folder, run), job.out / run):
+        clear_lock(place)
     if entry.state == "failed":
         return Failure(job.config, entry.message, known=True, dataset=job.dataset)
     return outcome_of(job, entry) if is_unchanged(entry, job.out) else None

@@ -24,7 +24,7 @@ from caelab.registry.catalogue import catalogue
 from caelab.runs.config import RunConfig
 from caelab.runs.run import Run, as_called, build_model, load_run, of_type, output_is_set, record_of, write_run
 from caelab.storage.files import PARTIAL, aside, publish, told_as_storage
-from caelab.storage.locks import one_writer
+from caelab.storage.locks import clear_lock, one_writer
 from caelab.streams import Streams
 from caelab.training.asked import Asked, asked_for
 from caelab.training.loop import Trainer
@@ -156,6 +156,7 @@ def found_run(folder: Path, asked: Asked) -> Run:
     Raises:
         CaelabError: the folder says that it holds another run.
     """
+    clear_lock(folder)
     run = load_run(folder, model=asked.model, dataset=asked.dataset)
     if run.config.with_label(asked.config.label).as_dict() != asked.config.as_dict():
         raise CaelabError(

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from caelab.errors import StorageError
-from caelab.storage.locks import is_being_written, lock_file, one_writer
+from caelab.storage.locks import clear_lock, is_being_written, lock_file, one_writer
 
 COUNT_UP = """
 import sys
@@ -101,6 +101,17 @@ def test_a_file_that_was_left_is_taken_over(content, tmp_path, caplog):
     with one_writer(tmp_path / "run"):
         assert caplog.text == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_cleared_and_what_is_held_stays(tmp_path):
+    target = tmp_path / "run"
+    clear_lock(target)  # none is there
+    lock_file(target).touch()
+    clear_lock(target)
+    assert list(tmp_path.iterdir()) == []
+    with one_writer(target):
+        clear_lock(target)
+        assert lock_file(target).exists()
 
 
 def test_a_lock_that_cannot_be_made_is_told(tmp_path):

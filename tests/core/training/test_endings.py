@@ -31,6 +31,14 @@ def raising(error):
     raise error
 
 
+@pytest.fixture
+def interruptible():
+    """Where tests run in the background, SIGINT is ignored; and a library may have left a handler of its own."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 ENDINGS = {
     r"os.kill\(\d+, 9\)": lambda: os.kill(os.getpid(), 9),
     r"os.kill\(\d+, .*SIGTERM.*\)": lambda: os.kill(os.getpid(), signal.SIGTERM),
@@ -67,6 +75,7 @@ def test_what_ends_nothing_is_done():
     assert heard == [1, 1]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_that_nobody_gave_is_the_plugins(small):
     with (
         listening(),
@@ -77,14 +86,6 @@ def test_an_interrupt_that_nobody_gave_is_the_plugins(small):
         train(small("ae"), observers={"mine": doing("before_training", lambda: raising(KeyboardInterrupt()))})
 
 
-@pytest.fixture
-def interruptible():
-    """Where tests run in the background, SIGINT is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_of_the_user_is_none_of_a_plugins(small):
     press = lambda: signal.raise_signal(signal.SIGINT)  # noqa: E731
@@ -93,6 +94,7 @@ def test_an_interrupt_of_the_user_is_none_of_a_plugins(small):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit()])
 def test_an_analysis_is_named_too(error, monkeypatch):
     thing = SimpleNamespace(measure=len, draw=lambda table: raising(error))
