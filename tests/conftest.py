@@ -23,13 +23,15 @@ def _texts_of_caelab_state_their_encoding():
 
 
 @pytest.fixture(autouse=True)
-def _interrupts_stay_as_they_were():
+def _signals_are_handled_as_before():
     """A handler that a test leaves behind would end another test, far from it, and its whole process."""
-    before = signal.getsignal(signal.SIGINT)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
     yield
-    left = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, before)
-    assert left is before, f"the test leaves {left} as the handler of SIGINT"
+    left = [signal.getsignal(number) for number in numbers]
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+    assert left == before, f"the test leaves {left} as the handlers of SIGINT and SIGTERM, which were {before}"
 
 
 def pytest_addoption(parser):

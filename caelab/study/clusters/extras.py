@@ -7,16 +7,20 @@ from importlib import import_module
 from typing import Any
 
 from caelab.errors import CaelabError
+from caelab.process.signals import handlers_kept
 
 
 def needed(module: str, executor: str, extra: str) -> Any:
     """A module of a library that an executor needs.
 
+    What the library does with signals when it is imported is undone: dask-jobqueue ends the program at an interrupt.
+
     Raises:
         CaelabError: it is not installed; it names the extra that brings it.
     """
     try:
-        found = import_module(module)
+        with handlers_kept():
+            found = import_module(module)
     except ImportError as error:
         raise CaelabError(
             f"the executor {executor!r} needs a library that is not installed ({error}); install it with: pip install "

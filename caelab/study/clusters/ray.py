@@ -9,6 +9,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from caelab.errors import CaelabError
+from caelab.process.signals import handlers_kept
 from caelab.study.clusters.calls import ClusterExecutor, carried_out, checked, fail, packed, settle
 from caelab.study.clusters.extras import needed
 from caelab.study.clusters.needs import Needs, refuse_unmet
@@ -57,7 +58,8 @@ def ray(
 
 def _start(library: Any, address: str | None, options: Mapping[str, Any], answer: Future[Any]) -> None:
     try:
-        answer.set_result(library.init(address=address or "local", **options))
+        with handlers_kept():  # Ray's own would let whoever sends a termination believe that the program took it
+            answer.set_result(library.init(address=address or "local", **options))
     except BaseException as error:
         fail(answer, error)
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -23,8 +24,14 @@ kill -9 -"$1" 2>/dev/null || kill -9 "$1"
 """
 
 
+def skip_without(library):
+    """Skip a test without importing the library: it would change how this process handles interrupts."""
+    if find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+
+
 def test_a_job_of_slurm_asks_for_what_a_run_takes():
-    pytest.importorskip("dask_jobqueue")
+    skip_without("dask_jobqueue")
     asked = {"cores": 2, "gpus": 1, "memory": 4_000_000_000}
     with cluster_of("slurm", resources=asked, queue="short", walltime="01:00:00", **LOCAL) as cluster:
         script = cluster.job_script()
@@ -49,7 +56,7 @@ def test_what_is_missing_is_told_in_one_sentence(monkeypatch):
 
 def test_a_study_on_slurm_has_the_weights_of_one_in_this_process(tmp_path, monkeypatch):
     """Slurm is played by two scripts, of which one runs what is submitted in the background."""
-    pytest.importorskip("dask_jobqueue")
+    skip_without("dask_jobqueue")
     for name, text in {"sbatch": SBATCH, "scancel": SCANCEL}.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)

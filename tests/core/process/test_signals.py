@@ -1,0 +1,34 @@
+import signal
+import threading
+
+from caelab.process.signals import handlers_kept
+from caelab.study.clusters.extras import needed
+
+
+def answer(number, frame):
+    """A handler of a library."""
+
+
+def test_handlers_are_those_from_before():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with handlers_kept():
+        signal.signal(signal.SIGINT, answer)
+        signal.signal(signal.SIGTERM, answer)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_another_thread_changes_nothing():
+    with handlers_kept():
+        thread = threading.Thread(target=lambda: handlers_kept().__enter__())
+        thread.start()
+        thread.join()
+
+
+def test_a_library_that_handles_interrupts_when_it_is_imported_does_not(tmp_path, monkeypatch):
+    (tmp_path / "greedy_library.py").write_text(
+        "import signal, sys; signal.signal(signal.SIGINT, lambda *_: sys.exit())"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    before = signal.getsignal(signal.SIGINT)
+    needed("greedy_library", "greedy", "greedy")
+    assert signal.getsignal(signal.SIGINT) is before
