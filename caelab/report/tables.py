@@ -14,6 +14,7 @@ import pandas as pd
 from caelab.analysis.columns import Column, column_of
 from caelab.analysis.plotting import display_name
 from caelab.analysis.statistics import by_seed, mean_and_half_width, not_told_from_best
+from caelab.analysis.statistics.paired import SPLIT
 from caelab.registry.reserved import ABOUT_A_ROW
 
 NEW_LINE, DOUBLE = "\n", r"\\"
@@ -96,8 +97,8 @@ def _summary(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def measured(rows: pd.DataFrame) -> list[str]:
-    """The numeric columns of the runs."""
-    return [str(column) for column in rows.select_dtypes("number") if column not in ABOUT_A_ROW]
+    """The numeric columns of the runs, but those that say which run a row is about."""
+    return [str(column) for column in rows.select_dtypes("number") if column not in (*ABOUT_A_ROW, SPLIT)]
 
 
 def spread(values: pd.Series) -> tuple[float, float]:
@@ -169,7 +170,7 @@ def short_table(rows: pd.DataFrame, columns: Sequence[Column]) -> Table | None:
 
 def every_run(rows: pd.DataFrame) -> Table:
     """One row per run, every number as it was measured, three digits and more."""
-    columns = ["seed", *measured(rows)]
+    columns = [*([SPLIT] if SPLIT in rows else []), "seed", *measured(rows)]
     numbers = [[_exact(value) for value in rows[column].astype(float)] for column in columns]
     names = rows["run"].astype(str) if "run" in rows else [""] * len(rows)
     models = [Cell(display_name(model), run=run) for model, run in zip(rows["model"], names, strict=True)]

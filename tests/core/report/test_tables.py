@@ -51,6 +51,15 @@ def test_summary_has_mean_and_half_width_of_every_column(rows):
     assert "seed" not in summary
 
 
+def test_the_split_of_a_run_is_no_number_of_it(rows):
+    split = pd.concat([rows.assign(split=each) for each in (0, 1)])
+    assert "split" not in summary_table(split)
+    assert not [table for table in all_tables(split, COLUMNS) if any("split" in each for each in table.headings)]
+    found = every_run(split)
+    assert found.headings[:3] == ("model", "split", "seed")
+    assert {row[1].value for row in found.rows} == {0, 1}
+
+
 def test_summary_leaves_out_what_is_missing():
     rows = pd.DataFrame({"model": ["b", "b", "b", "a"], "seed": [0, 1, 2, 0], "x": [1.0, 3.0, np.nan, np.inf]})
     summary = summary_table(rows)
