@@ -1,4 +1,4 @@
-"""The handlers of signals that end a program, which libraries exchange for their own."""
+"""The handlers of the signals that end a program, in place of which libraries install their own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ ENDING = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Put back, after the block, the handlers of interrupts and terminations; other threads cannot, nor change them."""
+    """Put back, after the block, the handlers of interrupts and terminations that were installed before it.
+
+    Python lets only the main thread install handlers, so that the block changes nothing in another thread.
+    """
     before = {number: signal.getsignal(number) for number in ENDING}
     try:
         yield

@@ -20,7 +20,8 @@ OF_TRAINING = "train_"  # in front of the mean of a term over an epoch
 ABOUT_A_RUN = ("model", "seed")
 """The columns that say which run a row of a table is about."""
 
-ABOUT_A_ROW = (*ABOUT_A_RUN, "run")
+SPLIT = "split"  # the column that tells repeated splits of one data set apart
+ABOUT_A_ROW = (*ABOUT_A_RUN, SPLIT, "run")
 """The columns of the summary beside its numbers."""
 
 

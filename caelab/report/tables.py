@@ -14,8 +14,7 @@ import pandas as pd
 from caelab.analysis.columns import Column, column_of
 from caelab.analysis.plotting import display_name
 from caelab.analysis.statistics import by_seed, mean_and_half_width, not_told_from_best
-from caelab.analysis.statistics.paired import SPLIT
-from caelab.registry.reserved import ABOUT_A_ROW
+from caelab.registry.reserved import ABOUT_A_ROW, SPLIT
 
 NEW_LINE, DOUBLE = "\n", r"\\"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -98,7 +97,7 @@ def _summary(rows: pd.DataFrame) -> dict[str, float]:
 
 def measured(rows: pd.DataFrame) -> list[str]:
     """The numeric columns of the runs, but those that say which run a row is about."""
-    return [str(column) for column in rows.select_dtypes("number") if column not in (*ABOUT_A_ROW, SPLIT)]
+    return [str(column) for column in rows.select_dtypes("number") if column not in ABOUT_A_ROW]
 
 
 def spread(values: pd.Series) -> tuple[float, float]:
@@ -176,7 +175,7 @@ def every_run(rows: pd.DataFrame) -> Table:
     models = [Cell(display_name(model), run=run) for model, run in zip(rows["model"], names, strict=True)]
     texts = {column: [Cell(str(value)) for value in rows[column]] for column in categories(rows)}
     cells = tuple(zip(models, *texts.values(), *numbers, strict=True))
-    return Table("runs", "One row per model and seed.", ("model", *texts, *columns), cells)
+    return Table("runs", "One row per run.", ("model", *texts, *columns), cells)
 
 
 def categories(rows: pd.DataFrame) -> list[str]:

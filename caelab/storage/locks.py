@@ -81,7 +81,7 @@ def one_writer(target: Path) -> Iterator[None]:
 def clear_lock(target: Path) -> None:
     """Remove the lock's file of a process that was killed after it had written ``target``; a held lock stays.
 
-    Who finds what he looked for asks for no lock, so nobody else would ever take that file away.
+    A process that finds ``target`` complete takes no lock, so nothing else would remove that file.
     """
     path = lock_file(target)
     with suppress(OSError):

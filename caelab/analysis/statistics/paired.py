@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from caelab.errors import CaelabError
+from caelab.registry.reserved import SPLIT
 
 CONFIDENCE = 0.95
-SPLIT = "split"  # the column that tells repeated splits of one data set apart
 
 Array = NDArray[np.float64]
 

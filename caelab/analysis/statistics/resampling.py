@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from caelab.analysis.statistics.paired import (
-    SPLIT,
     Array,
     PairedDifference,
     differences_of,
@@ -14,6 +13,7 @@ from caelab.analysis.statistics.paired import (
     t_quantile,
 )
 from caelab.errors import CaelabError
+from caelab.registry.reserved import SPLIT
 
 
 def corrected_difference(first: pd.Series | float, second: pd.Series | float, test_to_train: float) -> PairedDifference:

@@ -58,7 +58,7 @@ def ray(
 
 def _start(library: Any, address: str | None, options: Mapping[str, Any], answer: Future[Any]) -> None:
     try:
-        with handlers_kept():  # Ray's own would let whoever sends a termination believe that the program took it
+        with handlers_kept():  # Ray installs one for terminations
             answer.set_result(library.init(address=address or "local", **options))
     except BaseException as error:
         fail(answer, error)

@@ -18,10 +18,25 @@ def test_handlers_are_those_from_before():
 
 
 def test_another_thread_changes_nothing():
-    with handlers_kept():
-        thread = threading.Thread(target=lambda: handlers_kept().__enter__())
-        thread.start()
-        thread.join()
+    before, raised, entered, left = signal.getsignal(signal.SIGTERM), [], threading.Event(), threading.Event()
+
+    def within():
+        try:
+            with handlers_kept():
+                entered.set()
+                left.wait()
+        except ValueError as error:  # as of signal.signal outside the main thread
+            raised.append(error)
+
+    thread = threading.Thread(target=within)
+    thread.start()
+    entered.wait()
+    signal.signal(signal.SIGTERM, answer)
+    left.set()
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) is answer
+    signal.signal(signal.SIGTERM, before)
+    assert raised == []
 
 
 def test_a_library_that_handles_interrupts_when_it_is_imported_does_not(tmp_path, monkeypatch):

@@ -96,6 +96,7 @@ class Offering:
             register(measure.__name__, analysis(measure, number))
         register("works_again", analysis(works))
         register("takes_a_column", analysis(works, "run"))
+        register("takes_the_split", analysis(works, "split"))
         for measure in (returns_nothing, returns_what_no_file_holds):
             register(measure.__name__, analysis(measure))
         register("no_summary", sums_wrongly(lambda table: 1 / 0))
@@ -318,6 +319,7 @@ def test_there_is_a_row_per_run_with_what_the_analyses_summarise(tmp_path):
     [
         ("works_again", "the analyses 'works' and 'works_again' both summarise 'code mean'; the number of the first"),
         ("takes_a_column", "the analysis 'takes_a_column' summarises 'run', a column that caelab adds itself"),
+        ("takes_the_split", "the analysis 'takes_the_split' summarises 'split', a column that caelab adds itself"),
     ],
 )
 def test_a_number_is_not_replaced_by_another_of_its_name(name, sentence, tmp_path):
