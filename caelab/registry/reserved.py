@@ -14,7 +14,8 @@ GIVEN_BY_CORE: dict[str, tuple[str, ...]] = {
 OWN_TERMS = ("reconstruction", "training_loss")
 """Terms of a loss that no plugin may return."""
 
-OWN_METRICS = ("epoch", "valid_reconstruction")
+VALIDATION = "valid_reconstruction"  # the mean reconstruction error of the validation examples
+OWN_METRICS = ("epoch", VALIDATION)
 OF_TRAINING = "train_"  # in front of the mean of a term over an epoch
 
 ABOUT_A_RUN = ("model", "seed")

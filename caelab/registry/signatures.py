@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from caelab.errors import CaelabError, shown, unknown_name
 
+SENTENCE = "sentence"  # the type of a complaint that says all by itself, so that the value need not be told
+
 
 def option_fields(factory: Callable[..., Any], skip: Collection[str] = ()) -> dict[str, inspect.Parameter]:
     """The parameters of a plugin's factory that a config may set, with resolved annotations.
@@ -118,6 +120,8 @@ def _complaint(item: Any, where: str, model: type[BaseModel], given: Collection[
     if item["type"] == "missing":
         itself = f" (of itself caelab gives only what is called {' or '.join(given)})" if given else ""
         return missing.format(path=path, itself=itself)
+    if item["type"] == SENTENCE:
+        return f"{path}: {item['msg']}"
     message = item["msg"][0].lower() + item["msg"][1:]
     return f"{path}: {message}, but {shown(item['input'])} came"
 

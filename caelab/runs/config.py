@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import (
@@ -23,22 +23,18 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from caelab.errors import CaelabError
-from caelab.options import MANY, Count, Positive
+from caelab.options import Count
 from caelab.registry.catalogue import Catalogue, catalogue
 from caelab.registry.fingerprints import files_in, fingerprints_of
 from caelab.registry.paths import refuse_path
-from caelab.registry.reserved import GIVEN_BY_CORE
+from caelab.registry.reserved import GIVEN_BY_CORE, VALIDATION
 from caelab.registry.signatures import checked_options, option_fields, readable, refuse_booleans
+from caelab.runs.optimisation import Optimisation
 from caelab.runs.safe_yaml import LARGEST, read_yaml
+from caelab.runs.section import Section
 
 GIVEN = "given"  # the kind of a block that stands for an object of the user's, which no config can make again
 LONGEST_LABEL = 180  # bytes; a file system allows 255 for the name of a run's folder
-
-
-class Section(BaseModel):
-    """A part of a config; it is frozen once it is checked."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Block(BaseModel):
@@ -73,17 +69,22 @@ class DataBlock(Block):
         return found
 
 
-class Training(Section):
-    """The part of a config that says how the parameters are found."""
+class Training(Optimisation):
+    """The part of a config that says how the parameters are found.
+
+    Attributes:
+        reconstruction: the error between inputs and reconstruction that is minimised.
+        device: where, as ``cpu`` or ``cuda``.
+        monitor: the metric of an epoch by which ``patience`` judges it.
+        better: which of two values of that metric is the better one.
+    """
+
+    only_where_set: ClassVar[tuple[str, ...]] = (*Optimisation.only_where_set, "monitor", "better")
 
     reconstruction: Literal["cross-entropy", "squared-error"]
-    optimizer: Literal["adam", "sgd"]
-    learning_rate: Positive
-    epochs: Annotated[int, Field(ge=0, le=MANY)]
-    batch_size: Count = 100
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    patience: Count | None = None
     device: str = "cpu"
+    monitor: Annotated[str, Field(min_length=1)] = VALIDATION
+    better: Literal["smaller", "larger"] = "smaller"
 
 
 def _kinds_from_labels(blocks: Any) -> Any:
@@ -115,7 +116,7 @@ class RunConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     dataset: Annotated[DataBlock, BeforeValidator(_kind_alone)]
     model: Annotated[Block, BeforeValidator(_kind_alone)]
-    regularizers: Annotated[dict[str, Block], BeforeValidator(_kinds_from_labels)] = {}
+    regularizers: Annotated[dict[str, Block], BeforeValidator(_kinds_from_labels)] = Field(default_factory=dict)
     training: Training
 
     def as_dict(self) -> dict[str, Any]:

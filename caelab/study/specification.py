@@ -40,8 +40,8 @@ from pydantic_core import PydanticCustomError
 from caelab.errors import CaelabError
 from caelab.options import Count
 from caelab.registry.signatures import readable, refuse_booleans
-from caelab.runs.config import Section
 from caelab.runs.safe_yaml import LARGEST, read_yaml
+from caelab.runs.section import Section
 from caelab.runs.settings import as_number_or_text
 
 UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9}

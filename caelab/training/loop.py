@@ -20,13 +20,14 @@ from caelab.process.denormals import flushed_denormals
 from caelab.process.exits import held_open
 from caelab.registry.reserved import OF_TRAINING
 from caelab.runs.config import RunConfig
-from caelab.runs.config import Training as TrainingConfig
+from caelab.runs.optimisation import Optimisation
 from caelab.streams import Streams, seeded
 from caelab.training.batches import last_left_out
 from caelab.training.checkpoints import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
 from caelab.training.failures import no_gradient, nothing_to_train, refuse_nonfinite, step_failed
 from caelab.training.memory import THE_MODEL, Memory
 from caelab.training.objective import Objective
+from caelab.training.optimizers import optimizer_of
 from caelab.training.plugins import TrainingPlugins, merged_terms
 from caelab.training.watch import Watch
 
@@ -38,19 +39,16 @@ PARTS = ("model", "best", "optimizer", "streams", "plugins")
 Metrics = dict[str, float]
 
 
-def _make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Adam or SGD in their fused form, several times faster than torch's default on a CPU."""
+def _make_optimizer(model: nn.Module, config: Optimisation) -> torch.optim.Optimizer:
+    """The optimiser over all that can be trained.
+
+    Raises:
+        CaelabError: nothing can.
+    """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise CaelabError(f"the model {type(model).__name__} has no trainable parameters; nothing can be trained")
     return optimizer_of(parameters, config)
-
-
-def optimizer_of(parameters: Sequence[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
-    """The optimiser of a config over these parameters."""
-    if config.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
-    return torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum, fused=True)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from caelab.runs.config import Training
 from caelab.training.fused import TiedLayer
-from caelab.training.loop import optimizer_of
+from caelab.training.optimizers import optimizer_of
 
 
 class Stack:
