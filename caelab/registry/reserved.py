@@ -15,7 +15,7 @@ OWN_TERMS = ("reconstruction", "training_loss")
 """Terms of a loss that no plugin may return."""
 
 VALIDATION = "valid_reconstruction"  # the mean reconstruction error of the validation examples
-OWN_METRICS = ("epoch", VALIDATION)
+OWN_METRICS = ("epoch", VALIDATION, "learning_rate")
 OF_TRAINING = "train_"  # in front of the mean of a term over an epoch
 
 ABOUT_A_RUN = ("model", "seed")

@@ -19,6 +19,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -28,7 +29,7 @@ from caelab.registry.catalogue import Catalogue, catalogue
 from caelab.registry.fingerprints import files_in, fingerprints_of
 from caelab.registry.paths import refuse_path
 from caelab.registry.reserved import GIVEN_BY_CORE, VALIDATION
-from caelab.registry.signatures import checked_options, option_fields, readable, refuse_booleans
+from caelab.registry.signatures import SENTENCE, checked_options, option_fields, readable, refuse_booleans
 from caelab.runs.optimisation import Optimisation
 from caelab.runs.safe_yaml import LARGEST, read_yaml
 from caelab.runs.section import Section
@@ -85,6 +86,14 @@ class Training(Optimisation):
     device: str = "cpu"
     monitor: Annotated[str, Field(min_length=1)] = VALIDATION
     better: Literal["smaller", "larger"] = "smaller"
+
+    @model_validator(mode="after")
+    def _judged_only_with_patience(self) -> Training:
+        if self.patience is None and (self.monitor, self.better) != (VALIDATION, "smaller"):
+            raise PydanticCustomError(
+                SENTENCE, "monitor and better say how patience judges an epoch, so give patience too, as in patience: 5"
+            )
+        return self
 
 
 def _kinds_from_labels(blocks: Any) -> Any:
@@ -204,7 +213,7 @@ def _checked(block: Block, kind: str, where: str, offers: Catalogue) -> Block:
     if kind == "dataset" and name not in offers.names(kind):
         refuse_path(name)
     factory = offers.get(kind, name)
-    common = _of_any_model(factory, options, where) if kind == "model" else {}
+    common = _taken_out(kind, factory, options, where)
     options = checked_options(factory, options, where, GIVEN_BY_CORE.get(kind, ())) | common
     fixed = {key: getattr(block, key) for key in type(block).model_fields}
     return type(block)(**{**fixed, "kind": name, **options})
@@ -222,23 +231,41 @@ class OfAnyModel(Section):
     example_shape: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
 
 
-def _of_any_model(factory: Any, options: dict[str, Any], where: str) -> dict[str, Any]:
-    """Take what is an option of every model, and none of this factory's own, out of the options."""
-    own = option_fields(factory, GIVEN_BY_CORE["model"])
-    names = [name for name in OfAnyModel.model_fields if name in options and name not in own]
+class OfAnyRegularizer(Section):
+    """How caelab calls a regularizer.
+
+    Attributes:
+        warmup: W, the epochs in which the penalty rises to its full weight: in epoch e it counts e / (W + 1), and from
+            epoch W + 1 on all of it.
+    """
+
+    warmup: Count | None = None
+
+
+OF_ANY: dict[str, type[Section]] = {"model": OfAnyModel, "regularizer": OfAnyRegularizer}
+"""By kind, the options that the core reads, not the factory; a factory's own option of the same name comes first."""
+
+
+def _taken_out(kind: str, factory: Any, options: dict[str, Any], where: str) -> dict[str, Any]:
+    """Take what is an option of every model or regularizer, and none of this factory's own, out of the options."""
+    if kind not in OF_ANY:
+        return {}
+    section, own = OF_ANY[kind], option_fields(factory, GIVEN_BY_CORE.get(kind, ()))
+    names = [name for name in section.model_fields if name in options and name not in own]
     try:
         given = {name: options.pop(name) for name in names}
-        found = OfAnyModel.model_validate(given).model_dump(mode="json", exclude_none=True)
+        found = section.model_validate(given).model_dump(mode="json", exclude_none=True)
     except ValidationError as error:
-        raise readable(error, where, OfAnyModel) from error
+        raise readable(error, where, section) from error
     refuse_booleans(given, found, where)
     return found
 
 
-def of_any_model(block: Block, factory: Any = None) -> dict[str, Any]:
-    """The options of a model's block that the core reads, not the factory."""
-    own = option_fields(factory, GIVEN_BY_CORE["model"]) if factory is not None else {}
-    return {name: value for name, value in block.options.items() if name in OfAnyModel.model_fields and name not in own}
+def of_any(kind: str, block: Block, factory: Any = None) -> dict[str, Any]:
+    """The options of a block that the core reads, not the factory."""
+    fields = OF_ANY[kind].model_fields.keys() & block.options.keys()  # a factory's parameters take long to read
+    own = option_fields(factory, GIVEN_BY_CORE.get(kind, ())) if fields and factory is not None else {}
+    return {name: block.options[name] for name in sorted(fields - own.keys())}
 
 
 def _named(block: Block) -> tuple[str, dict[str, Any]]:

@@ -39,7 +39,7 @@ from caelab.process.settings import CHEAP, OTHERS, left_as_found
 from caelab.process.torch_settings import pinned_settings
 from caelab.registry.arguments import path_of, tensor_of
 from caelab.registry.catalogue import catalogue
-from caelab.runs.config import GIVEN, RunConfig, make_config, of_any_model
+from caelab.runs.config import GIVEN, RunConfig, make_config, of_any
 from caelab.runs.record import bears_its_name, check_facts, fingerprints_in
 from caelab.storage.checked_files import RECORD, WEIGHTS, damaged, read_files, stored_facts, write_files
 from caelab.storage.checksums import FILES
@@ -157,7 +157,7 @@ def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
             "as in: caelab.load_run(path, model=...)"
         )
     factory = catalogue().get("model", kind)
-    common = of_any_model(config.model, factory)
+    common = of_any("model", config.model, factory)
     options = {name: value for name, value in options.items() if name not in common}
     given = _asked_of(factory, {"inputs": dataset.inputs.shape[1], "image_shape": dataset.image_shape})
     try:
@@ -178,7 +178,7 @@ def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
 
 def as_called(config: RunConfig, model: nn.Module, dataset: Dataset) -> nn.Module:
     """A model that was given as an object, as caelab calls it; see ``adapted``."""
-    return adapted(model, dataset.inputs, dataset.image_shape, seed=config.seed, **of_any_model(config.model))
+    return adapted(model, dataset.inputs, dataset.image_shape, seed=config.seed, **of_any("model", config.model))
 
 
 def of_type(model: nn.Module, dataset: Dataset) -> Dataset:

@@ -28,7 +28,7 @@ from caelab.study.jobs import Job, asked_of, begun, compared
 from caelab.study.outcomes import Failure, Outcome, StudyResult
 from caelab.training import checked_device
 from caelab.training.asked import as_config
-from caelab.training.plugins import TrainingPlugins, make_regularizers
+from caelab.training.plugins import TrainingPlugins, make_regularizers, warmups_of
 from caelab.training.tracking import settled, trackers_of
 
 log = logging.getLogger(__name__)
@@ -324,4 +324,4 @@ def _check_config(config: RunConfig) -> None:
     model = build_model(config, dataset)
     check_objective(config.training.reconstruction, model, dataset.inputs, settable=output_is_set(config))
     checked_device(config.training.device)
-    TrainingPlugins(make_regularizers(config, catalogue()))
+    TrainingPlugins(make_regularizers(config, catalogue()), warmups_of(config, catalogue()))

@@ -29,7 +29,7 @@ from caelab.streams import Streams
 from caelab.training.asked import Asked, asked_for
 from caelab.training.loop import Trainer
 from caelab.training.parallel import ParallelTrainer
-from caelab.training.plugins import TrainingPlugins, make_regularizers
+from caelab.training.plugins import TrainingPlugins, make_regularizers, warmups_of
 from caelab.training.processes import Group, group
 from caelab.training.tracing import HookTrace
 from caelab.training.watching import hold_to_watching
@@ -227,8 +227,9 @@ def _name_of(asked: Asked) -> str:
 def _training_plugins(asked: Asked) -> TrainingPlugins:
     """The plugins of a run: those that its config names, those that were given, and those that watch."""
     named = {label: block for label, block in asked.config.regularizers.items() if label not in asked.plugins}
-    made = make_regularizers(asked.config.model_copy(update={"regularizers": named}), catalogue())
-    plugins = TrainingPlugins({**made, **asked.plugins, **asked.watchers})
+    config = asked.config.model_copy(update={"regularizers": named})
+    made, warmups = make_regularizers(config, catalogue()), warmups_of(config, catalogue())
+    plugins = TrainingPlugins({**made, **asked.plugins, **asked.watchers}, warmups)
     for label in asked.watchers:
         hold_to_watching(plugins.manager, label)
     return plugins

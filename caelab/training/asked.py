@@ -21,7 +21,7 @@ from caelab.models.shared import refuse_lost_by_copying
 from caelab.registry.arguments import by_label
 from caelab.registry.object_fingerprints import Unnameable, fingerprint
 from caelab.registry.paths import as_name
-from caelab.runs.config import GIVEN, Block, DataBlock, RunConfig, load_config, make_config, of_any_model
+from caelab.runs.config import GIVEN, Block, DataBlock, RunConfig, load_config, make_config, of_any
 from caelab.runs.recipes import recipe_config
 from caelab.runs.run import checked_model, dataset_of
 from caelab.training.watching import merely_watches
@@ -91,7 +91,7 @@ def asked_for(
         return Asked(config, data, None, {**plugins, **changing}, watchers)
     refuse_lost_by_copying(checked_model(model))
     own = materialised(copied(model), data.inputs, config.seed)
-    block = Block.model_construct(**{**_model_block(own, stored).model_dump(), **of_any_model(config.model)})
+    block = Block.model_construct(**{**_model_block(own, stored).model_dump(), **of_any("model", config.model)})
     config = config.model_copy(update={"model": block})
     return Asked(config, data, own, {**plugins, **changing}, watchers)
 

@@ -180,6 +180,8 @@ def _member(asked: Asked) -> Member:
     layer = tied_layer(trainer.model, asked.config.training.reconstruction)
     if layer is None or asked.config.training.device != "cpu":
         raise Unlike("its model is not one tied sigmoid layer under cross-entropy on a processor")
+    if asked.config.training.schedule is not None or asked.config.training.clip_norm is not None:
+        raise Unlike("its learning rate follows a schedule, or its gradient is clipped")
     check_kind(trainer.plugins.instances)
     member = Member(asked, trainer, layer)
     member.terms = factors(trainer.plugins, 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from caelab.errors import CaelabError, DamagedFile
+from caelab.errors import CaelabError, DamagedFile, unknown_name
 from caelab.models.identity import load_weights
 from caelab.models.reconstruction import reconstruction_error
 from caelab.process.denormals import flushed_denormals
@@ -27,7 +27,14 @@ from caelab.training.checkpoints import flatten_optimizer, load_checkpoint, rest
 from caelab.training.failures import no_gradient, nothing_to_train, refuse_nonfinite, step_failed
 from caelab.training.memory import THE_MODEL, Memory
 from caelab.training.objective import Objective
-from caelab.training.optimizers import optimizer_of
+from caelab.training.optimizers import (
+    Scheduler,
+    clip,
+    optimizer_of,
+    restore_scheduler,
+    scheduler_of,
+    scheduler_state,
+)
 from caelab.training.plugins import TrainingPlugins, merged_terms
 from caelab.training.watch import Watch
 
@@ -76,6 +83,7 @@ class Trainer:
         self.best: dict[str, Tensor] = {}
         self.original = {*self.model.state_dict()}
         self.memory: Memory | None = None
+        self.scheduler: Scheduler | None = None
         self.untrained_error = math.nan
 
     def fit(self) -> list[Metrics]:
@@ -92,6 +100,7 @@ class Trainer:
         self.watch.begin(0)
         self.plugins.call("before_training", model=self.model, config=self.config, name=self.name)
         self.refit()
+        self.scheduler = scheduler_of(self.optimizer, self.config.training, self.updates_per_epoch())
         self.memory = Memory(self.plugins.instances, self.model) if self.checkpoint else None
         if self.memory:
             self.memory.begin()
@@ -133,6 +142,9 @@ class Trainer:
                 totals[name] += value * len(clean)
         means = {f"{OF_TRAINING}{name}": total / len(order) for name, total in totals.items()}
         metrics = {"epoch": float(epoch), **means, **self.validate(epoch)}
+        if self.scheduler is not None:
+            metrics["learning_rate"] = float(self.optimizer.param_groups[0]["lr"])
+        self.check_monitored(metrics)
         self.plugins.call("after_epoch", epoch, model=self.model, metrics=metrics)
         return metrics
 
@@ -158,9 +170,21 @@ class Trainer:
         self.optimizer.zero_grad()
         self.backward(terms, epoch)
         self.plugins.call("before_update", epoch, model=self.model, step=step)
-        self.optimizer.step()
+        self.descend()
         self.plugins.call("after_batch", epoch, model=self.model, step=step, terms=values)
         return values
+
+    def descend(self) -> None:
+        """One step of the optimiser along the gradient, clipped where it is too long, and of the schedule."""
+        if self.config.training.clip_norm is not None:
+            clip((p for group in self.optimizer.param_groups for p in group["params"]), self.config.training)
+        self.optimizer.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
+
+    def updates_per_epoch(self) -> int:
+        """The number of batches in an epoch."""
+        return -(-(len(self.train_inputs) - self.left_out) // self.config.training.batch_size)
 
     def backward(self, terms: Mapping[str, Tensor], epoch: int) -> None:
         """The gradient of the sum of the terms.
@@ -202,10 +226,26 @@ class Trainer:
         patience = self.config.training.patience
         return patience is not None and len(self.history) - self.best_epoch() >= patience and bool(self.history)
 
+    def check_monitored(self, metrics: Metrics) -> None:
+        """Refuse early stopping by a metric that the epochs do not have.
+
+        Raises:
+            CaelabError: names the metric, and the nearest one that there is.
+        """
+        monitor = self.config.training.monitor
+        if self.config.training.patience is not None and monitor not in metrics:
+            raise CaelabError(f"training.monitor: {unknown_name('metric of an epoch', monitor, metrics)}")
+
     def best_epoch(self) -> int:
-        """The epoch with the lowest validation reconstruction error, counted from 1."""
-        errors = [metrics["valid_reconstruction"] for metrics in self.history]
-        return errors.index(min(errors)) + 1 if errors else 0
+        """The epoch with the best value of the metric that training is judged by, counted from 1; of equals the first.
+
+        That is the lowest validation reconstruction error, unless the config names another metric. NaN is never best.
+        """
+        training = self.config.training
+        sign = -1.0 if training.better == "larger" else 1.0
+        values = [sign * metrics.get(training.monitor, math.inf) for metrics in self.history]
+        costs = [math.inf if math.isnan(value) else value for value in values]
+        return costs.index(min(costs)) + 1 if costs else 0
 
     def keep_best(self) -> None:
         """With early stopping, remember the weights of the best epoch."""
@@ -234,6 +274,7 @@ class Trainer:
                 "history": self.history,
                 "untrained_error": self.untrained_error,
                 "plugins": states,
+                "schedule": scheduler_state(self.optimizer, self.scheduler),
                 "forgotten": self.memory.forgotten(),
             }
             save_checkpoint(self.checkpoint, parts, facts)
@@ -253,6 +294,7 @@ class Trainer:
         self.memory.restore(facts.get("plugins", {}), parts["plugins"])
         self.best = parts["best"]
         restore_optimizer(self.optimizer, parts["optimizer"])
+        restore_scheduler(self.optimizer, self.scheduler, facts.get("schedule"))
         self.streams.restore(parts["streams"])
         self.history = facts["history"]
         self.untrained_error = facts["untrained_error"]

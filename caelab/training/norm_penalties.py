@@ -55,6 +55,7 @@ def factors(plugins: TrainingPlugins, epoch: int) -> dict[str, float]:
     Raises:
         Unlike: a plugin fails with made-up norms, changes when it is asked, or its term is something else.
     """
+    plugins.epoch = epoch
     before = deepcopy([vars(each) for each in plugins.instances.values() if hasattr(each, "__dict__")])
     tried = [_tried(plugins, torch.tensor(norms), epoch) for norms in TRIED]
     if [vars(each) for each in plugins.instances.values() if hasattr(each, "__dict__")] != before:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,3 +63,21 @@ def clip(parameters: Iterable[nn.Parameter | Tensor], config: Optimisation) -> N
     """Shorten the gradient of all parameters together to the norm that the config allows, where it allows one."""
     if config.clip_norm is not None:
         nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+
+
+def scheduler_state(optimizer: torch.optim.Optimizer, scheduler: Scheduler | None) -> dict[str, Any] | None:
+    """What a schedule goes on from, as plain values; None where there is no schedule."""
+    if scheduler is None:
+        return None
+    return {"scheduler": dict(scheduler.state_dict()), "rates": [group["lr"] for group in optimizer.param_groups]}
+
+
+def restore_scheduler(
+    optimizer: torch.optim.Optimizer, scheduler: Scheduler | None, state: Mapping[str, Any] | None
+) -> None:
+    """Put back what ``scheduler_state`` gave; torch's cosine goes on from the rate that the optimiser has."""
+    if scheduler is None or state is None:
+        return
+    scheduler.load_state_dict({**state["scheduler"]})
+    for group, rate in zip(optimizer.param_groups, state["rates"], strict=True):
+        group["lr"] = rate

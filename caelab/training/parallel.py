@@ -94,7 +94,7 @@ class ParallelTrainer(Trainer):
         values = self.reduced(terms, weight)
         refuse_nonfinite(values, epoch, step, self.model)
         self.plugins.call("before_update", epoch, model=self.model, step=step)
-        self.optimizer.step()
+        self.descend()
         self.plugins.call("after_batch", epoch, model=self.model, step=step, terms=values)
         return values
 

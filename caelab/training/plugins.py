@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pluggy
@@ -14,7 +14,7 @@ from caelab.hookspecs import TrainingHooks
 from caelab.process.exits import EndsTheProgram, ends, held_open
 from caelab.registry.catalogue import Catalogue
 from caelab.registry.validation import hooks_of, manager_of, register
-from caelab.runs.config import GIVEN, RunConfig
+from caelab.runs.config import GIVEN, Block, RunConfig, of_any
 from caelab.streams import Streams
 from caelab.training.answers import PluginFailure, Watcher, WrongAnswer, checked_batch, name_failures, told
 
@@ -26,15 +26,27 @@ def make_regularizers(config: RunConfig, offers: Catalogue) -> dict[str, object]
         CaelabError: an unknown regularizer, options that it refuses, or one that fails when it is made.
         NotApplicable: it was given as an object, which no config can make again.
     """
-    return {label: _make(label, block.kind, block.options, offers) for label, block in config.regularizers.items()}
+    return {label: _make(label, block, offers) for label, block in config.regularizers.items()}
 
 
-def _make(label: str, kind: str, options: Mapping[str, Any], offers: Catalogue) -> object:
-    if kind == GIVEN:
+def warmups_of(config: RunConfig, offers: Catalogue) -> dict[str, int]:
+    """The epochs in which each penalty rises to its full weight, by label; those without are left out."""
+    blocks = {label: block for label, block in config.regularizers.items() if block.kind != GIVEN}
+    found = {
+        label: of_any("regularizer", block, offers.get("regularizer", block.kind)) for label, block in blocks.items()
+    }
+    return {label: common["warmup"] for label, common in found.items() if "warmup" in common}
+
+
+def _make(label: str, block: Block, offers: Catalogue) -> object:
+    if block.kind == GIVEN:
         raise NotApplicable(
-            f"the regularizer {label!r} ({options.get('name')}) was given as an object, so it cannot be made again here"
+            f"the regularizer {label!r} ({block.options.get('name')}) was given as an object, so it cannot be made "
+            "again here"
         )
-    factory = offers.get("regularizer", kind)
+    factory = offers.get("regularizer", block.kind)
+    common = of_any("regularizer", block, factory)
+    options = {name: value for name, value in block.options.items() if name not in common}
     try:
         with held_open():
             return factory(**options)
@@ -74,7 +86,7 @@ def ordered_manager(plugins: Mapping[str, object]) -> pluggy.PluginManager:
 class TrainingPlugins:
     """The training manager of one run."""
 
-    def __init__(self, instances: Mapping[str, object]) -> None:
+    def __init__(self, instances: Mapping[str, object], warmups: Mapping[str, int] | None = None) -> None:
         self.manager = ordered_manager(instances)
         self.instances = dict(instances)
         self.watch: Watcher | None = None  # during a run of training
@@ -82,6 +94,32 @@ class TrainingPlugins:
         self.corrupter = self._only_corrupter()
         self.wanted = self._arguments_named("penalty_terms")
         self.hook = self.manager.hook
+        self.epoch = 1
+        self._warm_up(warmups or {})
+
+    def _warm_up(self, warmups: Mapping[str, int]) -> None:
+        """Let penalties rise to their full weight in the first epochs.
+
+        Raises:
+            CaelabError: a plugin adds no penalty whose weight could rise.
+        """
+        penalties: dict[str, Any] = {
+            str(each.plugin_name): each for each in self.manager.hook.penalty_terms.get_hookimpls()
+        }
+        for label, epochs in warmups.items():
+            if label not in penalties:
+                raise CaelabError(
+                    f"{label}.warmup: the weight of a penalty rises in the first {epochs} epochs, but {label!r} adds "
+                    "no penalty; leave warmup out"
+                )
+            penalties[label].function = self._rising(penalties[label].function, epochs)
+
+    def _rising(self, function: Callable[..., Any], epochs: int) -> Callable[..., Any]:
+        def answer(*arguments: Any) -> Any:
+            terms, share = function(*arguments), min(1.0, self.epoch / (epochs + 1))
+            return terms if share == 1 or terms is None else {name: share * term for name, term in terms.items()}
+
+        return answer
 
     def _only_corrupter(self) -> str | None:
         corrupters = [str(impl.plugin_name) for impl in self.manager.hook.corrupt_input.get_hookimpls()]
@@ -111,7 +149,7 @@ class TrainingPlugins:
             CaelabError: the plugin raised, or answered what the hook does not allow; the original error is its cause.
         """
         if epoch is not None:
-            arguments["epoch"] = epoch
+            arguments["epoch"] = self.epoch = epoch
         try:
             return getattr(self.hook, hook)(**arguments)
         except CaelabError:
