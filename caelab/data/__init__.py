@@ -55,6 +55,13 @@ LOADERS = {
     "swiss-roll": "caelab.data.manifolds:swiss_roll",
     "gaussian-mixture": "caelab.data.densities:gaussian_mixture",
     "spiral": "caelab.data.densities:spiral",
+    "mnist-rot": "caelab.data.variations:mnist_rot",
+    "mnist-bg-rand": "caelab.data.variations:mnist_bg_rand",
+    "mnist-bg-img": "caelab.data.variations:mnist_bg_img",
+    "mnist-bg-img-rot": "caelab.data.variations:mnist_bg_img_rot",
+    "rect": "caelab.data.rectangles:rect",
+    "rect-img": "caelab.data.rectangles:rect_img",
+    "convex": "caelab.data.convexity:convex",
 }
 
 

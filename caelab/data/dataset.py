@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from caelab.data.samples import Samples
+from caelab.data.samples import Samples, published_splits
 from caelab.data.splits import draw_splits
 from caelab.errors import CaelabError, reason, shown
 from caelab.process.exits import held_open
@@ -96,7 +96,7 @@ class Dataset:
         return float(low), float(high)
 
 
-def load_dataset(name: Any, *, splits: Sequence[int] | None = None, seed: int = 0, **options: Any) -> Dataset:
+def load_dataset(name: Any, *, splits: Sequence[int] | str | None = None, seed: int = 0, **options: Any) -> Dataset:
     """The data set of that name: inputs, labels, image shape, splits drawn from a seed, and a content hash.
 
     >>> digits = load_dataset("digits", splits=(1000, 200, 500))
@@ -108,6 +108,7 @@ def load_dataset(name: Any, *, splits: Sequence[int] | None = None, seed: int = 
             ``Path`` to a file of a known kind, and a block of a config, as ``{"kind": "digits"}``.
         splits: how many examples train, validate and test; by default 60, 10 and 30 % of all. Where a set has an
             official test part, tests come from it alone (by default all of it), the others from the rest.
+            ``"published"`` stands for the sizes of the paper that a data set comes from.
         seed: of the splits.
         options: of the loader.
 
@@ -116,15 +117,42 @@ def load_dataset(name: Any, *, splits: Sequence[int] | None = None, seed: int = 
     """
     if isinstance(name, Mapping):
         return _of_block(name, splits, seed, options)
-    kind, colon, rest = _text(name).partition(":")
-    loader = catalogue().get("dataset", kind)
-    options = {"path": rest, **options} if colon else options
+    loader, kind, options = _found(name, options)
+    if isinstance(splits, str):
+        splits, options = published_splits(loader, kind, splits, options)
     samples = _asked(loader, checked_options(loader, options, kind), kind)
-    shown = f"{kind}:{options['path']}" if "path" in options else kind
-    return make_dataset(shown, samples, splits=splits, seed=seed)
+    return make_dataset(_full_name(kind, options), samples, splits=splits, seed=seed)
 
 
-def _of_block(block: Mapping[Any, Any], splits: Sequence[int] | None, seed: int, options: Mapping[str, Any]) -> Dataset:
+def load_samples(name: Any) -> Samples:
+    """The checked examples of a data set before any split: inputs (n, d) and labels (n,) as tensors.
+
+    Args:
+        name: as for :func:`load_dataset`; a mapping gives options, as ``{"kind": "idx", "path": "folder"}``.
+
+    Raises:
+        CaelabError: an unknown name or option, missing or damaged files, NaN or infinity.
+    """
+    given = by_label(name, "the keys of a data set") if isinstance(name, Mapping) else {"kind": name}
+    if "kind" not in given:
+        raise CaelabError(f"expected a data set as {{'kind': 'digits'}}, but {shown(name)} has no kind")
+    loader, kind, options = _found(given.pop("kind"), given)
+    return checked_samples(_full_name(kind, options), _asked(loader, checked_options(loader, options, kind), kind))
+
+
+def _found(name: Any, options: Mapping[str, Any]) -> tuple[Any, str, dict[str, Any]]:
+    """The loader of a name, its kind, and its options, with what stands behind a colon."""
+    kind, colon, rest = _text(name).partition(":")
+    return catalogue().get("dataset", kind), kind, {"path": rest, **options} if colon else dict(options)
+
+
+def _full_name(kind: str, options: Mapping[str, Any]) -> str:
+    return f"{kind}:{options['path']}" if "path" in options else kind
+
+
+def _of_block(
+    block: Mapping[Any, Any], splits: Sequence[int] | str | None, seed: int, options: Mapping[str, Any]
+) -> Dataset:
     given = {**by_label(block, "the keys of a data set"), **options}
     if "kind" not in given:
         raise CaelabError(f"expected a data set as {{'kind': 'digits'}}, but {shown(block)} has no kind")
@@ -165,15 +193,26 @@ def make_dataset(name: str, samples: Samples, *, splits: Sequence[int] | None = 
     Raises:
         CaelabError: shapes that do not fit each other, NaN or infinity, impossible splits.
     """
+    found = checked_samples(name, samples)
+    train, valid, test = draw_splits(name, len(found.inputs), splits, seed, found.official_test)
+    names = None if found.label_names is None else tuple(found.label_names)
+    digest = content_hash(found.inputs, found.labels, found.image_shape, names)
+    return Dataset(name, found.inputs, found.labels, found.image_shape, train, valid, test, digest, found.truth, names)
+
+
+def checked_samples(name: str, samples: Any) -> Samples:
+    """Samples whose inputs are float32 (n, d), whose labels are int64 (n,) or None, and whose shapes fit each other.
+
+    Raises:
+        CaelabError: shapes that do not fit each other, NaN or infinity.
+    """
     if not isinstance(samples, Samples):
         raise CaelabError(f"the loader of data set {name!r} must return Samples, but {type(samples).__name__} came")
     inputs = _checked_inputs(name, samples.inputs)
     labels = None if samples.labels is None else _checked_labels(name, samples.labels, len(inputs))
     shape = checked_shape(name, samples.image_shape, inputs.shape[1])
-    train, valid, test = draw_splits(name, len(inputs), splits, seed, samples.official_test)
     names = _checked_names(name, samples.label_names, labels)
-    digest = content_hash(inputs, labels, shape, names)
-    return Dataset(name, inputs, labels, shape, train, valid, test, digest, samples.truth, names)
+    return Samples(inputs, labels, shape, samples.truth, samples.official_test, names)
 
 
 def _checked_inputs(name: str, values: Any) -> Tensor:

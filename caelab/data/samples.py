@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
+from caelab.errors import CaelabError, shown
 from caelab.options import Count
 
 FilePath = Annotated[str, Field(min_length=1)]
@@ -19,6 +20,9 @@ Seed = Annotated[int, Field(ge=0)]
 
 Examples = Count | None
 """How many examples to read of a file, evenly spread over it; all by default."""
+
+PUBLISHED = "published"
+"""What stands for the published sizes where splits are asked for."""
 
 Loader = TypeVar("Loader", bound=Callable[..., Any])
 
@@ -46,6 +50,19 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class Published:
+    """The sizes of a data set in a paper: what ``splits: published`` stands for.
+
+    Args:
+        sizes: how many examples train, validate and test.
+        options: of the loader, so that there are so many examples; those that a user gives count more.
+    """
+
+    sizes: tuple[int, int, int]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Facts:
     """What ``caelab data`` says of a data set without loading it."""
 
@@ -53,9 +70,12 @@ class Facts:
     shape: str
     source: str
     argument: str = ""
+    published: Published | None = None
 
 
-def describes(size: str, shape: str, source: str, argument: str = "") -> Callable[[Loader], Loader]:
+def describes(
+    size: str, shape: str, source: str, argument: str = "", *, published: Published | None = None
+) -> Callable[[Loader], Loader]:
     """State the facts of a loader: how many examples, of what shape, from where; ``argument`` follows the colon.
 
     >>> @describes("3", "2", "made up")
@@ -66,10 +86,28 @@ def describes(size: str, shape: str, source: str, argument: str = "") -> Callabl
     """
 
     def state(loader: Loader) -> Loader:
-        loader.__dict__["facts"] = Facts(size, shape, source, argument)
+        loader.__dict__["facts"] = Facts(size, shape, source, argument, published)
         return loader
 
     return state
+
+
+def published_splits(
+    loader: Any, kind: str, splits: Any, options: Mapping[str, Any]
+) -> tuple[tuple[int, int, int], dict[str, Any]]:
+    """The sizes that ``published`` stands for, and the options with those that give so many examples.
+
+    Raises:
+        CaelabError: ``splits`` is another text, or no sizes were published for the data set.
+    """
+    published = getattr(getattr(loader, "facts", None), "published", None)
+    if splits != PUBLISHED or published is None:
+        what = f"{kind!r} has no published sizes" if splits == PUBLISHED else f"{shown(splits)} came"
+        raise CaelabError(
+            f"data set {kind!r}: expected splits as three whole numbers of at least 1 (train, valid, test), or "
+            f"{PUBLISHED!r} where a paper states them, but {what}"
+        )
+    return published.sizes, {**published.options, **options}
 
 
 def in_order_of_numbers(name: str) -> tuple[list[tuple[int, int | str]], str]:

@@ -16,13 +16,17 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from caelab.data.samples import PUBLISHED, published_splits
 from caelab.errors import CaelabError
 from caelab.options import Count
 from caelab.registry.catalogue import Catalogue, catalogue
@@ -50,6 +54,14 @@ class Block(BaseModel):
         return dict(self.model_extra or {})
 
 
+def _sizes_or_published(given: Any, sizes: ValidatorFunctionWrapHandler) -> Any:
+    return given if given == PUBLISHED else sizes(given)
+
+
+Sizes = Annotated[tuple[Count, Count, Count], WrapValidator(_sizes_or_published), PlainSerializer(lambda value: value)]
+"""How many examples train, validate and test; ``published``, until a config is checked, for those of a paper."""
+
+
 class DataBlock(Block):
     """A data set, how many examples train, validate and test, and which of its random splits is taken.
 
@@ -58,7 +70,7 @@ class DataBlock(Block):
         split_seed: the seed of the split; the run's own seed where it is None.
     """
 
-    splits: tuple[Count, Count, Count] | None = None
+    splits: Sizes | None = None
     split_seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
 
     @model_serializer(mode="wrap")
@@ -214,8 +226,10 @@ def _checked(block: Block, kind: str, where: str, offers: Catalogue) -> Block:
         refuse_path(name)
     factory = offers.get(kind, name)
     common = _taken_out(kind, factory, options, where)
-    options = checked_options(factory, options, where, GIVEN_BY_CORE.get(kind, ())) | common
     fixed = {key: getattr(block, key) for key in type(block).model_fields}
+    if fixed.get("splits") == PUBLISHED:
+        fixed["splits"], options = published_splits(factory, name, PUBLISHED, options)
+    options = checked_options(factory, options, where, GIVEN_BY_CORE.get(kind, ())) | common
     return type(block)(**{**fixed, "kind": name, **options})
 
 

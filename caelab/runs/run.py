@@ -119,7 +119,7 @@ def dataset_of(config: RunConfig) -> Dataset:
             f"the data of {config.label!r} ({block.options.get('name')}) were given as an object; give them again, "
             "as in: caelab.load_run(path, dataset=...)"
         )
-    files = tuple(state for value in block.options.values() if isinstance(value, str) for state in _files_at(value))
+    files = tuple(state for place in _places_in(block.options) for state in _files_at(place))
     return _loaded(block.kind, block.splits, config.split, json.dumps(block.options, sort_keys=True), files)
 
 
@@ -128,6 +128,13 @@ def _loaded(
     kind: str, splits: tuple[int, int, int] | None, seed: int, options: str, files: tuple[object, ...]
 ) -> Dataset:
     return load_dataset(kind, splits=splits, seed=seed, **json.loads(options))
+
+
+def _places_in(options: Any) -> list[str]:
+    """What may be paths in the options of a data set, be it behind the kind of a source, as in ``idx:FOLDER``."""
+    if isinstance(options, Mapping):
+        return [place for value in options.values() for place in _places_in(value)]
+    return [options, options.partition(":")[2] or options] if isinstance(options, str) else []
 
 
 def _files_at(path: str) -> list[tuple[str, int, int, int]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from caelab.analysis.contract import default_analyses
+from caelab.data.samples import PUBLISHED
 from caelab.errors import CaelabError
 from caelab.registry.arguments import path_of
 from caelab.registry.catalogue import catalogue
@@ -219,6 +220,8 @@ def _without_small(settings: Raw) -> Raw:
 def _smaller_data(block: Raw) -> Raw:
     """The data with fewer examples in each part, where the file says how many."""
     sizes = block.get("splits")
+    if sizes == PUBLISHED:
+        return {**block, "splits": [*FEW_EXAMPLES]}
     if not sizes or sum(sizes) <= sum(FEW_EXAMPLES):
         return block
     return {**block, "splits": [min(pair) for pair in zip(sizes, FEW_EXAMPLES, strict=True)]}

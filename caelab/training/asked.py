@@ -101,7 +101,7 @@ def _with_data(config: RunConfig, given: Any, splits: Sequence[int] | None) -> t
     if given is None or isinstance(given, str | Mapping):
         block = {"kind": given} if isinstance(given, str) else dict(given or {})
         block = block or config.dataset.model_dump(mode="json")
-        block |= {} if splits is None else {"splits": list(splits)}
+        block |= {} if splits is None else {"splits": splits if isinstance(splits, str) else list(splits)}
         config = make_config({**config.as_dict(), "dataset": block}) if given is not None or splits else config
         return config, dataset_of(config)
     dataset = as_dataset(given, splits=splits, seed=config.split)
