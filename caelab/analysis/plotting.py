@@ -321,6 +321,21 @@ def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
     return [*targets.values()]
 
 
+def save_picture(figure: Figure, file: Path) -> None:
+    """Write a figure into one file, whose suffix says whether as PNG (300 dpi) or PDF.
+
+    Raises:
+        CaelabError: the suffix is another one, or the file cannot be written.
+    """
+    kind = file.suffix.lower().removeprefix(".")
+    if kind not in ("png", "pdf"):
+        raise CaelabError(f"expected a picture named .png or .pdf, but {str(file)!r} came; name it so")
+    drawn = BytesIO()
+    with paper_style():
+        figure.savefig(drawn, format=kind, dpi=DOTS_PER_INCH, metadata={"CreationDate": None} if kind == "pdf" else {})
+    write_bytes(file, drawn.getvalue())
+
+
 def svg_of(figure: Figure) -> str:
     """The figure as an ``<svg>`` element to put into a page; the same figure gives the same text."""
     text = StringIO()
