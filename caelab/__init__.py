@@ -13,6 +13,7 @@ from caelab.version import __version__
 
 if TYPE_CHECKING:
     from caelab.analysis.columns import Column
+    from caelab.classifiers import Classifier, finetune, load_classifier
     from caelab.data import Dataset, Samples, load_dataset
     from caelab.jacobian.service import Jacobian, jacobian
     from caelab.registry.importing import allow_code
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CaelabError",
+    "Classifier",
     "Column",
     "Contest",
     "Dataset",
@@ -44,8 +46,10 @@ __all__ = [
     "__version__",
     "allow_code",
     "finding",
+    "finetune",
     "hookimpl",
     "jacobian",
+    "load_classifier",
     "load_dataset",
     "load_run",
     "load_study",
@@ -58,6 +62,7 @@ __all__ = [
 _ROOMS = ("data", "figures", "testing")
 
 _HOMES = {
+    "Classifier": "caelab.classifiers",
     "Column": "caelab.analysis.columns",
     "Contest": "caelab.report.claims",
     "Dataset": "caelab.data",
@@ -72,7 +77,9 @@ _HOMES = {
     "Study": "caelab.study.study",
     "allow_code": "caelab.registry.importing",
     "finding": "caelab.report.claims",
+    "finetune": "caelab.classifiers",
     "jacobian": "caelab.jacobian.service",
+    "load_classifier": "caelab.classifiers",
     "load_dataset": "caelab.data",
     "load_run": "caelab.runs.run",
     "load_study": "caelab.study.making",

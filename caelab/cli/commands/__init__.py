@@ -6,6 +6,7 @@ COMMANDS = {
     "compare": "caelab.cli.commands.compare:compare",
     "data": "caelab.cli.commands.listing:data",
     "figures": "caelab.cli.commands.redraw:figures",
+    "finetune": "caelab.cli.commands.finetune:finetune",
     "new": "caelab.cli.commands.new:new",
     "plugins": "caelab.cli.commands.listing:plugins",
     "report": "caelab.cli.commands.redraw:report",

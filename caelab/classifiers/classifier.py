@@ -1,0 +1,184 @@
+"""The Classifier: what a run's features are worth, measured by the classes that they tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from caelab.classifiers.examples import error_of, targets_of
+from caelab.classifiers.methods import Fitted
+from caelab.classifiers.options import Options
+from caelab.classifiers.store import name_of, read_folder, write_folder
+from caelab.errors import CaelabError, shown
+from caelab.process.torch_settings import pinned_settings
+from caelab.registry.arguments import path_of, tensor_of
+from caelab.runs.run import Run
+from caelab.storage.files import aside
+from caelab.storage.locks import clear_lock, one_writer
+
+PARTS = ("valid", "test")
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A classifier that was made from a run's encoder.
+
+    Attributes:
+        run: the run that it started from; it stays as it was.
+        config: the options of its method.
+        classes: the labels that it tells apart, as the data set numbers them, ascending, shape (classes,);
+            ``run.dataset.label_names`` says what they are called.
+        fitted: its rule, and the model whose encoder that uses.
+        record: what was found: versions, hash of the data, seconds.
+        path: its folder, if it was saved.
+    """
+
+    run: Run
+    config: Options
+    classes: Tensor
+    fitted: Fitted = field(repr=False)
+    record: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    path: Path | None = None
+
+    @property
+    def label(self) -> str:
+        """The name of the run's model, and that of the method."""
+        return f"{self.run.label} {self.config.method}"
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """The metrics of every epoch of fine-tuning; of other methods, every candidate that was tried."""
+        return self.fitted.history
+
+    def history_table(self) -> pd.DataFrame:
+        """The history, one row for each entry."""
+        return pd.DataFrame(self.history)
+
+    def best(self) -> dict[str, float]:
+        """The entry of the history that was kept: the best epoch, or the candidate that was chosen."""
+        if not self.history:
+            return {"valid_error": self.error()}
+        return min(self.history, key=lambda row: (row["valid_error"], row.get("valid_loss", 0.0)))
+
+    @property
+    def encoder(self) -> Any:
+        """f, maps (batch, d) to (batch, code): after fine-tuning the one that came of it, else that of the run."""
+        return self.fitted.model.encode
+
+    def predict_proba(self, inputs: Tensor) -> Tensor:
+        """p(class | x), float64, shape (batch, classes), in the order of ``classes``; each row sums to 1.
+
+        Of nearest neighbours it is each class's share of them; of support vectors a softmax that was calibrated on the
+        validation examples. No gradient is kept.
+        """
+        return self._log_probabilities(inputs).double().exp()
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        """The likeliest class of each input, as the data set numbers it, shape (batch,)."""
+        return self.classes[self._log_probabilities(inputs).argmax(dim=1)]
+
+    def score(self, inputs: Tensor, labels: Any) -> float:
+        """The accuracy: the share of inputs, from 0 to 1, whose label is predicted.
+
+        Args:
+            inputs: shape (batch, d).
+            labels: as the data set numbers them, shape (batch,).
+
+        Raises:
+            CaelabError: there are not as many labels as inputs, or none.
+        """
+        truth = torch.as_tensor(labels)
+        if truth.shape != (len(inputs),) or not len(truth):
+            raise CaelabError(
+                f"expected one label for each of {len(inputs)} inputs, at least one, but labels of shape "
+                f"{tuple(truth.shape)} came"
+            )
+        return float((self.predict(inputs) == truth).double().mean())
+
+    def error(self, part: Literal["valid", "test"] = "valid") -> float:
+        """The share of the run's validation or test examples whose class is not predicted, in percent.
+
+        Test examples are looked at only here, and where they are given to ``score``.
+        """
+        if part not in PARTS:
+            raise CaelabError(
+                f"expected 'valid' or 'test' as the part whose error is asked for, but {shown(part)} came"
+            )
+        data = self.run.dataset
+        assert data.labels is not None  # else there would be no classifier
+        chosen = data.valid if part == "valid" else data.test
+        found = self._log_probabilities(data.inputs[chosen])
+        return error_of(found, targets_of(data.labels[chosen], self.classes))
+
+    def as_run(self) -> Run:
+        """A run whose encoder is the one after fine-tuning, for every analysis that measures an encoder.
+
+        Its decoder is the run's, which was not trained with that encoder (a tied one has its weights); its label is
+        the run's and the method, its folder None, so that nothing of it is stored with the run.
+        """
+        history = self.history if self.config.method == "fine-tuning" else self.run.history
+        config = self.run.config.with_label(self.label)
+        return replace(self.run, config=config, model=self.fitted.model, history=history, path=None)
+
+    def save(self, out: str | Path) -> Classifier:
+        """Store it in a folder of classifiers, and return it with its ``path``; one that is there already stays.
+
+        Raises:
+            CaelabError: the folder cannot be written.
+        """
+        return stored(self.run, self.config, path_of(out, "the folder out"), lambda checkpoint: self)
+
+    @staticmethod
+    def load(path: str | Path, *, run: Run | None = None) -> Classifier:
+        """See :func:`caelab.load_classifier`."""
+        return load_classifier(path, run=run)
+
+    def _log_probabilities(self, inputs: Tensor) -> Tensor:
+        given = tensor_of(inputs, "inputs, shape (batch, d),")
+        width = self.run.dataset.inputs.shape[1]
+        if given.ndim != 2 or given.shape[1] != width:
+            raise CaelabError(f"expected inputs of shape (batch, {width}), but {tuple(given.shape)} came")
+        with pinned_settings(), torch.no_grad():
+            return self.fitted.rule.log_probabilities(given.to(self.run.dataset.inputs.dtype))
+
+
+def load_classifier(path: str | Path, *, run: Run | None = None) -> Classifier:
+    """Read a classifier back from its folder.
+
+    Args:
+        path: the folder that ``finetune`` named.
+        run: that it started from, where its model or its data were given as objects.
+
+    Raises:
+        CaelabError: the folder is no classifier, is not finished or damaged, or it was made from another run.
+    """
+    folder = path_of(path, "the folder of a classifier")
+    found = read_folder(folder, run)
+    return Classifier(found.run, found.options, found.classes, found.fitted, found.record, folder)
+
+
+def stored(run: Run, options: Options, out: Path, make: Callable[[Path], Classifier]) -> Classifier:
+    """The classifier in its folder: made by one process, found by all others.
+
+    Args:
+        run: that it starts from.
+        options: of its method.
+        out: the folder of classifiers.
+        make: makes it, with its checkpoint at that path.
+    """
+    folder = out / name_of(run, options)
+    if not folder.is_dir():
+        with one_writer(folder):
+            if not folder.is_dir():
+                made = make(aside(folder) / CHECKPOINT)
+                write_folder(folder, made.run, made.config, made.record, made.fitted)
+                return replace(made, path=folder)
+    clear_lock(folder)
+    return load_classifier(folder, run=run)
