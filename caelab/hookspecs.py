@@ -137,6 +137,9 @@ class ModelMembers:
     def training_loss(self, inputs: Any, streams: Any) -> Any:
         """The loss ``()`` that training minimises in place of the reconstruction error."""
 
+    def solve(self, inputs: Any) -> None:
+        """Sets the parameters from all training inputs ``(n, input)`` at once, before the first epoch."""
+
     takes_probabilities: bool
     """Whether the visible units are binary, so that inputs outside [0, 1] are refused."""
 

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from caelab.hookspecs import hookimpl
 from caelab.runs.config import RunConfig
+from caelab.runs.layers import is_stack, layer_configs
 
 console = Console(stderr=True, highlight=False)
 
@@ -64,10 +65,15 @@ class Steps:
 
 
 class EpochProgress:
-    """A training plugin that shows the epochs of one run; it reads metrics and changes nothing."""
+    """A training plugin that shows the epochs of one run; it reads metrics and changes nothing.
+
+    The epochs of the layers of a greedy stack are counted on from layer to layer.
+    """
 
     def __init__(self, config: RunConfig) -> None:
-        self.steps = Steps(config.label, config.training.epochs)
+        layers = [each.training.epochs for each in layer_configs(config)] if is_stack(config) else []
+        self.steps = Steps(config.label, sum(layers) or config.training.epochs)
+        self.before = self.steps.count
 
     def __enter__(self) -> Self:
         self.steps.__enter__()
@@ -79,9 +85,16 @@ class EpochProgress:
         self.steps.__exit__(kind, error, trace)
 
     @hookimpl
+    def before_training(self) -> None:
+        """Count on from the layer below, where there is one."""
+        self.before = self.steps.count
+
+    @hookimpl
     def after_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """Show one epoch, as a line or as a step of the bar."""
-        self.steps.step(f"epoch {epoch}, validation reconstruction {metrics['valid_reconstruction']:.4g}", epoch)
+        self.steps.step(
+            f"epoch {epoch}, validation reconstruction {metrics['valid_reconstruction']:.4g}", self.before + epoch
+        )
 
 
 def table_of(title: str, columns: list[str], rows: list[list[Any]]) -> Table:

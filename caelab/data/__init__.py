@@ -62,6 +62,7 @@ LOADERS = {
     "rect": "caelab.data.rectangles:rect",
     "rect-img": "caelab.data.rectangles:rect_img",
     "convex": "caelab.data.convexity:convex",
+    "codes": "caelab.runs.codes:codes",  # made from a run, which this room knows nothing of
 }
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from caelab.data.samples import Samples, published_splits
-from caelab.data.splits import draw_splits
+from caelab.data.splits import draw_splits, first_of_parts
 from caelab.errors import CaelabError, reason, shown
 from caelab.process.exits import held_open
 from caelab.process.settings import CHEAP, GENERATORS, OTHERS, Found, left_as_found
@@ -147,7 +147,7 @@ def _found(name: Any, options: Mapping[str, Any]) -> tuple[Any, str, dict[str, A
 
 
 def _full_name(kind: str, options: Mapping[str, Any]) -> str:
-    return f"{kind}:{options['path']}" if "path" in options else kind
+    return f"{kind}:{options['path']}" if options.get("path") is not None else kind
 
 
 def _of_block(
@@ -194,7 +194,11 @@ def make_dataset(name: str, samples: Samples, *, splits: Sequence[int] | None = 
         CaelabError: shapes that do not fit each other, NaN or infinity, impossible splits.
     """
     found = checked_samples(name, samples)
-    train, valid, test = draw_splits(name, len(found.inputs), splits, seed, found.official_test)
+    about = (name, len(found.inputs), splits)
+    if found.parts is None:
+        train, valid, test = draw_splits(*about, seed, found.official_test)
+    else:
+        train, valid, test = first_of_parts(*about, found.parts)
     names = None if found.label_names is None else tuple(found.label_names)
     digest = content_hash(found.inputs, found.labels, found.image_shape, names)
     return Dataset(name, found.inputs, found.labels, found.image_shape, train, valid, test, digest, found.truth, names)
@@ -212,7 +216,7 @@ def checked_samples(name: str, samples: Any) -> Samples:
     labels = None if samples.labels is None else _checked_labels(name, samples.labels, len(inputs))
     shape = checked_shape(name, samples.image_shape, inputs.shape[1])
     names = _checked_names(name, samples.label_names, labels)
-    return Samples(inputs, labels, shape, samples.truth, samples.official_test, names)
+    return Samples(inputs, labels, shape, samples.truth, samples.official_test, names, samples.parts)
 
 
 def _checked_inputs(name: str, values: Any) -> Tensor:

@@ -39,6 +39,8 @@ class Samples:
             :class:`~caelab.data.truth.Score`), or None.
         official_test: so many of the last examples are the official test part, from which alone tests are drawn.
         label_names: what the labels 0, 1, 2, ... are called, or None.
+        parts: the indices of the examples that train, validate and test, where the data are split already; a user who
+            asks for fewer gets the first of each.
     """
 
     inputs: Any
@@ -47,6 +49,7 @@ class Samples:
     truth: Any = None
     official_test: int = 0
     label_names: Sequence[str] | None = None
+    parts: tuple[Any, Any, Any] | None = None
 
 
 @dataclass(frozen=True)

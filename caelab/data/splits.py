@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +37,35 @@ def draw_splits(
     chosen = torch.randperm(rest, generator=generator)
     tests = rest + torch.randperm(official_test, generator=generator)
     return chosen[:train], chosen[train : train + valid], tests[:test]
+
+
+def first_of_parts(
+    name: str, count: int, splits: Sequence[int] | None, parts: Sequence[Any]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The parts of data that are split already; where sizes are asked for, the first examples of each.
+
+    Args:
+        name: of the data set.
+        count: of its examples.
+        splits: how many examples train, validate and test; all by default.
+        parts: indices of the examples of each part, in [0, count).
+
+    Raises:
+        CaelabError: a part has fewer examples than are asked for, or the parts are no indices of the examples.
+    """
+    found = [torch.as_tensor(part, dtype=torch.int64) for part in parts]
+    together = torch.cat(found)
+    distinct = len(torch.unique(together))
+    if len(found) != 3 or distinct < len(together) or together.min() < 0 or together.max() >= count:
+        raise CaelabError(
+            f"data set {name!r}: expected parts as three lists of different indices below {count}, but "
+            f"{[tuple(part.shape) for part in found]} from {int(together.min())} to {int(together.max())} came"
+        )
+    sizes = [len(part) for part in found] if splits is None else [*_sizes(name, splits)]
+    for part, size, what in zip(found, sizes, ("training", "validation", "test"), strict=True):
+        _check_room(name, f"{what} examples", size, len(part))
+    train, valid, test = (part[:size] for part, size in zip(found, sizes, strict=True))
+    return train, valid, test
 
 
 def _default_sizes(name: str, count: int, official_test: int = 0) -> tuple[int, int, int]:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from caelab.errors import CaelabError
 from caelab.models.autoencoder import Autoencoder
 from caelab.models.layers import TiedLinear, glorot_linear, interleaved
-from caelab.options import Count, Width
+from caelab.options import Count, Width, Widths
 from caelab.streams import Streams
 
 
@@ -54,13 +55,21 @@ class RBM(Autoencoder):
         return visible
 
 
-def rbm(inputs: int, image_shape: tuple[int, ...] | None = None, *, hidden: Width, steps: Count = 1) -> RBM:
+def rbm(inputs: int, image_shape: tuple[int, ...] | None = None, *, hidden: Width | Widths, steps: Count = 1) -> RBM:
     """A binary-binary RBM trained by CD-k.
 
     Args:
         inputs: visible units.
         image_shape: not used; the input is a flat vector.
-        hidden: hidden units.
+        hidden: hidden units; several layers of them are trained one by one, as a deep belief network's are.
         steps: k, steps of Gibbs sampling per update.
+
+    Raises:
+        CaelabError: several layers, of which a single RBM has one.
     """
+    if not isinstance(hidden, int):
+        raise CaelabError(
+            f"expected one layer of hidden units, but {hidden} came; RBMs are stacked one by one, with "
+            "pretraining: greedy"
+        )
     return RBM(inputs, hidden, steps)

@@ -121,7 +121,7 @@ def _complaint(item: Any, where: str, model: type[BaseModel], given: Collection[
         itself = f" (of itself caelab gives only what is called {' or '.join(given)})" if given else ""
         return missing.format(path=path, itself=itself)
     if item["type"] == SENTENCE:
-        return f"{path}: {item['msg']}"
+        return f"{path}: {item['msg']}" if path else str(item["msg"])
     message = item["msg"][0].lower() + item["msg"][1:]
     return f"{path}: {message}, but {shown(item['input'])} came"
 

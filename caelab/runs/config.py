@@ -130,8 +130,38 @@ def _name_of_folder(label: str) -> str:
     return label
 
 
+class Layer(Section):
+    """What one layer of a stack that is trained layer by layer has of its own.
+
+    Attributes:
+        model: options of the model in this layer, beside ``hidden``.
+        regularizers: in place of those of the run.
+        training: keys of the section ``training`` in this layer.
+    """
+
+    only_where_set: ClassVar[tuple[str, ...]] = ("model", "regularizers", "training")
+
+    model: dict[str, Any] = Field(default_factory=dict)
+    regularizers: Annotated[dict[str, Block] | None, BeforeValidator(_kinds_from_labels)] = None
+    training: dict[str, Any] = Field(default_factory=dict)
+
+
 class RunConfig(Section):
-    """Everything that determines one run."""
+    """Everything that determines one run.
+
+    Attributes:
+        label: the name of the model in tables; it does not count.
+        seed: of every random stream, and of the split unless ``dataset.split_seed`` gives another one.
+        dataset: the data and their split.
+        model: the model and its options.
+        regularizers: by label; as a list, one mapping for each layer of a stack.
+        training: how the parameters are found.
+        pretraining: ``greedy`` trains a model of several layers layer by layer, each on the codes of the one below
+            (Hinton et al. 2006; Bengio et al. 2007); ``end-to-end`` all of them at once.
+        layers: what the layers of a greedy stack have of their own, from the first to the last.
+    """
+
+    only_where_set: ClassVar[tuple[str, ...]] = ("pretraining", "layers")
 
     label: Annotated[str, AfterValidator(_name_of_folder)]
     seed: Annotated[int, Field(ge=0, lt=2**63)]
@@ -139,6 +169,32 @@ class RunConfig(Section):
     model: Annotated[Block, BeforeValidator(_kind_alone)]
     regularizers: Annotated[dict[str, Block], BeforeValidator(_kinds_from_labels)] = Field(default_factory=dict)
     training: Training
+    pretraining: Literal["end-to-end", "greedy"] = "end-to-end"
+    layers: tuple[Layer, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_list_is_one_set_per_layer(cls, raw: Any) -> Any:
+        """``regularizers: [{...}, {...}]`` stands for ``layers: [{regularizers: {...}}, ...]``."""
+        if not isinstance(raw, Mapping) or not isinstance(raw.get("regularizers"), list):
+            return raw
+        sets, layers = raw["regularizers"], raw.get("layers") or [{} for _ in raw["regularizers"]]
+        if len(layers) != len(sets) or any("regularizers" in layer for layer in layers):
+            raise PydanticCustomError(
+                SENTENCE, "expected either regularizers as a list with one mapping per layer, or layers that have them"
+            )
+        both = [{**layer, "regularizers": each} for layer, each in zip(layers, sets, strict=True)]
+        return {**raw, "regularizers": {}, "layers": both}
+
+    @model_validator(mode="after")
+    def _layers_of_a_stack(self) -> RunConfig:
+        if self.layers and self.pretraining != "greedy":
+            raise PydanticCustomError(
+                SENTENCE,
+                "layers, or regularizers as a list, are for a model that is trained layer by layer; give "
+                "pretraining: greedy too",
+            )
+        return self
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as they go into YAML and JSON."""
@@ -159,12 +215,15 @@ class RunConfig(Section):
     def fingerprints(self) -> dict[str, str]:
         """Digests of the code of others, and of the files that options of the model and the regularizers name."""
         blocks = {"model": self.model, **self.regularizers}
+        for place, layer in enumerate(self.layers, start=1):
+            blocks |= {f"layer {place} {label}": block for label, block in (layer.regularizers or {}).items()}
         files = [files_in(block.options, label) for label, block in blocks.items() if block.kind != GIVEN]
         return {**fingerprints_of(self.in_use()), **{name: digest for found in files for name, digest in found.items()}}
 
     def in_use(self) -> list[tuple[str, str]]:
         """Kind and name of everything that this run takes from the catalogue."""
-        regularizers = [("regularizer", block.kind) for block in self.regularizers.values()]
+        own = [block for layer in self.layers for block in (layer.regularizers or {}).values()]
+        regularizers = [("regularizer", block.kind) for block in [*self.regularizers.values(), *own]]
         return [("dataset", self.dataset.kind), ("model", self.model.kind), *regularizers]
 
     @property
@@ -208,12 +267,21 @@ def make_config(raw: Mapping[str, Any], offers: Catalogue | None = None) -> RunC
         update={
             "dataset": _checked(config.dataset, "dataset", "dataset", offers),
             "model": _checked(config.model, "model", "model", offers),
-            "regularizers": {
-                label: _checked(block, "regularizer", label, offers)
-                for label, block in sorted(config.regularizers.items())
-            },
+            "regularizers": _checked_regularizers(config.regularizers, "", offers),
+            "layers": tuple(_checked_layer(layer, k, offers) for k, layer in enumerate(config.layers, start=1)),
         }
     )
+
+
+def _checked_regularizers(blocks: Mapping[str, Block], where: str, offers: Catalogue) -> dict[str, Block]:
+    return {label: _checked(each, "regularizer", where + label, offers) for label, each in sorted(blocks.items())}
+
+
+def _checked_layer(layer: Layer, place: int, offers: Catalogue) -> Layer:
+    if layer.regularizers is None:
+        return layer
+    found = _checked_regularizers(layer.regularizers, f"layers.{place}.regularizers.", offers)
+    return layer.model_copy(update={"regularizers": found})
 
 
 def _checked(block: Block, kind: str, where: str, offers: Catalogue) -> Block:

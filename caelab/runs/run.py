@@ -34,12 +34,15 @@ from caelab.models.identity import (
     repr_of,
 )
 from caelab.models.reconstruction import reconstruction_error
+from caelab.models.stack import stacked
 from caelab.process.exits import held_open
 from caelab.process.settings import CHEAP, OTHERS, left_as_found
 from caelab.process.torch_settings import pinned_settings
 from caelab.registry.arguments import path_of, tensor_of
 from caelab.registry.catalogue import catalogue
 from caelab.runs.config import GIVEN, RunConfig, make_config, of_any
+from caelab.runs.layers import is_stack, layer_configs
+from caelab.runs.places import folder_near, near
 from caelab.runs.record import bears_its_name, check_facts, fingerprints_in
 from caelab.storage.checked_files import RECORD, WEIGHTS, damaged, read_files, stored_facts, write_files
 from caelab.storage.checksums import FILES
@@ -119,7 +122,8 @@ def dataset_of(config: RunConfig) -> Dataset:
             f"the data of {config.label!r} ({block.options.get('name')}) were given as an object; give them again, "
             "as in: caelab.load_run(path, dataset=...)"
         )
-    files = tuple(state for place in _places_in(block.options) for state in _files_at(place))
+    files: tuple[object, ...] = tuple(state for place in _places_in(block.options) for state in _files_at(place))
+    files += (str(folder_near()),) if "of" in block.options else ()  # made from a run that lies there
     return _loaded(block.kind, block.splits, config.split, json.dumps(block.options, sort_keys=True), files)
 
 
@@ -154,9 +158,24 @@ def forget_data() -> None:
 def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
     """The model with its initial weights, which depend on nothing but the run's seed and the model's shape.
 
+    A greedy stack is made of its layers, each with the initial weights that it is trained from.
+
     Raises:
-        CaelabError: an unknown model, one that fails when it is made, or one without ``encode`` and ``decode``.
+        CaelabError: an unknown model, one that fails when it is made, one without ``encode`` and ``decode``, or a layer
+            that does not fit.
     """
+    if not is_stack(config):
+        return _built(config, dataset.inputs, dataset.image_shape)
+    layers: list[Any] = []
+    inputs, shape = dataset.inputs[:2], dataset.image_shape
+    for each in layer_configs(config):
+        layers.append(_built(each, inputs, shape).eval())
+        with torch.no_grad():
+            inputs, shape = layers[-1].encode(inputs).flatten(1), None
+    return stacked(layers)
+
+
+def _built(config: RunConfig, inputs: Tensor, image_shape: tuple[int, ...] | None) -> nn.Module:
     kind, options = config.model.kind, config.model.options
     if kind == GIVEN:
         raise CaelabError(
@@ -166,7 +185,7 @@ def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
     factory = catalogue().get("model", kind)
     common = of_any("model", config.model, factory)
     options = {name: value for name, value in options.items() if name not in common}
-    given = _asked_of(factory, {"inputs": dataset.inputs.shape[1], "image_shape": dataset.image_shape})
+    given = _asked_of(factory, {"inputs": inputs.shape[1], "image_shape": image_shape})
     try:
         if getattr(factory, "__module__", "").startswith("caelab."):
             _refuse_too_large(lambda: factory(**given, **options))
@@ -180,7 +199,7 @@ def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
         raise
     except (Exception, SystemExit) as error:  # a user's model may fail in any way
         raise CaelabError(f"the model {kind!r} cannot be made with {given | options}: {reason(error)}") from error
-    return adapted(checked_model(model), dataset.inputs, dataset.image_shape, seed=config.seed, **common)
+    return adapted(checked_model(model), inputs, image_shape, seed=config.seed, **common)
 
 
 def as_called(config: RunConfig, model: nn.Module, dataset: Dataset) -> nn.Module:
@@ -281,6 +300,11 @@ def load_run(path: str | Path, *, model: nn.Module | None = None, dataset: Any =
             else than the one that was trained.
     """
     path = path_of(path, "the folder of a run")
+    with near(path.parent):
+        return _loaded_run(path, model, dataset)
+
+
+def _loaded_run(path: Path, model: nn.Module | None, dataset: Any) -> Run:
     config, record = read_record(path, given=model is not None)
     weights, history = read_files(path)
     with pinned_settings():

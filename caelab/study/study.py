@@ -20,6 +20,7 @@ from caelab.registry.arguments import by_label, count_of, function_of, path_of, 
 from caelab.registry.catalogue import catalogue, installed_providers
 from caelab.registry.importing import allowed_code
 from caelab.runs.config import RunConfig
+from caelab.runs.layers import is_stack, layer_configs
 from caelab.runs.run import build_model, dataset_of, output_is_set
 from caelab.study.agreement import expected_code
 from caelab.study.engine import Told, performed
@@ -324,4 +325,5 @@ def _check_config(config: RunConfig) -> None:
     model = build_model(config, dataset)
     check_objective(config.training.reconstruction, model, dataset.inputs, settable=output_is_set(config))
     checked_device(config.training.device)
-    TrainingPlugins(make_regularizers(config, catalogue()), warmups_of(config, catalogue()))
+    for each in layer_configs(config) if is_stack(config) else [config]:
+        TrainingPlugins(make_regularizers(each, catalogue()), warmups_of(each, catalogue()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 import warnings
@@ -15,18 +14,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from caelab.data import Dataset
 from caelab.errors import CaelabError, StorageError
 from caelab.models.reconstruction import check_objective
 from caelab.process.torch_settings import pinned_settings
 from caelab.registry.arguments import function_of, path_of
 from caelab.registry.catalogue import catalogue
 from caelab.runs.config import RunConfig
+from caelab.runs.layers import is_stack
+from caelab.runs.places import existing_run, near, run_folder
 from caelab.runs.run import Run, as_called, build_model, load_run, of_type, output_is_set, record_of, write_run
-from caelab.storage.files import PARTIAL, aside, publish, told_as_storage
+from caelab.storage.files import aside, publish, told_as_storage
 from caelab.storage.locks import clear_lock, one_writer
 from caelab.streams import Streams
 from caelab.training.asked import Asked, asked_for
+from caelab.training.greedy import trained_stack
 from caelab.training.loop import Trainer
 from caelab.training.parallel import ParallelTrainer
 from caelab.training.plugins import TrainingPlugins, make_regularizers, warmups_of
@@ -80,13 +81,20 @@ def train(
     given: dict[str, Any] = {"model": model, "dataset": dataset, "regularizers": regularizers, "observers": observers}
     place = Path() if out is None else path_of(out, "the folder out")
     trace = None if trace is None else function_of(trace, "trace")
-    with pinned_settings():
+    with pinned_settings(), near(None if out is None else place):
         asked = asked_for(config, **given, splits=splits, seed=seed, stored=out is not None)
         folder = None if out is None else _place_of(place, asked)
         if together := group():
             with together.ending_together():
                 return _shared(together, asked, folder, trace)
-        return _trained(asked, None, trace) if folder is None else _stored(asked, folder, trace)
+        return _made(asked, None, trace) if folder is None else _stored(asked, folder, trace)
+
+
+def _made(asked: Asked, folder: Path | None, trace: Callable[[str], None] | None) -> Run:
+    """The run that is to get this folder, or none; a greedy stack is made of runs that are kept beside it."""
+    if is_stack(asked.config):
+        return trained_stack(asked, None if folder is None else folder.parent, train, trace)
+    return _trained(asked, None if folder is None else aside(folder), trace)
 
 
 def _place_of(out: Path, asked: Asked) -> Path:
@@ -100,10 +108,10 @@ def _shared(together: Group, asked: Asked, folder: Path | None, trace: Callable[
     if together.rank:
         asked, trace = replace(asked, watchers={}), None
     if folder is None:
-        return _trained(asked, None, trace)
+        return _made(asked, None, trace)
     with one_writer(folder) if together.rank == 0 else nullcontext():
         if not together.told_by_first(folder.is_dir()):
-            run = _trained(asked, aside(folder), trace)
+            run = _made(asked, folder, trace)
             if together.rank == 0:
                 saved_run(run, aside(folder), folder)
         together.wait()
@@ -115,7 +123,7 @@ def _stored(asked: Asked, folder: Path, trace: Callable[[str], None] | None) -> 
     if not folder.is_dir():
         with one_writer(folder):
             if not folder.is_dir():
-                return saved_run(_trained(asked, aside(folder), trace), aside(folder), folder)
+                return saved_run(_made(asked, folder, trace), aside(folder), folder)
     if aside(folder).is_dir():
         _forget(aside(folder), folder)
     if trace:
@@ -127,27 +135,6 @@ def _forget(partial: Path, folder: Path) -> None:
     """Remove the checkpoint of a finished run, which a process left that was killed just then."""
     with suppress(StorageError), one_writer(folder):
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def run_folder(out: Path, config: RunConfig, dataset: Dataset) -> Path:
-    """Where a run lives: named by its label and by the hash of all that determines it."""
-    return out / f"{config.label}-{config.content_hash(dataset.content_hash)}"
-
-
-def existing_run(out: Path, config: RunConfig, dataset: Dataset) -> Path | None:
-    """Where a run lies already, under this label or under another one; None where it does not.
-
-    The label is only a name, so that two studies that call one run differently share it.
-    """
-    own = run_folder(out, config, dataset)
-    if own.is_dir():
-        return own
-    name = own.name.removeprefix(config.label)
-    with suppress(OSError):
-        for entry in sorted(os.scandir(out), key=lambda entry: entry.name):
-            if entry.name.endswith(name) and not entry.name.startswith(PARTIAL) and entry.is_dir():
-                return out / entry.name
-    return None
 
 
 def found_run(folder: Path, asked: Asked) -> Run:

@@ -111,7 +111,8 @@ def _with_data(config: RunConfig, given: Any, splits: Sequence[int] | None) -> t
 def _is_that_of(config: RunConfig, dataset: Dataset) -> bool:
     """Whether a data set is the very one that the config names."""
     block = config.dataset
-    if dataset.name != (f"{block.kind}:{block.options['path']}" if "path" in block.options else block.kind):
+    path = block.options.get("path")
+    if dataset.name != (block.kind if path is None else f"{block.kind}:{path}"):
         return False
     with suppress(CaelabError):  # it is not there any more
         named = dataset_of(config)

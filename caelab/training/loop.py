@@ -106,6 +106,9 @@ class Trainer:
             self.memory.begin()
             self.memory.packed()  # what cannot be saved is told before an epoch is spent
         self.untrained_error = self.validation_error()
+        solve = getattr(self.model, "solve", None)
+        if solve is not None:
+            solve(self.train_inputs)
         self.resume()
         for epoch in range(len(self.history) + 1, self.config.training.epochs + 1):
             if self.out_of_patience():

@@ -6,6 +6,7 @@ Colours are those of Okabe and Ito (2008), and where more are needed, Tol's "mut
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from caelab.runs.recipes import Look, Recipe
 
@@ -81,6 +82,42 @@ CAE_H = Recipe(
     look=Look("#882255", "p", "-."),
 )
 
+RANDOM = Recipe(
+    "random initial weights, which nothing trains: a floor",
+    {"training": {"epochs": 0}},
+    name="Random",
+    look=Look("#999933", "x", ":"),
+)
+PCA = Recipe(
+    "principal component analysis: a floor",
+    {
+        "model": {"kind": "pca", "hidden": 300},
+        "training": {"reconstruction": "squared-error", "epochs": 0},
+    },
+    name="PCA",
+    look=Look("#44aa99", "<", (0, (1, 1))),
+)
+
+
+def _stack(of: Recipe, layers: int, look: Look) -> Recipe:
+    """The same model with several layers, trained one after the other."""
+    single = of.config.get("model", {})
+    model = {"kind": "autoencoder", **single, "hidden": [300] * layers}
+    return Recipe(
+        f"{of.about}; {layers} layers, trained one after the other",
+        {**of.config, "model": model, "pretraining": "greedy"},
+        of.tune,
+        name=f"{of.name}-{layers}",
+        look=look,
+    )
+
+
+CAE_2 = _stack(CAE, 2, Look("#cc6677", "*", "--"))
+SAE_3 = replace(_stack(AE, 3, Look("#555555", "o", ":")), name="SAE-3")
+DAE_B_3 = _stack(DAE_B, 3, Look("#88ccee", "v", "--"))
+RBM_3 = _stack(RBM, 3, Look("#aa4499", "P", "-."))
+CAE_H_2 = _stack(CAE_H, 2, Look("#332288", "p", "--"))
+
 RECIPES: Mapping[str, Recipe] = {
     "ae": AE,
     "ae-wd": AE_WD,
@@ -91,4 +128,11 @@ RECIPES: Mapping[str, Recipe] = {
     "rbm": RBM,
     "rcae": RCAE,
     "cae-h": CAE_H,
+    "cae-2": CAE_2,
+    "cae-h-2": CAE_H_2,
+    "sae-3": SAE_3,
+    "dae-b-3": DAE_B_3,
+    "rbm-3": RBM_3,
+    "random": RANDOM,
+    "pca": PCA,
 }

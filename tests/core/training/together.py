@@ -22,6 +22,7 @@ RUNS = {  # 100 examples: batches of 33, the last of one, which the second proce
     "dae-g": ("dae-g", ["training.batch_size=33"]),
     "even": ("cae", ["training.batch_size=50", "training.optimizer=sgd", "training.learning_rate=0.01"]),
     "deep": ("cae", ["training.batch_size=33", "model.hidden=[16,8]"]),
+    "greedy": ("cae", ["training.batch_size=33", "model.hidden=[16,8]", "pretraining=greedy"]),
     "projected": ("ae", ["training.batch_size=33", "regularizers.decoder={kind: projected, weight: 0.1}"]),
     "squares": ("ae", ["training.batch_size=33", "training.reconstruction=squared-error"]),
     "early": ("ae", ["training.batch_size=33", "training.patience=1", "training.learning_rate=0.3"]),

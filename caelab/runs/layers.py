@@ -1,0 +1,96 @@
+"""The layers of a stack that is trained greedily: the config of each, as a run of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from caelab.errors import CaelabError
+from caelab.runs.config import GIVEN, Layer, RunConfig, make_config
+
+KIND = "codes"  # of the data set that a layer above the first is trained on
+LARGEST_SEED = 2**63
+BETWEEN_SEEDS = 2**32  # of two layers: beyond the seeds that people give
+IN_UNIT_INTERVAL = ("sigmoid", "hardsigmoid")  # activations whose codes cross-entropy can reconstruct
+
+
+def is_stack(config: RunConfig) -> bool:
+    """Whether a run is trained layer by layer."""
+    return config.pretraining == "greedy"
+
+
+def widths_of(config: RunConfig) -> list[int]:
+    """The widths of the layers of a greedy stack.
+
+    Raises:
+        CaelabError: the model has no layers that could be trained one by one, or there are more or fewer ``layers``.
+    """
+    if config.model.kind == GIVEN:
+        raise CaelabError(
+            f"pretraining: greedy makes the layers of {config.label!r} itself, but a model was given as an object; "
+            "name one, as in model: {kind: autoencoder, hidden: [300, 300]}"
+        )
+    hidden = config.model.options.get("hidden")
+    widths = [hidden] if isinstance(hidden, int) else hidden
+    if not isinstance(widths, list):
+        raise CaelabError(
+            f"pretraining: greedy needs a model with the option hidden, the widths of its layers, but the model "
+            f"{config.model.kind!r} has none; use the model autoencoder, or pretraining: end-to-end"
+        )
+    if config.layers and len(config.layers) != len(widths):
+        raise CaelabError(
+            f"layers: expected one entry for each of the {len(widths)} layers {widths} of the model, but "
+            f"{len(config.layers)} came"
+        )
+    return widths
+
+
+def layer_configs(config: RunConfig) -> list[RunConfig]:
+    """The config of each layer of a greedy stack, from the first to the last.
+
+    The first layer is trained on the data: it is the run that its config gives by itself. Every other is trained on
+    the codes of the one below, with random streams of its own. Where codes may lie outside [0, 1], as those of tanh,
+    they are reconstructed by the activation under squared error, unless ``layers`` says otherwise.
+
+    Raises:
+        CaelabError: the model has no layers that could be trained one by one, or a layer does not fit.
+    """
+    raw = config.as_dict()
+    raw.pop("layers", None)
+    del raw["pretraining"]
+    found: list[dict[str, Any]] = []
+    widths = widths_of(config)
+    for place, (width, own) in enumerate(zip(widths, config.layers or [Layer()] * len(widths), strict=True)):
+        below = found[-1] if found else None
+        found.append(_layer(raw, place, width, own.model_dump(mode="json"), below))
+    return [_checked(place, each, config.label) for place, each in enumerate(found, start=1)]
+
+
+def _layer(
+    raw: Mapping[str, Any], place: int, width: int, own: Mapping[str, Any], below: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """One layer as plain values, without a label."""
+    model = {**raw["model"], "hidden": [width]}
+    training = dict(raw["training"])
+    dataset = raw["dataset"]
+    if below is not None:
+        activation = model.get("activation")
+        if activation is not None and "output" in model:
+            model["output"] = activation
+            if activation not in IN_UNIT_INTERVAL:
+                training["reconstruction"] = "squared-error"
+        dataset = {"kind": KIND, "of": {key: value for key, value in below.items() if key != "label"}}
+    return {
+        "seed": (raw["seed"] + place * BETWEEN_SEEDS) % LARGEST_SEED,
+        "dataset": dataset,
+        "model": {**model, **own.get("model", {})},
+        "regularizers": own.get("regularizers", raw["regularizers"]),
+        "training": {**training, **own.get("training", {})},
+    }
+
+
+def _checked(place: int, raw: Mapping[str, Any], label: str) -> RunConfig:
+    try:
+        return make_config({"label": f"{label} layer {place}", **raw})
+    except CaelabError as error:
+        raise CaelabError(f"layer {place} of {label!r}: {error}") from error
