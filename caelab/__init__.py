@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from caelab.registry.importing import allow_code
     from caelab.report.claims import Contest, Finding, Numbers, finding
     from caelab.report.studies import run_study
+    from caelab.runs.conventions import ConvertedWeight, convert_weight
     from caelab.runs.recipes import Look, Recipe, recipe_config
     from caelab.runs.run import Run, load_run
     from caelab.streams import Streams
@@ -32,6 +33,7 @@ __all__ = [
     "Classifier",
     "Column",
     "Contest",
+    "ConvertedWeight",
     "Dataset",
     "Finding",
     "Jacobian",
@@ -45,6 +47,7 @@ __all__ = [
     "Study",
     "__version__",
     "allow_code",
+    "convert_weight",
     "finding",
     "finetune",
     "hookimpl",
@@ -65,6 +68,7 @@ _HOMES = {
     "Classifier": "caelab.classifiers",
     "Column": "caelab.analysis.columns",
     "Contest": "caelab.report.claims",
+    "ConvertedWeight": "caelab.runs.conventions",
     "Dataset": "caelab.data",
     "Finding": "caelab.report.claims",
     "Jacobian": "caelab.jacobian.service",
@@ -76,6 +80,7 @@ _HOMES = {
     "Streams": "caelab.streams",
     "Study": "caelab.study.study",
     "allow_code": "caelab.registry.importing",
+    "convert_weight": "caelab.runs.conventions",
     "finding": "caelab.report.claims",
     "finetune": "caelab.classifiers",
     "jacobian": "caelab.jacobian.service",

@@ -21,6 +21,7 @@ ALLOWED = {
     "testing/penalty/functions.py": ("ae",),  # how the model may be called in a function's parameters
     "testing/mistakes/known.py": ("reconstruction error",),  # the field's term, in sentences
     "training/loop.py": ("reconstruction error",),
+    "runs/conventions.py": ("reconstruction error",),
     "data/rectangles.py": ("samples",),  # an option of data sets that are generated
     "data/convexity.py": ("samples",),
 }
