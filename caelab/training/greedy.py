@@ -12,8 +12,8 @@ from typing import Any
 from caelab.data import Dataset, make_dataset
 from caelab.errors import CaelabError
 from caelab.models.stack import stacked
-from caelab.runs.codes import samples_of
 from caelab.runs.config import GIVEN, RunConfig
+from caelab.runs.encoded import samples_of
 from caelab.runs.layers import KIND, layer_configs
 from caelab.runs.run import Run, of_type, record_of
 from caelab.training.asked import Asked
