@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,17 +96,18 @@ class Descent:
         train = self.examples.train
         order = torch.randperm(len(train), generator=self.streams[ORDER], device=train.inputs.device)
         order = order[: len(order) - self.left_out]
-        batches = torch.split(order, self.options.batch_size)
         inputs, targets = train.inputs[order], train.targets[order]  # one copy, so that each batch is a piece of it
-        totals: defaultdict[str, Tensor | float] = defaultdict(float)
-        done = 0
-        for batch in batches:
-            part = slice(done, done + len(batch))
-            along = None if self.tangents is None else self.tangents[batch.cpu()].to(inputs)
-            for name, value in self.step(inputs[part], targets[part], along).items():
-                totals[name] += value * (len(batch) / len(order))
-            done += len(batch)
-        return {f"train_{name}": float(total) for name, total in totals.items()}
+        batches = zip(*(torch.split(each, self.options.batch_size) for each in (inputs, targets, order)), strict=True)
+        told = [self.update(*batch) for batch in batches]
+        shares = [len(batch) / len(order) for batch in torch.split(order, self.options.batch_size)]
+        weights = torch.tensor(shares, dtype=torch.float64)
+        terms = {name: torch.stack([each[name] for each in told]).double().cpu() for name in told[0]}
+        return {f"train_{name}": float(weights @ values) for name, values in terms.items()}
+
+    def update(self, inputs: Tensor, targets: Tensor, places: Tensor) -> dict[str, Tensor]:
+        """One update; returns the terms of the loss before it."""
+        along = None if self.tangents is None else self.tangents[places.cpu()].to(inputs)
+        return self.step(inputs, targets, along)
 
     def validated(self, epoch: int) -> dict[str, float]:
         """Validation error in percent, and mean cross-entropy.

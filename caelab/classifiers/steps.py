@@ -19,6 +19,9 @@ Step = Callable[[Tensor, Tensor, Tensor | None], dict[str, Tensor]]
 """Updates the parameters from inputs, targets and tangents; returns the terms of the loss, without a gradient."""
 
 
+Affine = tuple[Tensor, Tensor]  # the weight of a layer, and its bias
+
+
 @dataclass(frozen=True)
 class Updating:
     """What changes parameters: an optimiser over them, its schedule, and the options."""
@@ -56,7 +59,8 @@ def _is_written_out(layer: Layer) -> bool:
 class ChainStep:
     """An update of h_l = s_l(W_l h_{l-1} + b_l), o = V h_L + c, on the mean cross-entropy of softmax(o).
 
-    With δ_o = (softmax(o) - y) / batch and δ_l = s_l' (W_{l+1}ᵀ δ_{l+1}) (of the code W_{L+1} = V)::
+    With δ_o = softmax(o) - y and δ_l = s_l' (W_{l+1}ᵀ δ_{l+1}), where W_{L+1} = V, these are summed over the batch and
+    divided by its size::
 
         dV = δ_oᵀ h_L      dc = Σ δ_o      dW_l = δ_lᵀ h_{l-1}      db_l = Σ δ_l
 
@@ -68,13 +72,11 @@ class ChainStep:
     updating: Updating
 
     def __post_init__(self) -> None:
-        self.affine: list[tuple[Tensor, Tensor]] = []
-        for layer in self.layers:
-            assert layer.bias is not None
-            self.affine.append((layer.weight, layer.bias))
+        self.affine: list[Affine] = [(layer.weight, layer.bias) for layer in self.layers if layer.bias is not None]
         self.affine.append((self.softmax.weight, self.softmax.bias))
         self.slopes = [layer.activation.of_output[0] for layer in self.layers if layer.activation.of_output]
         self.functions = [layer.activation.function for layer in self.layers]
+        self.ones = self.softmax.bias.new_ones(self.updating.options.batch_size)
         self.begin()
 
     def begin(self) -> None:
@@ -89,25 +91,23 @@ class ChainStep:
         for (weight, bias), function in zip(self.affine, self.functions, strict=False):
             outputs.append(function(torch.addmm(bias, outputs[-1], weight.T)))
         weight, bias = self.affine[-1]
-        surprise = F.log_softmax(torch.addmm(bias, outputs[-1], weight.T), dim=1)
+        surprise = torch.log_softmax(torch.addmm(bias, outputs[-1], weight.T), dim=1)
         loss = F.nll_loss(surprise, targets)
-        delta = surprise.exp_()
-        delta[torch.arange(len(targets), device=targets.device), targets] -= 1
-        delta.div_(len(targets))
+        delta = surprise.exp_().scatter_add_(1, targets[:, None], -self.ones[: len(targets), None])
         for place in reversed(range(len(self.affine))):
             below = (delta @ self.affine[place][0]).mul_(self.slopes[place - 1](outputs[place])) if place else None
-            self.change(self.affine[place], delta, outputs[place])
+            self.change(place, delta, outputs[place], 1 / len(targets))
             delta = delta if below is None else below
         self.end()
         return {"loss": loss}
 
-    def change(self, affine: tuple[Tensor, Tensor], delta: Tensor, inputs: Tensor) -> None:
-        """Note the gradient of one layer."""
-        weight, bias = affine
+    def change(self, place: int, delta: Tensor, inputs: Tensor, share: float) -> None:
+        """Note the gradient of one layer: its δ and inputs are multiplied, and their sum by ``share``."""
+        weight, bias = self.affine[place]
         assert weight.grad is not None
         assert bias.grad is not None
-        torch.mm(delta.T, inputs, out=weight.grad)
-        torch.sum(delta, dim=0, out=bias.grad)
+        weight.grad.addmm_(delta.T, inputs, beta=0, alpha=share)
+        bias.grad.addmv_(delta.T, self.ones[: len(delta)], beta=0, alpha=share)
 
     def end(self) -> None:
         """Change all parameters."""
@@ -122,30 +122,37 @@ class InPlaceStep(ChainStep):
     """
 
     def begin(self) -> None:
-        """Give each parameter its velocity."""
+        """Read the rates; the velocities are made at the first step, behind those of a checkpoint."""
         self.rate, self.momentum = self.updating.options.learning_rate, self.updating.options.momentum
         self.decay = self.updating.options.weight_decay or 0.0
-        if self.momentum:
-            for parameter in self.updating.parameters:
-                state = self.updating.optimizer.state[parameter]
-                state.setdefault("momentum_buffer", torch.zeros_like(parameter))
+        self.speeds: list[Affine] = []
 
-    def change(self, affine: tuple[Tensor, Tensor], delta: Tensor, inputs: Tensor) -> None:
+    def change(self, place: int, delta: Tensor, inputs: Tensor, share: float) -> None:
         """Change one layer."""
-        weight, bias = affine
-        for parameter in affine if self.decay and not self.momentum else ():
-            parameter.mul_(1 - self.rate * self.decay)
+        weight, bias = self.affine[place]
         if not self.momentum:
-            weight.addmm_(delta.T, inputs, alpha=-self.rate)
-            bias.sub_(delta.sum(dim=0), alpha=self.rate)
+            kept = 1 - self.rate * self.decay
+            weight.addmm_(delta.T, inputs, beta=kept, alpha=-self.rate * share)
+            bias.addmv_(delta.T, self.ones[: len(delta)], beta=kept, alpha=-self.rate * share)
             return
-        speeds = [self.updating.optimizer.state[parameter]["momentum_buffer"] for parameter in affine]
-        speeds[0].addmm_(delta.T, inputs, beta=self.momentum)
-        speeds[1].mul_(self.momentum).add_(delta.sum(dim=0))
-        for parameter, speed in zip(affine, speeds, strict=True):
-            if self.decay:
-                speed.add_(parameter, alpha=self.decay)
-            parameter.sub_(speed, alpha=self.rate)
+        speed, bias_speed = self.velocity(place)
+        speed.addmm_(delta.T, inputs, beta=self.momentum, alpha=share)
+        bias_speed.addmv_(delta.T, self.ones[: len(delta)], beta=self.momentum, alpha=share)
+        if self.decay:
+            speed.add_(weight, alpha=self.decay)
+            bias_speed.add_(bias, alpha=self.decay)
+        weight.sub_(speed, alpha=self.rate)
+        bias.sub_(bias_speed, alpha=self.rate)
+
+    def velocity(self, place: int) -> Affine:
+        """Those of the weight and the bias of one layer, as the optimiser keeps them."""
+        if not self.speeds:
+            states = [[self.updating.optimizer.state[parameter] for parameter in pair] for pair in self.affine]
+            for pair, those in zip(self.affine, states, strict=True):
+                for parameter, state in zip(pair, those, strict=True):
+                    state.setdefault("momentum_buffer", torch.zeros_like(parameter))
+            self.speeds = [(first["momentum_buffer"], second["momentum_buffer"]) for first, second in states]
+        return self.speeds[place]
 
     def end(self) -> None:
         """All is changed already."""
