@@ -43,6 +43,7 @@ LOADERS = {
     "idx": "caelab.data.idx:idx",
     "npz": "caelab.data.arrays:npz",
     "npy": "caelab.data.arrays:npy",
+    "memmap": "caelab.data.arrays:memmap",
     "csv": "caelab.data.text_tables:csv",
     "images": "caelab.data.images:images",
     "mnist": "caelab.data.downloads:mnist",

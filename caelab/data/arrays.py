@@ -54,6 +54,23 @@ def npy(path: FilePath, examples: Examples = None) -> Samples:
         return _samples(stored.read(examples), None)
 
 
+@describes("as in the file", "as in the file", "one array, by numpy.save, that may be larger than memory", "FILE")
+def memmap(path: FilePath) -> Samples:
+    """Inputs without labels in one .npy file, which stay there until a batch of them is needed.
+
+    An array in another type than float32 is written to a temporary file once, unsigned bytes divided by 255.
+    """
+    from caelab.data.mapped import in_float32
+
+    file = Path(path).expanduser()
+    with _opened(file, "npy") as stream:
+        stored = _stored(str(file), stream, file.stat().st_size)
+        _check_inputs(stored)
+        stored.check_size()
+    values = np.load(file, mmap_mode="r")
+    return Samples(in_float32(values), None, _image_shape(values.shape))
+
+
 @dataclass(frozen=True)
 class Stored:
     """An array in a file, of which the header was read.
@@ -73,14 +90,23 @@ class Stored:
     def read(self, examples: int | None) -> NDArray[Any]:
         """The array, or some examples of it, if the file and the memory hold what the header says."""
         layout = self.layout
+        self.check_size()
+        check_room(f"{self.where}, {layout.shape} of {layout.dtype},", layout.values(examples), layout.dtype)
+        return read_examples(self.stream, layout, examples)
+
+    def check_size(self) -> None:
+        """Refuse a file that holds more or fewer bytes than its header says.
+
+        Raises:
+            CaelabError: it does.
+        """
+        layout = self.layout
         if self.size != layout.size:
             raise CaelabError(
                 f"{self.where} cannot be read: it is {'truncated' if self.size < layout.size else 'too long'}, its "
                 f"header {layout.shape} of {layout.dtype} needs {sized(layout.size)}, found {sized(self.size)}; "
                 "write it again"
             )
-        check_room(f"{self.where}, {layout.shape} of {layout.dtype},", layout.values(examples), layout.dtype)
-        return read_examples(self.stream, layout, examples)
 
 
 @contextmanager
@@ -178,8 +204,12 @@ def _check_inputs(stored: Stored) -> None:
 
 
 def _samples(inputs: NDArray[Any], labels: NDArray[Any] | None) -> Samples:
-    shape = inputs.shape[1:] if inputs.ndim > 2 else None
-    if shape and len(shape) == 3 and shape[2] == 1:
-        shape = shape[:2]
     flat = inputs.reshape(len(inputs), -1)
-    return Samples(flat / np.float32(255) if inputs.dtype == np.uint8 else flat, labels, shape)
+    return Samples(flat / np.float32(255) if inputs.dtype == np.uint8 else flat, labels, _image_shape(inputs.shape))
+
+
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The shape of an image in an array (n, height, width[, channels]); None where there is none."""
+    if len(shape) == 2:
+        return None
+    return shape[1:3] if len(shape) == 4 and shape[3] == 1 else shape[1:]

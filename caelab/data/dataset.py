@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from caelab.data.mapped import is_mapped
 from caelab.data.samples import Samples, published_splits
 from caelab.data.splits import draw_splits, first_of_parts
 from caelab.errors import CaelabError, reason, shown
@@ -38,6 +39,7 @@ class Dataset:
             split; computed where it is left out.
         truth: what is known of the law behind the examples, for all n of them in order, or None.
         label_names: what the labels 0, 1, 2, ... are called, or None.
+        mapped: whether the inputs stay in a file until they are asked for, so that they may be larger than memory.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Dataset:
     content_hash: str = ""
     truth: Any = field(default=None, repr=False)
     label_names: tuple[str, ...] | None = None
+    mapped: bool = False
 
     def __post_init__(self) -> None:
         tensor_of(self.inputs, "the inputs of a data set")
@@ -201,7 +204,9 @@ def make_dataset(name: str, samples: Samples, *, splits: Sequence[int] | None = 
         train, valid, test = first_of_parts(*about, found.parts)
     names = None if found.label_names is None else tuple(found.label_names)
     digest = content_hash(found.inputs, found.labels, found.image_shape, names)
-    return Dataset(name, found.inputs, found.labels, found.image_shape, train, valid, test, digest, found.truth, names)
+    of_data = (name, found.inputs, found.labels, found.image_shape)
+    mapped = is_mapped(samples.inputs)
+    return Dataset(*of_data, train, valid, test, digest, found.truth, names, mapped)
 
 
 def checked_samples(name: str, samples: Any) -> Samples:
@@ -223,8 +228,8 @@ def _checked_inputs(name: str, values: Any) -> Tensor:
     inputs = _float32(name, values)
     if inputs.ndim != 2 or 0 in inputs.shape:
         raise CaelabError(f"data set {name!r}: expected inputs of shape (n, d), but {tuple(inputs.shape)} came")
-    wrong = ~torch.isfinite(inputs)
-    if wrong.any():
+    if not torch.stack(inputs.aminmax()).isfinite().all():  # which a NaN reaches, too; it takes no memory
+        wrong = ~torch.isfinite(inputs)
         row, column = (int(i) for i in wrong.nonzero()[0])
         raise CaelabError(
             f"data set {name!r}: expected finite inputs, but {int(wrong.sum())} of {inputs.numel()} values are NaN "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,10 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from caelab.data.dataset import Dataset, checked_shape, content_hash, make_dataset
+from caelab.data.mapped import in_float32, is_mapped, samples_of_batches
 from caelab.data.samples import Samples
 from caelab.errors import CaelabError
 
@@ -28,7 +29,8 @@ def as_dataset(given: Any, *, splits: Sequence[int] | None = None, seed: int = 0
     Args:
         given: a :class:`Dataset`, which keeps its own splits; ``Samples``; inputs (an array, a tensor, a table, shape
             (n, d), or images (n, height, width[, channels])); or a pair of inputs and labels, the labels perhaps the
-            name of a column of the table. Only unsigned bytes are divided by 255.
+            name of a column of the table. Only unsigned bytes are divided by 255. A memory-mapped array stays in its
+            file; a ``DataLoader``, or an iterator of batches, is read once into a temporary file.
         splits: how many examples train, validate and test; by default 60, 10 and 30 %.
         seed: of the splits.
         name: what to call it.
@@ -107,6 +109,8 @@ def split_hash(dataset: Dataset) -> str:
 
 
 def _samples(given: Any) -> Samples:
+    if isinstance(given, DataLoader) or (isinstance(given, Iterator) and not isinstance(given, tuple)):
+        return samples_of_batches(given)
     if isinstance(given, TensorDataset):
         given = given.tensors if len(given.tensors) > 1 else given.tensors[0]
     if isinstance(given, tuple) and len(given) != 2:
@@ -122,10 +126,15 @@ def _samples(given: Any) -> Samples:
         )
     shape = values.shape[1:] if values.ndim > 2 else None
     shape = shape[:2] if shape and len(shape) == 3 and shape[2] == 1 else shape
-    flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
-    scaled = flat / np.float32(255) if values.dtype == np.uint8 else flat.copy()  # the user's own array stays apart
+    scaled = in_float32(inputs) if is_mapped(inputs) else _in_memory(values)
     numbers, names = (None, None) if labels is None else _labels(labels)
     return Samples(scaled, numbers, shape, label_names=names)
+
+
+def _in_memory(values: NDArray[Any]) -> NDArray[Any]:
+    """A copy, (n, d), so that the user's own array stays apart; bytes are divided by 255."""
+    flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
+    return flat / np.float32(255) if values.dtype == np.uint8 else flat.copy()
 
 
 def _label_column(table: Any, name: str) -> tuple[Any, Any]:

@@ -27,6 +27,7 @@ from caelab.storage.files import aside, publish, told_as_storage
 from caelab.storage.locks import clear_lock, one_writer
 from caelab.streams import Streams
 from caelab.training.asked import Asked, asked_for
+from caelab.training.batches import Rows
 from caelab.training.greedy import trained_stack
 from caelab.training.loop import Trainer
 from caelab.training.parallel import ParallelTrainer
@@ -183,7 +184,9 @@ def trainer_of(asked: Asked, partial: Path | None, trace: Callable[[str], None] 
         "model": model.to(device),
         "config": config,
         "plugins": plugins,
-        "train_inputs": dataset.train_inputs.to(device),
+        "train_inputs": (
+            Rows(dataset.inputs, dataset.train, device) if dataset.mapped else dataset.train_inputs.to(device)
+        ),
         "valid_inputs": dataset.valid_inputs.to(device),
         "streams": Streams(config.seed, device),
         "checkpoint": partial / "checkpoint.safetensors" if partial else None,

@@ -33,6 +33,7 @@ from caelab.storage.files import aside
 from caelab.storage.locks import one_writer
 from caelab.training import found_run, run_folder, run_of, saved_run, train, trainer_of
 from caelab.training.asked import Asked, asked_for
+from caelab.training.batches import Rows
 from caelab.training.failures import refuse_nonfinite
 from caelab.training.fused import TiedLayer, tied_layer
 from caelab.training.loop import Trainer
@@ -182,6 +183,8 @@ def _member(asked: Asked) -> Member:
         raise Unlike("its model is not one tied sigmoid layer under cross-entropy on a processor")
     if asked.config.training.schedule is not None or asked.config.training.clip_norm is not None:
         raise Unlike("its learning rate follows a schedule, or its gradient is clipped")
+    if isinstance(trainer.train_inputs, Rows):
+        raise Unlike("its examples stay in a file")
     check_kind(trainer.plugins.instances)
     member = Member(asked, trainer, layer)
     member.terms = factors(trainer.plugins, 1)
@@ -267,7 +270,7 @@ def _batches(members: Sequence[Member]) -> Iterator[Tensor]:
     trainers = [member.trainer for member in members]
     count = len(trainers[0].train_inputs)
     orders = [torch.randperm(count, generator=trainer.streams["batch order"]) for trainer in trainers]
-    inputs = torch.stack([trainer.train_inputs[order] for trainer, order in zip(trainers, orders, strict=True)])
+    inputs = torch.stack([each.train_inputs[order] for each, order in zip(trainers, orders, strict=True)])
     return (batch.contiguous() for batch in torch.split(inputs, trainers[0].config.training.batch_size, dim=1))
 
 

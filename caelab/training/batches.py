@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +18,39 @@ from caelab.streams import seeded
 log = logging.getLogger(__name__)
 
 
-def last_left_out(model: nn.Module, inputs: Tensor, size: int) -> int:
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Examples of a data set that stay where they are until a batch of them is asked for.
+
+    Attributes:
+        inputs: of the whole data set, (n, d).
+        chosen: the indices of these examples.
+        device: where a batch goes.
+    """
+
+    inputs: Tensor
+    chosen: Tensor
+    device: str
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, rows: Tensor | slice) -> Tensor:
+        """Some of the examples, as a tensor on the device."""
+        return self.inputs[self.chosen[rows]].to(self.device)
+
+
+Inputs = Tensor | Rows
+
+
+def batches_of(inputs: Inputs, order: Tensor, size: int) -> Iterable[Tensor]:
+    """The examples in an order, in batches; in memory they are put into that order at once."""
+    if isinstance(inputs, Rows):
+        return (inputs[rows] for rows in torch.split(order.to("cpu"), size))
+    return torch.split(inputs[order], size)
+
+
+def last_left_out(model: nn.Module, inputs: Inputs, size: int) -> int:
     """The number of examples left out of each epoch: 1 where the model cannot train on a last batch of one, else 0.
 
     So it is with batch normalisation of codes. Another example is left out in every epoch, since their order changes.

@@ -22,7 +22,7 @@ from caelab.registry.reserved import OF_TRAINING
 from caelab.runs.config import RunConfig
 from caelab.runs.optimisation import Optimisation
 from caelab.streams import Streams, seeded
-from caelab.training.batches import last_left_out
+from caelab.training.batches import Inputs, batches_of, last_left_out
 from caelab.training.checkpoints import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
 from caelab.training.failures import no_gradient, nothing_to_train, refuse_nonfinite, step_failed
 from caelab.training.memory import THE_MODEL, Memory
@@ -68,7 +68,7 @@ class Trainer:
     model: nn.Module
     config: RunConfig
     plugins: TrainingPlugins
-    train_inputs: Tensor
+    train_inputs: Inputs
     valid_inputs: Tensor
     streams: Streams
     checkpoint: Path | None = None
@@ -88,7 +88,7 @@ class Trainer:
 
     def fit(self) -> list[Metrics]:
         """Train to the last epoch, or until validation stops improving; return the metrics of every epoch."""
-        self.watch = Watch(self.model, self.config.seed, self.train_inputs.device)
+        self.watch = Watch(self.model, self.config.seed, self.valid_inputs.device)
         self.plugins.watch = self.watch if self.watched else None
         try:
             with flushed_denormals(), held_open():
@@ -108,7 +108,7 @@ class Trainer:
         self.untrained_error = self.validation_error()
         solve = getattr(self.model, "solve", None)
         if solve is not None:
-            solve(self.train_inputs)
+            solve(self.train_inputs[:])
         self.resume()
         for epoch in range(len(self.history) + 1, self.config.training.epochs + 1):
             if self.out_of_patience():
@@ -135,11 +135,11 @@ class Trainer:
         self.plugins.call("before_epoch", epoch, model=self.model)
         self.model.train()
         order = torch.randperm(
-            len(self.train_inputs), generator=self.streams["batch order"], device=self.train_inputs.device
+            len(self.train_inputs), generator=self.streams["batch order"], device=self.valid_inputs.device
         )
         totals: defaultdict[str, float] = defaultdict(float)
         order = order[: len(order) - self.left_out]
-        batches = torch.split(self.train_inputs[order], self.config.training.batch_size)
+        batches = batches_of(self.train_inputs, order, self.config.training.batch_size)
         for step, clean in enumerate(batches, start=1):
             for name, value in self.train_step(clean, epoch, step).items():
                 totals[name] += value * len(clean)
