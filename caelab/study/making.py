@@ -17,10 +17,11 @@ from caelab.runs.config import RunConfig, make_config
 from caelab.runs.settings import with_setting
 from caelab.study.folder import RUNS, opened
 from caelab.study.plan import Grid, Planned, Raw, Step, named_config, planned, refuse_twice, spread, steps_of
-from caelab.study.specification import ModelEntry, StudyFile, study_file
+from caelab.study.specification import ModelEntry, StudyFile, at_scale, study_file
 from caelab.study.study import Study
 from caelab.study.tuning import Candidate, Choice, Measure, checked_labels, choices, measure_of
 
+SMOKE = "smoke"  # the scale at which a study only shows that it works
 FEW_EXAMPLES = (600, 200, 200)
 SMALL: Raw = {"training.epochs": 2, "dataset.splits": [*FEW_EXAMPLES]}  # of a study that only shows that it works
 
@@ -181,6 +182,26 @@ def _candidates(config: RunConfig, grid: Grid) -> list[Candidate]:
     return found
 
 
+def at(file: StudyFile, scale: str | None, dataset: str | None = None) -> StudyFile:
+    """A study at one of its scales, on other data where a data set is named.
+
+    Args:
+        file: as it stands.
+        scale: a name in its ``scales``; ``smoke`` is there for every study, and made by ``smaller`` where the file does
+            not say what it is. None leaves the file as it stands.
+        dataset: in place of those that the file names, with its own default splits.
+
+    Raises:
+        CaelabError: there is no such scale, or one of its keys is wrong.
+    """
+    if scale is not None:
+        file = smaller(file) if scale == SMOKE and SMOKE not in file.scales else at_scale(file, scale)
+    if dataset is None:
+        return file
+    changed = {"datasets": [{"kind": dataset}], "set": {k: v for k, v in file.set.items() if k != "dataset.splits"}}
+    return StudyFile.model_validate({**file.plain(), **changed})
+
+
 def smaller(file: StudyFile) -> StudyFile:
     """The same study with two epochs, at most two seeds and splits, and few examples: to see that it works.
 
@@ -209,6 +230,8 @@ def smaller(file: StudyFile) -> StudyFile:
         "datasets": blocks,
         "seeds": seeds,
         "splits": splits,
+        "scales": {},
+        "scale": SMOKE,
     }
     return StudyFile.model_validate({**plain, **changed})
 

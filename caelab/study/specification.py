@@ -23,6 +23,8 @@ A study file, with every key::
     selection: {by: validation error}   # the number that ``choose`` goes by
     plugins: [mine.py]                  # plugin files, as seen from the study file
     resources: {cores: 1, gpus: 0, memory: 2 GiB}   # of one run
+    scales:                             # smaller or larger forms of the study, see ``--scale``; keys are laid over
+      quick: {seeds: 2, set: {training.epochs: 10}}
     runs: ../runs                       # folder of the runs, which several studies may share
     out: price                          # folder of the study, as seen from the study file
 """
@@ -32,12 +34,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from caelab.errors import CaelabError
+from caelab.errors import CaelabError, unknown_name
 from caelab.options import Count
 from caelab.registry.signatures import readable, refuse_booleans
 from caelab.runs.safe_yaml import LARGEST, read_yaml
@@ -166,8 +168,22 @@ class Resources(Section):
     memory: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_bytes)] = None
 
 
+SCALED = (
+    "about", "models", "set", "grid", "datasets", "seeds", "splits", "analyses", "claims", "selection", "resources",
+)  # fmt: skip
+
+
+def _of_scale(given: Any) -> Any:
+    wrong = [key for key in given if key not in SCALED] if isinstance(given, dict) else []
+    if wrong or not isinstance(given, dict):
+        raise PydanticCustomError("scale", "expected a mapping of some of the keys {keys}", {"keys": ", ".join(SCALED)})
+    return given
+
+
 class StudyFile(Section):
     """The content of a study file; see the module's own text for every key."""
+
+    only_where_set: ClassVar[tuple[str, ...]] = ("scales", "scale")
 
     study: str = ""
     about: str = ""
@@ -184,6 +200,8 @@ class StudyFile(Section):
     selection: Selection | None = None
     plugins: list[str] = Field(default_factory=list)
     resources: Resources = Resources()
+    scales: dict[str, Annotated[dict[str, Any], BeforeValidator(_of_scale)]] = Field(default_factory=dict)
+    scale: str = ""  # of those, the one that this is
     runs: str | None = None
     out: Annotated[str, Field(min_length=1)]
 
@@ -210,7 +228,25 @@ def study_file(raw: Any, where: str = "") -> StudyFile:
     except ValidationError as error:
         raise CaelabError(f"{front}{readable(error, '', StudyFile, file=True)}") from error
     refuse_booleans({k: v for k, v in raw.items() if k != "selection"}, found.plain(), "")
+    for name in found.scales:
+        at_scale(found, name, where)
     return found
+
+
+def at_scale(file: StudyFile, name: str, where: str = "") -> StudyFile:
+    """A study file with the keys of one of its scales laid over its own; those of ``set`` one by one.
+
+    Raises:
+        CaelabError: it has no such scale, or a key of the scale is wrong.
+    """
+    if name not in file.scales:
+        raise unknown_name("scale", name, [*file.scales, "smoke"])
+    over, front = file.scales[name], f"{where}: " if where else ""
+    both = {**file.set, **_values(over.get("set"))}
+    try:
+        return StudyFile.model_validate({**file.plain(), **over, "set": both, "scales": {}, "scale": name})
+    except ValidationError as error:
+        raise CaelabError(f"{front}scales.{name}: {readable(error, '', StudyFile, file=True)}") from error
 
 
 def read_study(path: Path) -> tuple[StudyFile, str]:

@@ -15,6 +15,8 @@ from caelab.analysis.columns import Column
 from caelab.analysis.contract import load_analysis
 from caelab.errors import CaelabError
 from caelab.registry.catalogue import catalogue
+from caelab.registry.reserved import GIVEN_BY_CORE
+from caelab.registry.signatures import option_fields
 from caelab.runs.config import RunConfig, make_config
 from caelab.runs.recipes import load_recipe
 from caelab.runs.run import dataset_of
@@ -165,11 +167,11 @@ def _leaves(key: str, value: Any) -> Iterator[str]:
 def tuning_study(found: Sequence[Choice], study: Study, measure: Measure) -> Study:
     """The runs of all candidates, measured by the analysis whose number is chosen by, averaged over the seeds.
 
-    Rifai et al. (2011, section 5) choose by the validation error of the fine-tuned classifier. The test examples are
-    not looked at.
+    Rifai et al. (2011, section 5) choose by the validation error of the fine-tuned classifier. An analysis that can
+    leave the test examples out, by its option ``test``, is asked to.
     """
     configs = [each.config for choice in found for each in choice.candidates]
-    options = study.analyses.get(measure.analysis, {})
+    options = {**study.analyses.get(measure.analysis, {}), **without_test(measure.analysis)}
     return Trials(
         configs,
         study.seeds,
@@ -181,6 +183,13 @@ def tuning_study(found: Sequence[Choice], study: Study, measure: Measure) -> Stu
         splits=study.splits,
         resources=study.resources,
     )
+
+
+def without_test(analysis: str) -> dict[str, bool]:
+    """The option by which an analysis does not look at the test examples, where it has one."""
+    measure = getattr(load_analysis(analysis), "measure", None)
+    has = measure is not None and "test" in option_fields(measure, GIVEN_BY_CORE["analysis"])
+    return {"test": False} if has else {}
 
 
 def decided(found: Sequence[Choice], result: StudyResult, measure: Measure) -> tuple[list[RunConfig], pd.DataFrame]:

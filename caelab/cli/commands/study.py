@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,19 @@ OUT = click.option(
 )
 
 
+def scale_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that make a smaller or larger study of a file, or one on other data."""
+    smoke = "The same as --scale smoke: to see that it works."
+    options = [
+        click.option("--scale", metavar="NAME", default=None, help="A scale of the study: smoke, quick, ..."),
+        click.option("--smoke", "scale", flag_value="smoke", help=smoke),
+        click.option("--dataset", metavar="NAME", default=None, help="Other data than the file names."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.group()
 def study() -> None:
     """Carry out many runs from one file, and go on after whatever ended them.
@@ -46,7 +60,7 @@ def study() -> None:
 @PLACE
 @OUT
 @click.option("--dry-run", is_flag=True, help="Say how many runs there are, and what is left of them.")
-@click.option("--smoke", is_flag=True, help="Two epochs, two seeds, few examples: to see that it works.")
+@scale_options
 @executor_options
 @track_option
 @plugin_options
@@ -54,7 +68,8 @@ def run(
     place: Path,
     out: Path | None,
     dry_run: bool,
-    smoke: bool,
+    scale: str | None,
+    dataset: str | None,
     workers: int | None,
     executor: str,
     address: str | None,
@@ -68,7 +83,7 @@ def run(
     """
     use_plugins(plugins)
     how = chosen_executor(executor, workers, address, executor_settings)
-    asked = undertaking(place, out, smoke, how, plugins, track)
+    asked = undertaking(place, out, scale, how, plugins, track, dataset)
     if dry_run:
         _tell_estimate(asked, asked.how["workers"])
         return
@@ -112,7 +127,7 @@ def retry(
     folder = folder_of(place, out)
     again = forget_failures(folder, read_plan(folder))
     click.echo(f"{again} runs are tried again" if again != 1 else "1 run is tried again")
-    asked = undertaking(place, out, False, how, plugins, track)
+    asked = undertaking(place, out, None, how, plugins, track)
     _carry_out(asked, place)
 
 
@@ -185,7 +200,7 @@ def watch(place: Path, out: Path | None, port: int) -> None:
 @click.command()
 @click.argument("name", required=False)
 @OUT
-@click.option("--smoke", is_flag=True, help="Two epochs, two seeds, few examples: to see that it works.")
+@scale_options
 @executor_options
 @track_option
 @plugin_options
@@ -194,7 +209,7 @@ def reproduce(context: click.Context, /, name: str | None, plugins: tuple[Path, 
     """Carry out a study that a plugin offers, as those behind the results in the documentation; without NAME list them.
 
     \b
-    caelab reproduce table-of-recipes
+    caelab reproduce table1 --scale quick
     """
     from caelab.registry.catalogue import catalogue
 
@@ -216,26 +231,37 @@ def _about(path: Path) -> str:
 def undertaking(
     place: Path,
     out: Path | None,
-    smoke: bool,
+    scale: str | None,
     how: dict[str, Any],
     plugins: Sequence[Path],
     track: tuple[str, ...] = (),
+    dataset: str | None = None,
 ) -> Undertaking:
-    """The study that a file or a folder describes."""
+    """The study that a file or a folder describes, at a scale and on data of the user's choice."""
     from caelab.report.studies import Undertaking
     from caelab.study.folder import folder_of, opened
-    from caelab.study.making import smaller
+    from caelab.study.making import at
 
     file, text, home = opened(place)
     folder = folder_of(place, out)
-    if smoke:
+    changes = {f"--scale {scale}": scale, f"--dataset {dataset}": dataset}
+    for option in [option for option, value in changes.items() if value is not None]:
         if place.is_dir():
-            raise CaelabError(f"--smoke makes another study of a study file, but {place} is a folder; give the file")
-        file = smaller(file)
-        folder = out or folder.with_name(f"{folder.name}-smoke")
+            raise CaelabError(f"{option} makes another study of a study file, but {place} is a folder; give the file")
+        folder = out or folder.with_name(f"{folder.name}-{_as_name(option)}")
+    file = at(file, scale, dataset)
     more = [str(path.resolve()) for path in plugins]
     file = file.model_copy(update={"plugins": [*file.plugins, *more], "out": str(folder)})
     return Undertaking(file, text, folder, home, " ".join(["caelab", *sys.argv[1:]]), how, with_progress, track)
+
+
+def _as_name(option: str) -> str:
+    """The value of an option as a part of a folder's name.
+
+    >>> _as_name("--dataset idx:/data/fashion"), _as_name("--scale quick")
+    ('idx-data-fashion', 'quick')
+    """
+    return "-".join(re.findall(r"[\w.]+", option.partition(" ")[2]))
 
 
 def _carry_out(asked: Undertaking, path: Path) -> None:

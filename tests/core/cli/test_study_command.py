@@ -92,7 +92,8 @@ def test_a_folder_takes_neither_smoke_nor_another_folder(here, capsys):
     study(here)
     ended(capsys, "run", "study.yaml", "--executor", "serial")
     assert (
-        "--smoke makes another study of a study file, but out is a folder" in ended(capsys, "run", "out", "--smoke")[2]
+        "--scale smoke makes another study of a study file, but out is a folder"
+        in ended(capsys, "run", "out", "--smoke")[2]
     )
     assert "out is the folder of a study already" in ended(capsys, "status", "out", "--out", "other")[2]
     assert [path.name for path in here.iterdir() if path.name != "study.yaml"] == ["out"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from caelab import CaelabError, load_study
-from caelab.study.making import loaded, smaller
+from caelab.study.making import at, loaded, smaller
 from caelab.study.specification import differences, read_study, study_file
 
 SMALL = {"training.epochs": 2, "model.hidden": [8]}
@@ -162,3 +162,53 @@ def test_plugin_files_are_found_beside_the_study_file(tmp_path, monkeypatch):
     (tmp_path / "here" / "study.yaml").write_text("models: [mine]\nplugins: [mine.py]\nout: x\nanalyses: []\n")
     monkeypatch.chdir(tmp_path)
     assert [c.label for c in load_study(Path("here/study.yaml")).configs] == ["mine"]
+
+
+SCALES = {
+    "quick": {"seeds": 2, "set": {"training.epochs": 3}},
+    "paper": {"models": ["ae", "cae"], "datasets": ["mnist5k"]},
+}
+
+
+def test_a_scale_is_laid_over_the_file():
+    file = study_file(study(scales=SCALES))
+    quick, paper = at(file, "quick"), at(file, "paper")
+    assert (quick.seeds, quick.set, quick.scale) == ([0, 1], {**SMALL, "training.epochs": 3}, "quick")
+    assert [entry.recipe for entry in paper.models] == ["ae", "cae"]
+    assert (paper.datasets, paper.set) == ([{"kind": "mnist5k"}], SMALL)
+    assert at(file, None) == file
+    assert at(file, "smoke").set["training.epochs"] == 2
+
+
+def test_a_file_may_say_what_its_smoke_scale_is():
+    file = study_file(study(scales={"smoke": {"set": {"training.epochs": 1}}}))
+    assert at(file, "smoke").set["training.epochs"] == 1
+
+
+def test_other_data_have_their_own_splits():
+    file = at(study_file(study(set={**SMALL, "dataset.splits": [10, 10, 10]})), None, "mnist5k")
+    assert (file.datasets, file.set) == ([{"kind": "mnist5k"}], SMALL)
+
+
+WRONG_SCALES = [
+    ({"quick": {"epochs": 3}}, "scales.quick: expected a mapping of some of the keys about, models, set"),
+    ({"quick": 3}, "scales.quick: expected a mapping of some of the keys about, models, set"),
+    ({"quick": {"seeds": 0}}, "scales.quick: seeds: expected how many, at least 1"),
+    ({"quick": {"models": []}}, "scales.quick: models: list should have at least 1 item"),
+]
+
+
+@pytest.mark.parametrize(("scales", "told"), WRONG_SCALES)
+def test_wrong_scales_are_told_whichever_is_asked_for(scales, told):
+    with pytest.raises(CaelabError) as error:
+        study_file(study(scales=scales))
+    assert told in str(error.value)
+
+
+def test_an_unknown_scale_is_told_with_those_that_there_are():
+    with pytest.raises(CaelabError, match=r"unknown scale 'quik'; did you mean 'quick'\? Known: paper, quick, smoke"):
+        at(study_file(study(scales=SCALES)), "quik")
+
+
+def test_what_a_file_does_not_say_leaves_no_trace():
+    assert not {"scales", "scale"} & study_file(study()).plain().keys()
