@@ -118,9 +118,20 @@ def factor_one_half(encode: Encode, inputs: Tensor) -> Tensor:
     return squares(encode, inputs).mean() / 2
 
 
+def half_the_gradient(encode: Encode, inputs: Tensor) -> Tensor:
+    """‖J‖_F² as a number, with half of its gradient."""
+    penalty = squares(encode, inputs).mean()
+    return (penalty + penalty.detach()) / 2
+
+
 def sum_over_examples(encode: Encode, inputs: Tensor) -> Tensor:
     """Σ_b ‖J(x_b)‖_F², for their mean over the examples b."""
     return squares(encode, inputs).sum()
+
+
+def elementwise_derivative(encode: Encode, inputs: Tensor) -> Tensor:
+    """Σ_i (∂r_i/∂x_i)² of a reconstruction r, for Σ_k Σ_i (∂r_k/∂x_i)²."""
+    return rows_of(encode, inputs).diagonal(dim1=1, dim2=2).square().sum(dim=1).mean()
 
 
 def batch_norm_in_training_mode(encode: Encode, inputs: Tensor) -> Tensor:
@@ -240,6 +251,15 @@ ONE_HALF = Mistake(
     "the Jacobian-regularization literature, ½ λ ‖J‖_F²",
     also=(DECODER, WEIGHTS, HESSIAN, L1),
 )
+HALF_THE_GRADIENT = Mistake(
+    "half the gradient",
+    half_the_gradient,
+    ANY_JACOBIAN,
+    "its value is right and its gradient is half of the value's, so it trains as with half the λ; where the gradient "
+    "is written by hand the 2 of the square is missing: let autograd take it, or say λ / 2",
+    "Dauphin and Rifai's script (2012), which prints a penalty and applies half of its gradient",
+    also=(DECODER, WEIGHTS, L1),
+)
 SUM_OVER_EXAMPLES = Mistake(
     "sum over examples",
     sum_over_examples,
@@ -248,6 +268,16 @@ SUM_OVER_EXAMPLES = Mistake(
     "average over the examples",
     "torch.sum over everything, beside a mean reconstruction error",
     also=(DECODER, HESSIAN, L1),
+)
+ELEMENTWISE = Mistake(
+    "elementwise reconstruction Jacobian",
+    elementwise_derivative,
+    (RECONSTRUCTION,),
+    "it has one derivative for each input (the diagonal ∂r_i/∂x_i, or slopes of the output), where a Jacobian has one "
+    "for each pair of an output and an input: what an input does to other outputs is left out; take one gradient per "
+    "output, or reconstruction_jacobian.squared_norm(), of the code encoder_jacobian.squared_norm()",
+    "r * (1 - r) * ((h * (1 - h)) @ W**2), or torch.diagonal of the Jacobian",
+    also=(ENCODER,),
 )
 BATCH_NORM = Mistake(
     "BatchNorm in training mode",
@@ -288,7 +318,9 @@ KNOWN_MISTAKES = (
     SIGMOID_FORMULA,
     INTEGER_DIVISION,
     ONE_HALF,
+    HALF_THE_GRADIENT,
     SUM_OVER_EXAMPLES,
+    ELEMENTWISE,
     BATCH_NORM,
     CORRUPTED_POINT,
     MEAN_OF_DIFFERENCES,

@@ -1,6 +1,6 @@
 """Naming the known mistakes that a penalty equals, one or several at once.
 
-    suspect = floor?( factor · quantity(at the clean or the corrupted batch) ), its gradient there or cut
+    suspect = floor?( factor · quantity(at the clean or the corrupted batch) ), its gradient there, halved or cut
 
 Quantities come from ``caelab.testing.mistakes.known``; factors are a mean over entries, a sum over examples, ½.
 """
@@ -50,14 +50,19 @@ class Suspect:
         quantity: what is computed.
         factor: what it is multiplied by, given the setting.
         rounded: whether to a whole number.
-        cut: whether its gradient is.
+        kept: the share of its gradient that is left: all, half or nothing.
     """
 
     mistakes: tuple[Mistake, ...]
     quantity: Quantity
     factor: Factor
     rounded: bool = False
-    cut: bool = False
+    kept: float = 1.0
+
+    @property
+    def flat(self) -> bool:
+        """Whether it has no gradient."""
+        return self.rounded or not self.kept
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,7 @@ class Found:
     def changed(self, suspect: Suspect, factor: float) -> Found:
         """The values and gradient times a factor, rounded or cut off."""
         values = (factor * self.values).floor() if suspect.rounded else factor * self.values
-        flat = suspect.rounded or suspect.cut
-        return Found(values, (0.0 if flat else factor) * self.gradient)
+        return Found(values, (0.0 if suspect.flat else suspect.kept * factor) * self.gradient)
 
 
 def _all_weights(reduce: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
@@ -92,10 +96,42 @@ def _sigmoid_of_the_layer(model: Any, inputs: Tensor) -> Tensor:
     return known.sigmoid_formula(weight, torch.sigmoid(inputs @ weight.T + biases(model)[0]))
 
 
+def _elementwise(model: Any, inputs: Tensor) -> Tensor:
+    """The diagonal of the reconstruction's Jacobian, whatever map is in question."""
+    return known.elementwise_derivative(lambda x: model.decode(model.encode(x)), inputs)
+
+
+def _diagonal_in_closed_form(model: Any, inputs: Tensor) -> Tensor:
+    """The diagonal for sigmoids and tied weights, whatever the activations and the decoder's weights are."""
+    code = model.encode(inputs)
+    found = model.decode(code)
+    diagonal = found * (1 - found) * ((code * (1 - code)) @ only_weight(model.encode).square())
+    return torch.mean(diagonal.square().sum(dim=1))
+
+
+def _slopes(model: Any, inputs: Tensor) -> Tensor:
+    """The slopes of a sigmoid output alone."""
+    found = model.decode(model.encode(inputs))
+    slopes = found * (1 - found)
+    return torch.mean(slopes.square().sum(dim=1))
+
+
+def _slopes_by_weights(model: Any, inputs: Tensor) -> Tensor:
+    """The slopes of the output times those of the code, passed through the weights as a vector."""
+    code = model.encode(inputs)
+    found = model.decode(code)
+    passed = found * (1 - found) * ((code * (1 - code)) @ only_weight(model.encode))
+    return torch.mean(passed.square().sum(dim=1))
+
+
 def _right(encode: Any, inputs: Tensor) -> Tensor:
     return squares(encode, inputs).mean()
 
 
+_ELEMENTWISE = tuple(
+    Quantity(function, (known.ELEMENTWISE,))
+    for function in (_elementwise, _diagonal_in_closed_form, _slopes, _slopes_by_weights)
+)
 _SUMMED = Quantity(known.gradient_of_the_summed_code, (known.SUMMED_CODE,))
 
 QUANTITIES: dict[str, tuple[Quantity, ...]] = {
@@ -111,8 +147,9 @@ QUANTITIES: dict[str, tuple[Quantity, ...]] = {
         Quantity(lambda W, code: _squared_sum(W, code, "W"), (known.SQUARED_SUM, known.DETACHED_WEIGHTS)),
         Quantity(lambda W, code: _squared_sum(W, code, "code"), (known.SQUARED_SUM, known.DETACHED_CODE)),
         Quantity(lambda W0, code: _squared_sum(W0, code), (known.SQUARED_SUM, known.FROZEN_WEIGHTS)),
+        *_ELEMENTWISE,
     ),
-    RECONSTRUCTION: (Quantity(_right), _SUMMED),
+    RECONSTRUCTION: (Quantity(_right), _SUMMED, *_ELEMENTWISE),
     DECODER: (Quantity(lambda decode, code: squares(decode, code).mean()),),
     WEIGHTS: (
         Quantity(_all_weights(lambda p: p.square().sum())),
@@ -139,14 +176,19 @@ AXES: dict[str, Callable[[Setting], tuple[int, int]]] = {
 """The entries of an example that are summed."""
 
 
+ENDS = (known.INTEGER_DIVISION, known.DETACHED_PENALTY, known.HALF_THE_GRADIENT)
+KEPT = {known.DETACHED_PENALTY.name: 0.0, known.HALF_THE_GRADIENT.name: 0.5}
+"""What may happen to a penalty at its end, and the share of the gradient that it leaves."""
+
+
 def suspects(claim: Claim) -> list[Suspect]:
     """Every way to be wrong about a claim, those of fewest mistakes first."""
     found = [
         Suspect((*quantity.mistakes, *(e for e, _ in factors), *ends), quantity, _product([f for _, f in factors]),
-                known.INTEGER_DIVISION in ends, known.DETACHED_PENALTY in ends)
+                known.INTEGER_DIVISION in ends, math.prod(KEPT.get(end.name, 1.0) for end in ends))
         for quantity in _quantities(claim)
         for factors in _factors(claim)
-        for ends in ((), *((end,) for end in _known(claim, known.INTEGER_DIVISION, known.DETACHED_PENALTY)))
+        for ends in ((), *((end,) for end in _known(claim, *ENDS)))
     ]  # fmt: skip
     return sorted((suspect for suspect in found if suspect.mistakes), key=lambda suspect: len(suspect.mistakes))
 
@@ -241,8 +283,7 @@ class Lineup:
 
     def _reaches(self, suspect: Suspect) -> bool:
         """A gradient somewhere, unless the suspect has none: of random values it is compared no closer."""
-        flat = suspect.rounded or suspect.cut
-        return flat or any(seen.gradient is not None and seen.gradient.any() for seen in self.plain)
+        return suspect.flat or any(seen.gradient is not None and seen.gradient.any() for seen in self.plain)
 
     def is_right(self, setting: Setting, other: Found) -> bool:
         """Whether a suspect cannot be told from the right quantity in a setting."""

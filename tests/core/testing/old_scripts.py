@@ -10,6 +10,7 @@ MEAN, SUM, HALF, SUMMED = "mean of entries", "sum over examples", "the factor ½
 SIGMOID, INTEGER, DETACHED = "the sigmoid formula on other activations", "integer division", "detached penalty"
 SQUARED, WEIGHTS_CUT, FROZEN = "squared sum of weights", "detached weights", "frozen initial weights"
 POINT = "penalty at the corrupted point"
+HALF_GRADIENT, ELEMENTWISE = "half the gradient", "elementwise reconstruction Jacobian"
 
 
 def jacobians(function, x):
@@ -125,6 +126,71 @@ def half_the_mean(model, x):
     return 0.5 * (jacobians(model.encode, x) ** 2).mean()
 
 
+class ByHand(torch.autograd.Function):
+    """The closed form, with a gradient from paper in which the 2 of the square is missing."""
+
+    @staticmethod
+    def forward(ctx, W, h):
+        ctx.save_for_backward(W, h)
+        return closed(W, h).mean()
+
+    @staticmethod
+    def backward(ctx, grad):
+        W, h = ctx.saved_tensors
+        slope = h * (1 - h)
+        return grad * (slope**2).mean(0)[:, None] * W, grad * slope * (1 - 2 * h) * (W**2).sum(1) / len(h)
+
+
+def gradient_by_hand(W, h):
+    return ByHand.apply(W, h)
+
+
+def halved_by_a_hook(encode, x):
+    penalty = jacobians(encode, x).square().sum((1, 2)).mean()
+    penalty.register_hook(lambda grad: grad / 2)
+    return penalty
+
+
+def halved_sum(encode, x):
+    penalty = (jacobians(encode, x) ** 2).sum()
+    return penalty.detach() + 0.5 * (penalty - penalty.detach())
+
+
+def halved_decay(model):
+    penalty = sum(p.pow(2).sum() for p in model.parameters() if p.dim() > 1)
+    penalty.register_hook(lambda grad: 0.5 * grad)
+    return penalty
+
+
+def diagonal_by_autograd(model, x):
+    x = x.clone().requires_grad_()
+    recon = model(x)
+    columns = [torch.autograd.grad(recon[:, i].sum(), x, create_graph=True)[0][:, i] for i in range(x.shape[1])]
+    return torch.stack(columns, dim=1).pow(2).sum(1).mean()
+
+
+def diagonal_in_closed_form(model, x):
+    W, h = first_weight(model), model.encode(x)
+    r = model.decode(h)
+    return ((r * (1 - r) * ((h * (1 - h)) @ W**2)) ** 2).sum(1).mean()
+
+
+def slopes_of_the_output(reconstruction):
+    return ((reconstruction * (1 - reconstruction)) ** 2).sum(dim=1).mean()
+
+
+def slopes_through_the_weights(model, x):
+    h = model.encode(x)
+    r = model.decode(h)
+    dr, dh = r * (1 - r), h * (1 - h)
+    return torch.sum((dr * torch.mm(dh, first_weight(model))) ** 2, dim=1).mean()
+
+
+def mean_of_the_diagonal(model, x):
+    found = torch.diagonal(jacobians(model, x), dim1=1, dim2=2)
+    return 0.5 * (found**2).sum(1).mean()
+
+
 def at_the_noisy_batch(model, noisy):
     found = torch.autograd.functional.jacobian(lambda a: model.encode(a).sum(0), noisy, create_graph=True)
     return (found**2).sum() / len(noisy)
@@ -207,6 +273,16 @@ WRONG = [
     (half_the_mean, ENCODER, [MEAN, HALF]),
     (at_the_noisy_batch, ENCODER, [POINT]),
     (closed_at_the_noisy_batch, ENCODER, [SIGMOID, POINT]),
+    (gradient_by_hand, ENCODER, [SIGMOID, HALF_GRADIENT]),
+    (halved_by_a_hook, ENCODER, [HALF_GRADIENT]),
+    (halved_sum, ENCODER, [SUM, HALF_GRADIENT]),
+    (halved_decay, WEIGHTS, [HALF_GRADIENT]),
+    (diagonal_by_autograd, RECONSTRUCTION, [ELEMENTWISE]),
+    (diagonal_by_autograd, ENCODER, [ELEMENTWISE]),
+    (diagonal_in_closed_form, RECONSTRUCTION, [ELEMENTWISE]),
+    (slopes_of_the_output, ENCODER, [ELEMENTWISE]),
+    (slopes_through_the_weights, ENCODER, [ELEMENTWISE]),
+    (mean_of_the_diagonal, RECONSTRUCTION, [ELEMENTWISE, HALF]),
     (through_batch_norm, ENCODER, ["BatchNorm in training mode"]),
     (half_the_decay, WEIGHTS, [HALF]),
     (decay_of_data, WEIGHTS, [DETACHED]),

@@ -128,7 +128,8 @@ def test_the_docs_tell_every_mistake_with_a_number_that_is_computed(mistake):
 
 def ratio(mistake, where):
     claim = claim_named(mistake.claims[0])
-    subject = penalty_subject(mistake.function, claim.name, options={"sigma": 0.1} if claim.name == HESSIAN else {})
+    function = of_reconstruction(mistake.function) if claim.name == RECONSTRUCTION else mistake.function
+    subject = penalty_subject(function, claim.name, options={"sigma": 0.1} if claim.name == HESSIAN else {})
     (setting,) = (setting for setting in subject.settings if setting.name == where)
     return observe(subject, setting).mean / float(expected_values(subject, claim, setting).mean())
 
