@@ -30,6 +30,9 @@ ANALYSES = (
     "intrinsic_dimension",
     "higher_order",
     "code_similarity",
+    "fine_tuning",
+    "few_labels",
+    "tangent_classifier",
 )
 
 CLAIMS = (

@@ -10,8 +10,9 @@ import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from caelab.storage.files import aside, told_as_storage, write_text
 from caelab.storage.locks import one_writer
 
 log = logging.getLogger(__name__)
+
+_shared: ContextVar[dict[str, Tensor] | None] = ContextVar("shared tangents", default=None)
 
 AT_ONCE = 250  # inputs whose tangents are sought together
 SHARE = 4  # tangents that take more than this part of the free memory lie in a file
@@ -83,8 +86,15 @@ def kept_tangents(model: Any, inputs: Tensor, count: int, out: Path | None, name
     """
     shape = (len(inputs), count, inputs.shape[1])
     if out is None:
+        known = _shared.get()
+        name = plane_name(model.state_dict(), inputs, count) if known is not None else ""
+        if known is not None and name in known:
+            return known[name]
         fits = 4 * int(np.prod(shape)) * SHARE < free_memory()
-        return tangents_of(model, inputs, count) if fits else _in_file_without_name(model, inputs, shape)
+        found = tangents_of(model, inputs, count) if fits else _in_file_without_name(model, inputs, shape)
+        if known is not None:
+            known[name] = found
+        return found
     path = out / f"tangents-{name}.npy"
     if not _is_whole(path):
         with one_writer(path):
@@ -99,6 +109,16 @@ def _store(path: Path, model: Any, inputs: Tensor, shape: tuple[int, ...]) -> No
         _fill(aside(path), model, inputs, shape)
         write_text(path.with_suffix(".sha256"), checksum_of(aside(path)) + "\n")
         os.replace(aside(path), path)
+
+
+@contextmanager
+def shared_tangents() -> Iterator[None]:
+    """Within the block, tangents that are not kept in a folder are computed once, too."""
+    token = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(token)
 
 
 def plane_name(weights: Mapping[str, Tensor], inputs: Tensor, count: int) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from caelab.analysis.columns import Column
-from caelab.analysis.contract import load_analysis
+from caelab.analysis.contract import default_analyses, load_analysis
 from caelab.errors import CaelabError
 from caelab.registry.catalogue import catalogue
 from caelab.registry.reserved import GIVEN_BY_CORE
@@ -70,6 +70,8 @@ class Measure:
 def measure_of(names: Iterable[str], by: str | None = None) -> Measure:
     """What ``--tune`` selects by: the number that one of these analyses marks, or else one of all that are offered.
 
+    Of all that are offered, those count first that a comparison runs unless it is told which.
+
     Args:
         names: the analyses of the comparison.
         by: the name of the number, where several are marked.
@@ -78,7 +80,7 @@ def measure_of(names: Iterable[str], by: str | None = None) -> Measure:
         CaelabError: no number is marked, or several are and none of them is named.
     """
     everywhere = [name for kind, name in catalogue().offers if kind == "analysis"]
-    found = _marked(names, by) or _marked(everywhere, by)
+    found = _marked(names, by) or _marked(default_analyses(), by) or _marked(everywhere, by)
     if not found:
         known = ", ".join(repr(each.column.name) for each in _marked(everywhere, None)) or "none"
         what = f"the number {by!r}" if by else "a number"

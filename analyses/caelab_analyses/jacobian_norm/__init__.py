@@ -13,18 +13,17 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from torch import Tensor, nn
+from torch import Tensor
 
 from caelab.analysis.columns import Column
 from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, paper_style
 from caelab.jacobian.service import jacobian
-from caelab.models.layers import ACTIVATIONS, saturated_share
+from caelab.models.layers import saturated_share
 from caelab.options import Count
 from caelab.runs.run import Run
 from caelab.streams import Streams
+from caelab_analyses.shared.activations import code_activation
 from caelab_analyses.shared.float64 import double_encoder
-
-UNKNOWN = "unknown"
 
 # column of the table -> column of the summary, and what the axis says of it
 COLUMNS = {
@@ -81,21 +80,6 @@ def measure(run: Run, streams: Streams, *, examples: Count = 500) -> pd.DataFram
         "reconstruction_error": reconstruction_error(run, inputs),
     }
     return pd.DataFrame({name: values.double().numpy() for name, values in columns.items()})
-
-
-def code_activation(run: Run) -> str:
-    """The name of the activation that makes the code, read from the encoder's last step; "unknown" if that is none.
-
-    An encoder that is a plain function cannot be looked into: then the config's word counts, unless the encoder is
-    someone else's, of which the config says nothing.
-    """
-    step = run.model.encode
-    while isinstance(step, nn.Sequential) and len(step):
-        step = step[-1]
-    if isinstance(step, nn.Module):
-        return next((name for name, kind in ACTIVATIONS.items() if isinstance(step, kind)), UNKNOWN)
-    stated = {} if "encoder" in run.record else run.config.model.options
-    return str(stated.get("activation", UNKNOWN))
 
 
 def reconstruction_error(run: Run, inputs: Tensor) -> Tensor:
