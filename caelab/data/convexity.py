@@ -20,7 +20,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from caelab.data.rectangles import SIDE, balanced_labels
+from caelab.data.rectangles import SIDE, balanced_labels, check_count
 from caelab.data.samples import Published, Samples, Seed, describes
 from caelab.data.variations import stream
 from caelab.options import Count
@@ -44,6 +44,7 @@ Bounds = NDArray[np.float64]
 )
 def convex(samples: Count = 5000, sampling_seed: Seed = 0) -> Samples:
     """White regions on black; the label is 1 for a convex one and 0 for one that is not."""
+    check_count("convex", samples)
     labels = balanced_labels(stream(sampling_seed, "labels of regions"), samples)
     inputs = np.empty((samples, SIDE, SIDE), np.float32)
     inputs[labels == 1] = _enough(stream(sampling_seed, "convex regions"), int((labels == 1).sum()), convex_regions)

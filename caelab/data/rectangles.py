@@ -12,6 +12,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from caelab.data.memory import check_room
 from caelab.data.patches import cut_patches
 from caelab.data.samples import Published, Samples, Seed, describes
 from caelab.data.variations import stream
@@ -30,6 +31,7 @@ Mask = NDArray[np.bool_]
 @describes(SIZE, SHAPE, "generated: outlines of rectangles, tall or wide", published=PUBLISHED_OUTLINES)
 def rect(samples: Count = 5000, sampling_seed: Seed = 0) -> Samples:
     """White outlines of rectangles, one pixel thick, on black; the label is 1 for a tall one and 0 for a wide one."""
+    check_count("rect", samples)
     labels = balanced_labels(stream(sampling_seed, "labels of outlines"), samples)
     inside, outline = drawn(stream(sampling_seed, "outlines"), labels, admitted(3, 3, (0.0, 1.0)))
     return Samples((outline & inside).astype(np.float32).reshape(samples, -1), labels, (SIDE, SIDE), label_names=NAMES)
@@ -38,12 +40,24 @@ def rect(samples: Count = 5000, sampling_seed: Seed = 0) -> Samples:
 @describes(SIZE, SHAPE, "generated: rectangles of one photograph before another", published=PUBLISHED_PATCHES)
 def rect_img(samples: Count = 5000, sampling_seed: Seed = 0) -> Samples:
     """Rectangles filled with one patch of a photograph, on another patch; the label is 1 for a tall one, else 0."""
+    check_count("rect-img", samples)
     labels = balanced_labels(stream(sampling_seed, "labels of filled rectangles"), samples)
     inside, _ = drawn(stream(sampling_seed, "filled rectangles"), labels, admitted(10, 5, (0.25, 0.75)))
     front = cut_patches(stream(sampling_seed, "patches in rectangles"), samples, SIDE)
     behind = cut_patches(stream(sampling_seed, "patches behind rectangles"), samples, SIDE)
     made = np.where(inside, front, behind) / np.float32(255)
     return Samples(made.reshape(samples, -1), labels, (SIDE, SIDE), label_names=NAMES)
+
+
+def check_count(kind: str, samples: int) -> None:
+    """Refuse more images than the memory holds.
+
+    Raises:
+        CaelabError: they would not fit.
+    """
+    check_room(
+        f"data set {kind!r}, {samples} images,", samples * SIDE**2, np.dtype(np.float32), "ask for fewer samples"
+    )
 
 
 def balanced_labels(rng: Generator, count: int) -> Whole:

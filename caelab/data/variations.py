@@ -21,7 +21,7 @@ from caelab.errors import CaelabError
 
 PUBLISHED_DIGITS = Published((10_000, 2_000, 50_000), {"pooled": True})
 SIZE, SHAPE = "as the source (5 000)", "as the source (28 x 28)"
-BLOCK = 1000  # images that are turned at once
+BLOCK = 100  # images that are turned at once
 
 Images = NDArray[np.float64]
 Levels = NDArray[np.uint8]
@@ -170,9 +170,11 @@ def turned(images: Images, angles: NDArray[np.float64]) -> Images:
     rows = cosine * offset[:, None] + sine * offset + (side - 1) / 2
     columns = cosine * offset - sine * offset[:, None] + (side - 1) / 2
     padded = np.pad(images, ((0, 0), (1, 2), (1, 2)))  # zeros around, so that every neighbour is there
-    top, left = (np.clip(np.floor(at), -1, side).astype(np.int64) for at in (rows, columns))
+    wide = side + 3
+    top, left = (np.clip(np.floor(at), -1, side) for at in (rows, columns))
     down, right = np.clip(rows - top, 0, 1), np.clip(columns - left, 0, 1)
-    n = np.arange(len(images))[:, None, None]
-    above = (1 - right) * padded[n, top + 1, left + 1] + right * padded[n, top + 1, left + 2]
-    below = (1 - right) * padded[n, top + 2, left + 1] + right * padded[n, top + 2, left + 2]
+    first = wide**2 * np.arange(len(images))[:, None, None]
+    at = first + ((top + 1) * wide + left + 1).astype(np.int64)  # in all images, one after the other
+    above = (1 - right) * padded.take(at) + right * padded.take(at + 1)
+    below = (1 - right) * padded.take(at + wide) + right * padded.take(at + wide + 1)
     return np.asarray((1 - down) * above + down * below)

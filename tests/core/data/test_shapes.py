@@ -158,6 +158,18 @@ def filled(region):
 
 
 @pytest.mark.parametrize("kind", ["rect", "rect-img", "convex"])
+def test_more_images_than_the_memory_holds_are_refused_before_any_is_made(kind, monkeypatch):
+    monkeypatch.setattr("caelab.data.memory.free_memory", lambda: 2**20)
+    with pytest.raises(
+        CaelabError, match=f"^data set '{kind}', 5000 images, would take .* are free; ask for fewer samples"
+    ):
+        load_dataset(kind)
+    monkeypatch.undo()
+    with pytest.raises(CaelabError, match="ask for fewer samples"):
+        load_dataset(kind, samples=10**9)
+
+
+@pytest.mark.parametrize("kind", ["rect", "rect-img", "convex"])
 @pytest.mark.parametrize(
     "options", [{"samples": 0}, {"samples": True}, {"sampling_seed": -1}, {"source": "mnist5k"}], ids=str
 )

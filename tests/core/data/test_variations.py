@@ -3,6 +3,7 @@ import pytest
 import torch
 from scipy import ndimage, stats
 
+from caelab.cli.main import main
 from caelab.data import Samples, load_dataset
 from caelab.data.patches import TEXTURE, cut_patches, photographs, textured_places
 from caelab.data.variations import levels, stream, turned
@@ -10,6 +11,7 @@ from caelab.errors import CaelabError
 from caelab.registry.catalogue import catalogue
 from caelab.runs.config import make_config
 from caelab.runs.recipes import recipe_config
+from caelab.runs.run import dataset_of
 
 KINDS = ("mnist-rot", "mnist-bg-rand", "mnist-bg-img", "mnist-bg-img-rot")
 FEW = {"examples": 60}
@@ -237,6 +239,40 @@ class TestPublishedSizes:
             make_config({**config, "dataset": {"kind": "digits", "splits": "published"}})
         with pytest.raises(CaelabError, match=r"dataset\.splits"):
             make_config({**config, "dataset": {"kind": "rect", "splits": "all"}})
+
+
+class TestInRuns:
+    @pytest.mark.parametrize(
+        "named", [lambda f: f"idx:{f}", lambda f: {"kind": "idx", "path": str(f)}], ids=["text", "block"]
+    )
+    def test_a_source_that_changed_is_read_again(self, named, square_family):
+        """A process keeps its last data sets in memory, until a file of theirs changes."""
+        plain = recipe_config("ae", ["dataset.splits=[8,4,5]"]).as_dict()
+        config = make_config(
+            {**plain, "dataset": {"kind": "mnist-rot", "source": named(square_family), "splits": [8, 4, 5]}}
+        )
+        before = dataset_of(config)
+        assert dataset_of(config) is before
+        labels = square_family / "train-labels-idx1-ubyte"
+        content = labels.read_bytes()
+        labels.write_bytes(content[:-1] + bytes([(content[-1] + 1) % 10]))
+        assert dataset_of(config).content_hash != before.content_hash
+
+    @pytest.mark.parametrize(("setting", "told"), [
+        ("source=circle", "it has no images"), ("source=mnist5", "did you mean 'mnist5k'"), ("examples=0", "examples"),
+        ("turn=1", "turn"), ("splits=published", "the splits ask for 62000"),
+    ])  # fmt: skip
+    def test_wrong_input_ends_training_in_one_sentence_before_anything_is_written(
+        self, setting, told, tmp_path, monkeypatch, capsys
+    ):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as stopped:
+            main(["train", "ae", "--dataset", "mnist-bg-rand", "--set", f"dataset.{setting}"])
+        said = capsys.readouterr().err
+        assert stopped.value.code == 2
+        assert said.count("\n") == 1
+        assert told in said
+        assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 HASHES = {

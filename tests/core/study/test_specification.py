@@ -151,6 +151,13 @@ def test_a_smaller_study_has_two_of_everything():
     assert found.configs[0].dataset.splits == (600, 200, 200)
 
 
+def test_published_sizes_are_numbers_in_a_study_and_few_in_a_smaller_one():
+    file = study_file(study(models=["ae"], datasets=[{"kind": "rect", "splits": "published"}]))
+    (config,) = {config.dataset for config in loaded(file.plain()).study.configs}
+    assert (config.splits, config.options["samples"]) == ((1_000, 200, 50_000), 51_200)
+    assert {config.dataset.splits for config in loaded(smaller(file).plain()).study.configs} == {(600, 200, 200)}
+
+
 def test_plugin_files_are_found_beside_the_study_file(tmp_path, monkeypatch):
     from caelab.registry.catalogue import catalogue
 
