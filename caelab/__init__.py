@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from caelab.jacobian.service import Jacobian, jacobian
     from caelab.registry.importing import allow_code
     from caelab.report.claims import Contest, Finding, Numbers, finding
+    from caelab.report.published import Published
     from caelab.report.studies import run_study
     from caelab.runs.conventions import ConvertedWeight, convert_weight
     from caelab.runs.recipes import Look, Recipe, recipe_config
@@ -40,6 +41,7 @@ __all__ = [
     "Look",
     "NotApplicable",
     "Numbers",
+    "Published",
     "Recipe",
     "Run",
     "Samples",
@@ -74,6 +76,7 @@ _HOMES = {
     "Jacobian": "caelab.jacobian.service",
     "Look": "caelab.runs.recipes",
     "Numbers": "caelab.report.claims",
+    "Published": "caelab.report.published",
     "Recipe": "caelab.runs.recipes",
     "Run": "caelab.runs.run",
     "Samples": "caelab.data",

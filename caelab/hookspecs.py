@@ -44,6 +44,10 @@ class CatalogueHooks:
         """
 
     @hookspec
+    def register_published(self, register: Any) -> None:
+        """Offer numbers that a publication prints: ``register(name, caelab.Published(...))``."""
+
+    @hookspec
     def register_recipes(self, register: Any) -> None:
         """Offer recipes: ``register(name, recipe)``, a mapping laid over the base config, or a ``caelab.Recipe``."""
 

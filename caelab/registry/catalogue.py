@@ -28,6 +28,7 @@ HOOKS = {
     "regularizer": "register_regularizers",
     "analysis": "register_analyses",
     "claim": "register_claims",
+    "published": "register_published",
     "recipe": "register_recipes",
     "executor": "register_executors",
     "tracker": "register_trackers",

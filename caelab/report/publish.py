@@ -22,6 +22,7 @@ from caelab.report.claims import VERDICTS, Finding, Numbers
 from caelab.report.differences import differences, differences_table, ratios
 from caelab.report.explorer import Explorer, explorers
 from caelab.report.page import Page, all_pictures, chart_looks, model_settings, render, shared_settings
+from caelab.report.published import published_tables
 from caelab.report.run_pages import run_pages
 from caelab.report.store import (
     MANIFEST,
@@ -86,7 +87,10 @@ def publish_comparison(folder: Path, comparison: Comparison | None = None) -> It
         paired = differences(comparison.rows, columns, comparison.configs, comparison.test_to_train)
         if len(paired):
             write_bytes(place / "statistics.csv", paired.to_csv(index=False).encode())
-        tables = [*tables, *differences_table(paired, comparison.rows, columns)]
+        beside = [*published_tables(comparison.rows, columns, numbers_of(comparison, columns).dataset)]
+        for table in beside:
+            write_text(place / "tables" / f"{table.name}.tex", latex_table(table))
+        tables = [*tables, *beside, *differences_table(paired, comparison.rows, columns)]
         page = _page_of(comparison, tables, found, figures, problems, folder, place)
         page = replace(page, explorers=_explorers_of(comparison, columns), run_pages=pages)
         _write_report(page, place / "report.html")

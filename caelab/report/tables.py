@@ -204,7 +204,7 @@ def _shown(rows: pd.DataFrame, number: str, column: Column) -> Iterator[object]:
     summary = summary_table(rows)
     means, halves = summary[number] * column.factor, summary[f"{number} ±"] * column.factor
     power = _power_of_ten(means)
-    places = _decimals(means / 10.0**power, halves / 10.0**power)
+    places = decimals(means / 10.0**power, halves / 10.0**power)
     best = best_models(rows, number, column.better) if column.better else set()
     yield column.heading_of(number) + (f" (×10{str(power).translate(SUPERSCRIPTS)})" if power else "")
     shown = zip(summary["model"], means, means / 10.0**power, halves / 10.0**power, strict=True)
@@ -219,10 +219,10 @@ def _power_of_ten(values: pd.Series) -> int:
     return 0 if -2 <= power < 5 else power
 
 
-def _decimals(means: pd.Series, halves: pd.Series) -> int:
+def decimals(means: pd.Series, halves: pd.Series) -> int:
     """Decimals for a whole column: two digits of the typical half-width, but no more than four of the typical mean.
 
-    >>> _decimals(pd.Series([3.9, 11.0]), pd.Series([0.12, 0.5])), _decimals(pd.Series([3.9]), pd.Series([np.nan]))
+    >>> decimals(pd.Series([3.9, 11.0]), pd.Series([0.12, 0.5])), decimals(pd.Series([3.9]), pd.Series([np.nan]))
     (2, 2)
     """
     size, width = (values.abs().replace(0, np.nan).median() for values in (means, halves))
