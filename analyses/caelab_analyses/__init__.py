@@ -53,6 +53,26 @@ CLAIMS = (
 )
 
 
+FEATURES = (
+    "smallest_squared_entry",
+    "norm_goes_with_error",
+    "pretraining_beats_random",
+    "two_layers_beat_one",
+    "two_beat_three",
+    "second_layer_contracts_more",
+    "second_layer_bumps_later",
+    "fewer_labels_larger_gap",
+    "tangents_help",
+    "tangent_distance_helps",
+)
+
+PRINTED = (
+    *(f"table1_{data}_{what}" for data in ("mnist", "cifar10_bw") for what in ("error", "entry", "saturated")),
+    *(f"table2_mnist_{kind}" for kind in ("basic", "rot", "bg_rand", "bg_img", "bg_img_rot")),
+    *("table2_rect", "table2_rect_img"),
+)
+
+
 @hookimpl
 def register_commands(register: Callable[[str, Any], None]) -> None:
     """Offer the study that connects contraction with denoising."""
@@ -79,3 +99,12 @@ def register_claims(register: Callable[[str, Any], None]) -> None:
     """Offer what Rifai et al. (2011) say, in the order in which the report tells it."""
     for name in CLAIMS:
         register(f"rifai2011.{name}", f"caelab_analyses.rifai2011.claims:{name}")
+    for name in FEATURES:
+        register(f"rifai2011.{name}", f"caelab_analyses.rifai2011.features:{name}")
+
+
+@hookimpl
+def register_published(register: Callable[[str, Any], None]) -> None:
+    """Offer the numbers of the papers' tables, as far as they were checked."""
+    for name in PRINTED:
+        register(f"rifai2011.{name}", f"caelab_analyses.rifai2011.printed:{name}")

@@ -113,7 +113,7 @@ def _ranks(means: pd.Series, recipes: Sequence[str], of: Published) -> str:
     pairs = [(mean, of.values[recipe]) for mean, recipe in zip(means, recipes, strict=True) if isfinite(mean)]
     if len(pairs) < 3:
         return ""
-    rho = rank_correlation_interval(*zip(*pairs, strict=True))
+    rho = rank_correlation_interval([here for here, _ in pairs], [there for _, there in pairs])
     interval = f" [{rho.low:.2f}, {rho.high:.2f}]" if isfinite(rho.low) else ""
     return f"Spearman's ρ between the two columns: {rho.value:.2f}{interval} over {len(pairs)} models."
 

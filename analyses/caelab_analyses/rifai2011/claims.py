@@ -6,7 +6,7 @@ A claim whose models or numbers a comparison lacks is left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -15,13 +15,9 @@ import pandas as pd
 from caelab import Contest, Finding, NotApplicable, Numbers, finding
 from caelab.analysis.statistics import rank_correlation_interval, share_standard_error
 from caelab.report.claims import short, side, with_examples
+from caelab_analyses.rifai2011.printed import NORMS
 
 PAPER = "Rifai et al. (2011)"
-# The average norm as Table 1 of the paper prints it: good for ranks, not for absolute values.
-PAPER_NORMS: Mapping[str, Mapping[str, float]] = {
-    "mnist": {"cae": 0.73e-4, "dae-g": 0.86e-4, "rbm": 2.50e-4, "ae-wd": 5.00e-4, "dae-b": 7.87e-4, "ae": 17.5e-4},
-    "cifar10-bw": {"cae": 2.40e-5, "dae-b": 4.85e-5, "dae-g": 4.94e-5, "ae-wd": 34.9e-5, "ae": 44.9e-5},
-}
 IN_TABLE_1 = ("ae", "ae-wd", "dae-g", "dae-b", "rbm")
 OTHERS = (*IN_TABLE_1, "sparse-ae")
 NORM, RECONSTRUCTION, ERROR, BUMP = "mean norm", "reconstruction error", "fine-tuned error", "bump height"
@@ -171,7 +167,7 @@ def chance_width(first: float, second: float, count: int) -> float:
 
 def _norms(power: int, seeds: int = 3) -> Numbers:
     """Made up: powers of the norms that the paper prints."""
-    means = {recipe: {NORM: norm**power} for recipe, norm in PAPER_NORMS["mnist"].items()}
+    means = {recipe: {NORM: norm**power} for recipe, norm in NORMS["mnist"].items()}
     return Numbers.made_up(means, seeds, dataset="mnist")
 
 
@@ -179,7 +175,7 @@ def _norms(power: int, seeds: int = 3) -> Numbers:
 def norms_in_the_papers_order(numbers: Numbers) -> Finding:
     """The norms stand in the order of the paper's Table 1, pair by pair; the printed values say no more than that."""
     name = "mnist" if numbers.dataset.startswith("mnist") else numbers.dataset
-    printed = sorted(PAPER_NORMS.get(name, {}).items(), key=lambda item: item[1])
+    printed = sorted(NORMS.get(name, {}).items(), key=lambda item: item[1])
     here = [(norm, numbers.of(recipe, NORM)) for recipe, norm in printed if numbers.labels(recipe)]
     if len(here) < 3:
         raise NotApplicable("fewer than three models of the paper's Table 1 were compared on its data")

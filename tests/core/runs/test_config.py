@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from caelab.errors import CaelabError
 from caelab.runs.config import load_config, make_config
 from caelab.runs.recipes import BASE, recipe_config
+from caelab.runs.run import build_model, dataset_of
 from caelab.runs.settings import merged, parse_setting, parse_value, with_setting
 from caelab_regularizers.recipes import RECIPES
 
@@ -121,8 +122,9 @@ def test_one_setting_of_the_width_suits_every_model():
     for value in ("500", "[500]"):
         assert recipe_config("rbm", [f"model.hidden={value}"]).model.options["hidden"] == 500
         assert recipe_config("ae", [f"model.hidden={value}"]).model.options["hidden"] == [500]
-    with pytest.raises(CaelabError, match="hidden"):
-        recipe_config("rbm", ["model.hidden=[500, 30]"])
+    several = recipe_config("rbm", ["model.hidden=[50, 30]"])
+    with pytest.raises(CaelabError, match="RBMs are stacked one by one, with pretraining: greedy"):
+        build_model(several, dataset_of(several))
 
 
 def test_the_settings_that_are_offered_exist():

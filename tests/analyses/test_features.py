@@ -1,0 +1,104 @@
+"""The paper's sentences on classifiers, stacks and few labels, and the numbers that the papers print."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from caelab import CaelabError, NotApplicable, Numbers, Published
+from caelab.registry.catalogue import catalogue
+from caelab.report.published import models_of, published, published_tables
+from caelab_analyses.rifai2011 import features
+from caelab_analyses.rifai2011.printed import ERRORS, NORMS, PUBLISHED, SATURATED, STACKS
+
+AFTER = "test error after fine-tuning"
+
+
+def made_up(**models):
+    """Made-up errors, by recipe with underscores."""
+    return Numbers.made_up({name.replace("_", "-"): {AFTER: error} for name, error in models.items()})
+
+
+def test_the_error_after_fine_tuning_on_all_labels_comes_first():
+    both = Numbers.made_up({"ae": {AFTER: 1.0, "fine-tuned error": 2.0}})
+    one = Numbers.made_up({"ae": {"fine-tuned error": 2.0}})
+    assert features.error_column(both) == AFTER
+    assert features.error_column(one) == "fine-tuned error"
+    with pytest.raises(NotApplicable, match="no classifier was fine-tuned"):
+        features.error_column(Numbers.made_up({"ae": {"mean norm": 2.0}}))
+
+
+def test_a_stack_is_held_against_one_layer_and_three():
+    numbers = made_up(cae=4.0, cae_2=3.0, sae_3=3.5, rbm_3=2.5, dae_b_3=3.6)
+    assert features.two_layers_beat_one(numbers).verdict == "supported"
+    beaten = features.two_beat_three(numbers)
+    assert beaten.verdict == "contradicted"
+    assert "RBM-3 2.48 against CAE-2 3.00" in beaten.evidence
+    assert "2 of 3 differences support the claim" in beaten.evidence
+
+
+def test_norm_and_error_are_correlated_seed_by_seed():
+    rng = np.random.default_rng(0)
+    models = ["ae", "ae-wd", "dae-g", "dae-b", "rbm", "cae"]
+    rows = pd.DataFrame({"model": np.repeat(models, 4), "seed": [0, 1, 2, 3] * 6})
+    rows["mean norm"], rows[AFTER] = rng.random(24), rng.random(24)
+    found = features.norm_goes_with_error(Numbers(rows))
+    by_seed = [stats.spearmanr(each["mean norm"], each[AFTER]).statistic for _, each in rows.groupby("seed")]
+    interval = stats.t.interval(0.95, 3, np.mean(by_seed), stats.sem(by_seed))
+    assert found.verdict == "inconclusive"
+    shown = f"difference {np.mean(by_seed):#.3g} [{interval[0]:#.3g}, {interval[1]:#.3g}]"
+    assert shown.replace("-", "\N{MINUS SIGN}") in found.evidence
+    with pytest.raises(NotApplicable, match="needs five of the paper's models"):
+        features.norm_goes_with_error(Numbers(rows[rows["model"] < "c"]))
+
+
+def test_a_gap_that_shrinks_with_labels():
+    few, many = features.FEW, features.ALL
+    numbers = Numbers.made_up({"random": {few: 30.0, many: 6.0}, "cae": {few: 20.0, many: 4.0}}, spread=0.0001)
+    found = features.fewer_labels_larger_gap(numbers)
+    assert found.verdict == "supported"
+    assert "with 100 labels 10.0 against with all" in found.evidence
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_numbers_are_offered_and_of_known_recipes(name):
+    offered = catalogue().get("published", f"rifai2011.{name}")
+    assert offered is PUBLISHED[name]
+    known = {*catalogue().names("recipe"), "svm-rbf"}
+    assert set(offered.values) <= known
+    assert offered.number in (AFTER, "mean squared entry", "saturated share")
+
+
+def test_the_checked_cells():
+    assert (ERRORS["mnist"]["cae"], SATURATED["mnist"]["cae"], NORMS["mnist"]["cae"]) == (1.14, 86.36, 0.73e-4)
+    assert STACKS["mnist-basic"]["cae-2"] == 2.48
+    assert [kind for kind, cells in STACKS.items() if "cae-2" in cells] == ["mnist-basic"]
+
+
+def test_a_comparison_stands_beside_them():
+    errors = {"cae": 4.0, "dae-g": 4.5, "rbm weight=1": 5.0, "ae": 6.0, "mine": 1.0}
+    numbers = Numbers.made_up({model: {AFTER: error} for model, error in errors.items()}, spread=0.01)
+    tables = [*published_tables(numbers.rows, [], "mnist5k")]
+    (table,) = [each for each in tables if "Table 1" in each.caption]
+    assert [row[0].text.partition(" ")[0] for row in table.rows] == ["CAE", "DAE-g", "RBM", "AE"]
+    assert [row[2].text for row in table.rows] == ["1.14", "1.18", "1.3", "1.78"]
+    mean = numbers.rows.loc[numbers.rows["model"] == "cae", AFTER].mean()
+    assert table.rows[0][1].value == pytest.approx(mean)
+    assert "\N{PLUS-MINUS SIGN}" in table.rows[0][1].text
+    assert "between the two columns: 1.00" in table.caption
+    assert not [*published_tables(numbers.rows, [], "digits")]
+    assert {each.source for each in published("mnist5k")} >= {"Rifai et al. (2011), Table 1, MNIST"}
+
+
+def test_a_number_in_another_unit_is_multiplied():
+    numbers = Numbers.made_up({"cae": {"saturated share": 0.5}, "ae": {"saturated share": 0.25}}, spread=0)
+    of = PUBLISHED["table1_mnist_saturated"]
+    assert models_of(numbers.rows, of) == {"cae": "cae", "ae": "ae"}
+    tables = [each for each in published_tables(numbers.rows, [], "mnist") if "saturated" in each.name]
+    assert [row[1].value for row in tables[0].rows] == [50.0, 25.0]
+
+
+@pytest.mark.parametrize("values", [{}, {"cae": "1.14"}])
+def test_published_numbers_are_numbers(values):
+    with pytest.raises(CaelabError, match="expected the published values as a mapping of recipes to numbers"):
+        Published("a paper", ("mnist",), AFTER, values, "error")
