@@ -21,6 +21,8 @@ from caelab.classifiers.examples import Labelled, error_of, surprise_of
 from caelab.classifiers.network import codes_of
 from caelab.classifiers.options import Frozen, SupportVectors
 
+AT_ONCE = 1000  # examples whose kernels are computed together
+
 Tried = list[dict[str, float]]
 
 
@@ -57,8 +59,9 @@ def fitted_logistic(
     spread = (code - centre).square().mean().sqrt()
     spread = spread if spread > 0 else torch.ones_like(spread)
     scaled, found, tried = ((code - centre) / spread).numpy(), [], []
+    made = LogisticRegression(tol=1e-6, max_iter=5000, warm_start=True)  # each starts where the one before it ended
     for penalty in options.inverse_penalty:
-        made = LogisticRegression(C=penalty, tol=1e-6, max_iter=5000).fit(scaled, train.targets.numpy())
+        made.set_params(C=penalty).fit(scaled, train.targets.numpy())
         weight, bias = _both_classes(torch.from_numpy(made.coef_), torch.from_numpy(made.intercept_))
         found.append(Logistic(model, {"centre": centre, "spread": spread, "weight": weight, "bias": bias}))
         tried.append({"inverse_penalty": penalty, **_validated(found[-1].log_probabilities(valid.inputs), valid)})
@@ -115,9 +118,13 @@ class Machine:
 
     def scores(self, inputs: Tensor) -> Tensor:
         """Votes, and what tells equal ones apart, shape (n, classes)."""
-        features = self.features(inputs)
-        kernel = torch.exp(-self.arrays["gamma"] * torch.cdist(features, self.vectors).square())
-        return votes(self.decisions(kernel), len(self.arrays["counts"]))
+        parts = [self.decisions(self.kernel(part)) for part in torch.split(self.features(inputs), AT_ONCE)]
+        return votes(torch.cat(parts), len(self.arrays["counts"]))
+
+    def kernel(self, features: Tensor) -> Tensor:
+        """exp(-γ ‖x - y‖²) of each example and each support vector, shape (n, support)."""
+        found: Tensor = torch.exp(-self.arrays["gamma"] * torch.cdist(features, self.vectors).square())
+        return found
 
     def decisions(self, kernel: Tensor) -> Tensor:
         """Of every pair of classes, positive for the first, from the kernel (n, support); shape (n, pairs)."""
