@@ -34,7 +34,7 @@ class Classifier:
         run: the run that it started from; it stays as it was.
         config: the options of its method.
         classes: the labels that it tells apart, as the data set numbers them, ascending, shape (classes,);
-            ``run.dataset.label_names`` says what they are called.
+            ``class_names`` says what they are called.
         fitted: its rule, and the model whose encoder that uses.
         record: what was found: versions, hash of the data, seconds.
         path: its folder, if it was saved.
@@ -51,6 +51,12 @@ class Classifier:
     def label(self) -> str:
         """The name of the run's model, and that of the method."""
         return f"{self.run.label} {self.config.method}"
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the classes are called, in their order: by the data set, or by their numbers."""
+        names = self.run.dataset.label_names
+        return tuple(str(label) if names is None else names[label] for label in self.classes.tolist())
 
     @property
     def history(self) -> list[dict[str, float]]:

@@ -64,6 +64,14 @@ def test_classes_are_called_as_the_data_set_calls_them(toy_run, clusters):
     assert set(made.predict(made.run.dataset.test_inputs).tolist()) == {-3, 7, 40}
 
 
+def test_names_of_classes(toy_run, clusters):
+    inputs, labels = clusters([2, 0])
+    made = finetune(toy_run(inputs, labels), method="nearest-neighbours")
+    assert made.class_names == ("0", "2")
+    named = replace(made.run, dataset=replace(made.run.dataset, label_names=("cat", "dog", "emu")))
+    assert replace(made, run=named).class_names == ("cat", "emu")
+
+
 def test_permuted_labels_come_out_at_chance(toy_run, clusters):
     inputs, labels = clusters([0, 1])
     shuffled = np.random.default_rng(1).permutation(labels)

@@ -92,6 +92,16 @@ def test_a_stored_run_is_given_by_its_folder(same, tmp_path):
     assert load_classifier(made.path).run.config == run.config
 
 
+def test_a_damaged_run_is_told(tmp_path):
+    data = {"kind": "digits", "splits": [100, 60, 100]}
+    config = recipe_config("ae", ["training.epochs=1", "model.hidden=[8]"], dataset=data)
+    path = caelab.train(config, out=tmp_path / "runs").path
+    (path / "weights.safetensors").write_bytes(b"nothing")
+    with pytest.raises(CaelabError, match="is damaged"):
+        finetune(path, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", [RECORD, TENSORS, HISTORY])
 def test_damage_is_told_by_the_name_of_the_file(folder, name):
     content = bytearray((folder / name).read_bytes())
