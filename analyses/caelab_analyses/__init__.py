@@ -20,6 +20,7 @@ ANALYSES = (
     "frontier",
     "manifold_alignment",
     "classification",
+    "other_classifiers",
     "noise_expansion",
     "deterministic_twin",
     "twin_training",
@@ -68,8 +69,12 @@ FEATURES = (
 
 PRINTED = (
     *(f"table1_{data}_{what}" for data in ("mnist", "cifar10_bw") for what in ("error", "entry", "saturated")),
-    *(f"table2_mnist_{kind}" for kind in ("basic", "rot", "bg_rand", "bg_img", "bg_img_rot")),
-    *("table2_rect", "table2_rect_img"),
+    *(
+        f"table2_mnist_{kind}{of}"
+        for kind in ("basic", "rot", "bg_rand", "bg_img", "bg_img_rot")
+        for of in ("", "_svm")
+    ),
+    *("table2_rect", "table2_rect_svm", "table2_rect_img", "table2_rect_img_svm"),
 )
 
 

@@ -72,7 +72,8 @@ class EpochProgress:
 
     def __init__(self, config: RunConfig) -> None:
         layers = [each.training.epochs for each in layer_configs(config)] if is_stack(config) else []
-        self.steps = Steps(config.label, sum(layers) or config.training.epochs)
+        alone = 0 if config.pretraining == "none" else config.training.epochs
+        self.steps = Steps(config.label, sum(layers) or alone)
         self.before = self.steps.count
 
     def __enter__(self) -> Self:

@@ -11,5 +11,6 @@ def register_models(register: Callable[[str, Any], None]) -> None:
     """Offer the built-in models."""
     register("autoencoder", "caelab.models.autoencoder:autoencoder")
     register("convolutional", "caelab.models.convolutional:convolutional")
+    register("inputs", "caelab.models.unchanged:unchanged")
     register("pca", "caelab.models.pca:pca")
     register("rbm", "caelab.models.rbm:rbm")

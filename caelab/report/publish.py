@@ -36,7 +36,17 @@ from caelab.report.store import (
     stored,
     write_data,
 )
-from caelab.report.tables import Cell, Table, all_tables, every_run, latex_table, measured, short_table, summary_table
+from caelab.report.tables import (
+    Cell,
+    Table,
+    all_tables,
+    every_run,
+    latex_table,
+    measured,
+    named_apart,
+    short_table,
+    summary_table,
+)
 from caelab.report.verdicts import refuse_failed, verdicts
 from caelab.storage.files import write_bytes, write_text
 from caelab.storage.transactions import change, write_record
@@ -87,7 +97,8 @@ def publish_comparison(folder: Path, comparison: Comparison | None = None) -> It
         paired = differences(comparison.rows, columns, comparison.configs, comparison.test_to_train)
         if len(paired):
             write_bytes(place / "statistics.csv", paired.to_csv(index=False).encode())
-        beside = [*published_tables(comparison.rows, columns, numbers_of(comparison, columns).dataset)]
+        dataset = numbers_of(comparison, columns).dataset
+        beside = named_apart([*published_tables(comparison.rows, columns, dataset)])
         for table in beside:
             write_text(place / "tables" / f"{table.name}.tex", latex_table(table))
         tables = [*tables, *beside, *differences_table(paired, comparison.rows, columns)]

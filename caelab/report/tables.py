@@ -116,10 +116,10 @@ def all_tables(rows: pd.DataFrame, columns: Sequence[Column]) -> list[Table]:
     shown = shown_columns(rows, columns)
     titles = dict.fromkeys([*NAMED, *(column.table for _, column in shown)])
     found = (_titled(rows, title, [each for each in shown if each[1].table == title]) for title in titles)
-    return _named_apart([table for table in found if table is not None])
+    return named_apart([table for table in found if table is not None])
 
 
-def _named_apart(tables: Sequence[Table]) -> list[Table]:
+def named_apart(tables: Sequence[Table]) -> list[Table]:
     """Number the tables whose titles give one name, since each becomes a file."""
     seen: Counter[str] = Counter()
     apart = []

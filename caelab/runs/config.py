@@ -157,7 +157,8 @@ class RunConfig(Section):
         regularizers: by label; as a list, one mapping for each layer of a stack.
         training: how the parameters are found.
         pretraining: ``greedy`` trains a model of several layers layer by layer, each on the codes of the one below
-            (Hinton et al. 2006; Bengio et al. 2007); ``end-to-end`` all of them at once.
+            (Hinton et al. 2006; Bengio et al. 2007); ``end-to-end`` trains all of them at once; ``none`` leaves the
+            model as it was made, or as ``solve`` leaves it.
         layers: what the layers of a greedy stack have of their own, from the first to the last.
     """
 
@@ -169,7 +170,7 @@ class RunConfig(Section):
     model: Annotated[Block, BeforeValidator(_kind_alone)]
     regularizers: Annotated[dict[str, Block], BeforeValidator(_kinds_from_labels)] = Field(default_factory=dict)
     training: Training
-    pretraining: Literal["end-to-end", "greedy"] = "end-to-end"
+    pretraining: Literal["end-to-end", "greedy", "none"] = "end-to-end"
     layers: tuple[Layer, ...] = ()
 
     @model_validator(mode="before")

@@ -183,6 +183,8 @@ def _member(asked: Asked) -> Member:
         raise Unlike("its model is not one tied sigmoid layer under cross-entropy on a processor")
     if asked.config.training.schedule is not None or asked.config.training.clip_norm is not None:
         raise Unlike("its learning rate follows a schedule, or its gradient is clipped")
+    if asked.config.pretraining != "end-to-end":
+        raise Unlike("it is trained layer by layer, or not at all")
     if isinstance(trainer.train_inputs, Rows):
         raise Unlike("its examples stay in a file")
     check_kind(trainer.plugins.instances)

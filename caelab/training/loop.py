@@ -20,7 +20,6 @@ from caelab.process.denormals import flushed_denormals
 from caelab.process.exits import held_open
 from caelab.registry.reserved import OF_TRAINING
 from caelab.runs.config import RunConfig
-from caelab.runs.optimisation import Optimisation
 from caelab.streams import Streams, seeded
 from caelab.training.batches import Inputs, batches_of, last_left_out
 from caelab.training.checkpoints import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
@@ -46,16 +45,19 @@ PARTS = ("model", "best", "optimizer", "streams", "plugins")
 Metrics = dict[str, float]
 
 
-def _make_optimizer(model: nn.Module, config: Optimisation) -> torch.optim.Optimizer:
+def _make_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
     """The optimiser over all that can be trained.
 
     Raises:
         CaelabError: nothing can.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
-        raise CaelabError(f"the model {type(model).__name__} has no trainable parameters; nothing can be trained")
-    return optimizer_of(parameters, config)
+    if not parameters and config.pretraining != "none":
+        raise CaelabError(
+            f"the model {type(model).__name__} has no trainable parameters; nothing can be trained: give one that has, "
+            "or pretraining: none"
+        )
+    return optimizer_of(parameters or [nn.Parameter(torch.zeros(0))], config.training)
 
 
 @dataclass
@@ -77,7 +79,7 @@ class Trainer:
     name: str = ""  # of the run, for those who watch
 
     def __post_init__(self) -> None:
-        self.optimizer = _make_optimizer(self.model, self.config.training)
+        self.optimizer = _make_optimizer(self.model, self.config)
         self.objective = Objective(self.model, self.config.training.reconstruction, self.plugins, self.streams)
         self.left_out = last_left_out(self.model, self.train_inputs, self.config.training.batch_size)
         self.best: dict[str, Tensor] = {}
@@ -110,7 +112,8 @@ class Trainer:
         if solve is not None:
             solve(self.train_inputs[:])
         self.resume()
-        for epoch in range(len(self.history) + 1, self.config.training.epochs + 1):
+        last = 0 if self.config.pretraining == "none" else self.config.training.epochs
+        for epoch in range(len(self.history) + 1, last + 1):
             if self.out_of_patience():
                 break
             with seeded(self.config.seed, f"modules in epoch {epoch}", self.config.training.device):
@@ -259,7 +262,7 @@ class Trainer:
         """Make the optimiser anew where a plugin gave the model other parameters before training."""
         known = [id(p) for group in self.optimizer.param_groups for p in group["params"]]
         if {id(p) for p in self.model.parameters() if p.requires_grad} - {*known}:
-            self.optimizer = _make_optimizer(self.model, self.config.training)
+            self.optimizer = _make_optimizer(self.model, self.config)
         self.watch.renew({id(p) for group in self.optimizer.param_groups for p in group["params"]})
 
     def save(self) -> None:

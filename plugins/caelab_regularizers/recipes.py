@@ -84,15 +84,22 @@ CAE_H = Recipe(
 
 RANDOM = Recipe(
     "random initial weights, which nothing trains: a floor",
-    {"training": {"epochs": 0}},
+    {"pretraining": "none"},
     name="Random",
     look=Look("#999933", "x", ":"),
+)
+INPUTS = Recipe(
+    "the inputs as their own code: a floor",
+    {"model": {"kind": "inputs"}, "training": {"reconstruction": "squared-error"}, "pretraining": "none"},
+    name="Inputs",
+    look=Look("#bbbbbb", ".", ":"),
 )
 PCA = Recipe(
     "principal component analysis: a floor",
     {
         "model": {"kind": "pca", "hidden": 300},
-        "training": {"reconstruction": "squared-error", "epochs": 0},
+        "training": {"reconstruction": "squared-error"},
+        "pretraining": "none",
     },
     name="PCA",
     look=Look("#44aa99", "<", (0, (1, 1))),
@@ -135,4 +142,5 @@ RECIPES: Mapping[str, Recipe] = {
     "rbm-3": RBM_3,
     "random": RANDOM,
     "pca": PCA,
+    "inputs": INPUTS,
 }

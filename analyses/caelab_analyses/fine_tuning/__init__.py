@@ -32,7 +32,15 @@ caption = (
 )
 needs_labels = True
 columns = (
-    Column(name="test error after fine-tuning", heading="test error after\nfine-tuning (%)", better="smaller"),
+    Column(
+        name="test error after fine-tuning",
+        heading="test error after\nfine-tuning (%)",
+        better="smaller",
+        table="main",
+        short="test error %",
+        order=-1,
+        optional=True,  # it is left out while something is chosen
+    ),
     Column(
         name="validation error after fine-tuning",
         heading="validation error\nafter fine-tuning (%)",
@@ -64,6 +72,7 @@ def measure(
     epochs: Count = 60,
     patience: Count | None = 10,
     dropout: Probability = 0.0,
+    test: bool = True,
 ) -> pd.DataFrame:
     """Norm, saturation and spectrum of the encoder before and after fine-tuning, and the errors that it led to.
 
@@ -79,13 +88,14 @@ def measure(
         epochs: see there.
         patience: see there.
         dropout: of the code; see there.
+        test: whether the test examples are looked at; while something is chosen they are not.
 
     Returns:
         One row per ``stage`` (before, after) and ``rank`` from 1: ``singular_value``, the mean over the examples of
         that of the rank; and, the same in all rows of a stage: ``norm``, the mean of ‖J‖_F, ``squared_norm``,
         ``squared_entry`` (‖J‖_F² / (m·d)), ``saturated_share`` (NaN where the activation has no two bounds), then
-        ``valid_error`` and ``test_error`` in percent (NaN before: there is no classifier), ``labels`` and ``epochs``
-        up to the weights that were kept.
+        ``valid_error`` and ``test_error`` in percent (NaN before: there is no classifier), ``test_examples``, ``labels``
+        and ``epochs`` up to the weights that were kept.
 
     Raises:
         NotApplicable: the data have no labels, the labelled examples are of one class, or nothing can be tuned.
@@ -100,8 +110,12 @@ def measure(
     }
     lengths: dict[str, Any] = {"batch_size": batch_size, "epochs": epochs, "patience": patience}
     made = finetune(run, labels=count, seed=streams.seed, **descent, **lengths)
-    errors = {"valid_error": made.error("valid"), "test_error": made.error("test")}
-    learnt = {"labels": made.record["labels"], "epochs": int(made.best()["epoch"])}
+    errors = {"valid_error": made.error("valid"), "test_error": made.error("test") if test else np.nan}
+    learnt = {
+        "test_examples": len(run.dataset.test) if test else 0,
+        "labels": made.record["labels"],
+        "epochs": int(made.best()["epoch"]),
+    }
     inputs = run.dataset.valid_inputs[:examples]
     before = _stage(run, inputs).assign(stage=BEFORE, **dict.fromkeys(errors, np.nan), **learnt)
     after = _stage(made.as_run(), inputs).assign(stage=AFTER, **errors, **learnt)
@@ -128,8 +142,8 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
     first: Any = table.groupby("stage").first()
     keys = ("norm", "saturated_share", "valid_error", "test_error")
     before, after = ({key: float(first[key][stage]) for key in keys} for stage in (BEFORE, AFTER))
-    found = {
-        "test error after fine-tuning": after["test_error"],
+    tested = {"test error after fine-tuning": after["test_error"]} if np.isfinite(after["test_error"]) else {}
+    found = tested | {
         "validation error after fine-tuning": after["valid_error"],
         "norm after fine-tuning": after["norm"],
         "norm ratio of fine-tuning": after["norm"] / before["norm"] if before["norm"] else np.nan,

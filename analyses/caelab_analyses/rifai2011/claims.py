@@ -15,6 +15,7 @@ import pandas as pd
 from caelab import Contest, Finding, NotApplicable, Numbers, finding
 from caelab.analysis.statistics import rank_correlation_interval, share_standard_error
 from caelab.report.claims import short, side, with_examples
+from caelab_analyses.rifai2011.features import AFTER, error_column
 from caelab_analyses.rifai2011.printed import NORMS
 
 PAPER = "Rifai et al. (2011)"
@@ -128,9 +129,9 @@ def lowest_error(numbers: Numbers) -> Finding:
     The interval of a difference reaches at least 1.96 √(p₁(1 - p₁)/n + p₂(1 - p₂)/n) to either side, n the examples
     of one test set: the seeds' test sets overlap, so that more seeds do not make them more.
     """
-    count = examples_tested(numbers)
-    cae = numbers.of("cae", ERROR)
-    others = numbers.those(OTHERS, ERROR)
+    column, count = error_column(numbers), examples_tested(numbers)
+    cae = numbers.of("cae", column)
+    others = numbers.those(OTHERS, column)
     contests = [Contest(other, cae, chance_width(other.mean(), cae.mean(), count)) for other in others]
     more = f" The intervals hold the chance in {count} test examples too."
     claim = "The CAE's features classify best after fine-tuning."
@@ -143,7 +144,9 @@ def examples_tested(numbers: Numbers) -> int:
     Raises:
         NotApplicable: the table of the classifiers does not say so.
     """
-    found = _read_from(numbers, "classification", "examples", split="test")
+    found = _read_from(numbers, "fine_tuning", "test_examples")
+    if found.empty or error_column(numbers) != AFTER:
+        found = _read_from(numbers, "classification", "examples", split="test")
     if found.empty or not found.min():
         raise NotApplicable("the number of test examples is not known")
     return int(found.min())

@@ -188,7 +188,7 @@ def test_recipes_of_stacks(recipe, small):
 
 
 def test_principal_components(small):
-    run = train(small("pca", "model.hidden=7", "training.epochs=0"))
+    run = train(small("pca", "model.hidden=7"))
     inputs = run.dataset.train_inputs.double().numpy()
     centred = inputs - inputs.mean(axis=0)
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
@@ -200,7 +200,7 @@ def test_principal_components(small):
 
 
 def test_random_weights_are_those_that_others_start_from(small):
-    floor, start = train(small("random", "training.epochs=0")), small("ae")
+    floor, start = train(small("random")), small("ae")
     assert torch.equal(floor.model.encode[0].weight, build_model(start, dataset_of(start)).encode[0].weight)
 
 
@@ -229,7 +229,7 @@ WRONG = [
     ({"layers": [{}, {"epochs": 3}]}, "layers.1: unknown option 'epochs'"),
     ({"regularizers": [{}, {}], "layers": [{}]}, "expected either regularizers as a list with one mapping per layer"),
     ({"model": {"kind": "pca", "hidden": 30}, "training": {"reconstruction": "squared-error"}}, "has at most 20"),
-    ({"pretraining": "greedily"}, "pretraining: input should be 'end-to-end' or 'greedy', but 'greedily' came"),
+    ({"pretraining": "greedily"}, "pretraining: input should be 'end-to-end', 'greedy' or 'none', but 'greedily' came"),
     (
         {"model": {"kind": "rbm", "hidden": [3, 2]}, "pretraining": "end-to-end"},
         "RBMs are stacked one by one",
