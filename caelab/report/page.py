@@ -34,7 +34,7 @@ CHART_DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
 CHART_SYMBOLS = {
     "o": "circle", "s": "square", "^": "triangle-up", "v": "triangle-down", "<": "triangle-left", ">": "triangle-right",
     "D": "diamond", "d": "diamond-tall", "*": "star", "P": "cross", "X": "x", "p": "pentagon", "h": "hexagon",
-    "H": "hexagon2", "8": "octagon",
+    "H": "hexagon2", "8": "octagon", "+": "cross-thin-open", "x": "x-thin-open", ".": "circle-dot",
 }  # fmt: skip
 CLASSES = {"supported": "yes", "contradicted": "no", "inconclusive": "open"}
 

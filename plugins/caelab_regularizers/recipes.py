@@ -102,7 +102,7 @@ PCA = Recipe(
         "pretraining": "none",
     },
     name="PCA",
-    look=Look("#44aa99", "<", (0, (1, 1))),
+    look=Look("#44aa99", "+", (0, (1, 1))),
 )
 
 
@@ -119,11 +119,11 @@ def _stack(of: Recipe, layers: int, look: Look) -> Recipe:
     )
 
 
-CAE_2 = _stack(CAE, 2, Look("#cc6677", "*", "--"))
-SAE_3 = replace(_stack(AE, 3, Look("#555555", "o", ":")), name="SAE-3")
-DAE_B_3 = _stack(DAE_B, 3, Look("#88ccee", "v", "--"))
-RBM_3 = _stack(RBM, 3, Look("#aa4499", "P", "-."))
-CAE_H_2 = _stack(CAE_H, 2, Look("#332288", "p", "--"))
+CAE_2 = _stack(CAE, 2, Look("#cc6677", "h", "--"))
+SAE_3 = replace(_stack(AE, 3, Look("#555555", ">", ":")), name="SAE-3")
+DAE_B_3 = _stack(DAE_B, 3, Look("#88ccee", "<", "--"))
+RBM_3 = _stack(RBM, 3, Look("#aa4499", "d", "-."))
+CAE_H_2 = _stack(CAE_H, 2, Look("#332288", "8", "--"))
 
 RECIPES: Mapping[str, Recipe] = {
     "ae": AE,

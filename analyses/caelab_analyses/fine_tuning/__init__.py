@@ -94,8 +94,8 @@ def measure(
         One row per ``stage`` (before, after) and ``rank`` from 1: ``singular_value``, the mean over the examples of
         that of the rank; and, the same in all rows of a stage: ``norm``, the mean of ‖J‖_F, ``squared_norm``,
         ``squared_entry`` (‖J‖_F² / (m·d)), ``saturated_share`` (NaN where the activation has no two bounds), then
-        ``valid_error`` and ``test_error`` in percent (NaN before: there is no classifier), ``test_examples``, ``labels``
-        and ``epochs`` up to the weights that were kept.
+        ``valid_error`` and ``test_error`` in percent (NaN before: there is no classifier), ``test_examples``,
+        ``labels`` and ``epochs`` up to the weights that were kept.
 
     Raises:
         NotApplicable: the data have no labels, the labelled examples are of one class, or nothing can be tuned.

@@ -25,8 +25,8 @@ PARTS: tuple[Literal["valid", "test"], ...] = ("valid", "test")
 
 title = "Classifiers on the code"
 caption = (
-    "Test error of classifiers that learn from the code as it is; each small dot is one seed, the bar the 95 % interval "
-    "of the mean. Their settings are chosen by the validation error."
+    "Test error of classifiers that learn from the code as it is; each small dot is one seed, the bar the 95 % "
+    "interval of the mean. Their settings are chosen by the validation error."
 )
 needs_labels = True
 columns = (

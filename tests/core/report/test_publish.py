@@ -67,6 +67,8 @@ def test_everything_is_written(seven):
         "statistics.csv",
         "figures/dots.pdf",
         "figures/dots.png",
+        "tables/published-mean-squared-entry.tex",
+        "tables/published-saturated-share.tex",
         "tables/table1.tex",
         "tables/table2.tex",
         "tables/table3.tex",
