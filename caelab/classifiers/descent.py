@@ -20,7 +20,7 @@ from caelab.classifiers.steps import Updating, step_of
 from caelab.errors import CaelabError, DamagedFile
 from caelab.process.denormals import flushed_denormals
 from caelab.streams import Streams, seeded
-from caelab.training.batches import last_left_out
+from caelab.training.batches import batches_of, last_left_out
 from caelab.training.checkpoints import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
 from caelab.training.optimizers import optimizer_of, scheduler_of
 
@@ -61,14 +61,14 @@ class Descent:
     def __post_init__(self) -> None:
         parameters = self.network.trainable()
         train = self.examples.train
-        self.left_out = last_left_out(self.network.model, train.inputs, self.options.batch_size)
+        self.left_out = last_left_out(self.network.model, train.rows, self.options.batch_size)
         updates = -(-(len(train) - self.left_out) // self.options.batch_size)
         self.optimizer = optimizer_of(parameters, self.options)
         self.scheduler = scheduler_of(self.optimizer, self.options, updates)
         self.best: dict[str, Tensor] = {}
         self.saved = time.monotonic()
         updating = Updating(parameters, self.optimizer, self.scheduler, self.options)
-        self.step = step_of(self.network, updating, train.inputs.shape[1], self.streams[DROPOUT])
+        self.step = step_of(self.network, updating, self.examples.valid.inputs.shape[1], self.streams[DROPOUT])
 
     def fit(self) -> list[dict[str, float]]:
         """Train to the last epoch, or until validation stops improving; the network is then that of the best epoch."""
@@ -93,11 +93,11 @@ class Descent:
     def run_epoch(self) -> dict[str, float]:
         """One pass over the labelled examples in a new order; the means of the terms of the loss."""
         self.network.train()
-        train = self.examples.train
-        order = torch.randperm(len(train), generator=self.streams[ORDER], device=train.inputs.device)
+        train, size = self.examples.train, self.options.batch_size
+        order = torch.randperm(len(train), generator=self.streams[ORDER], device=train.targets.device)
         order = order[: len(order) - self.left_out]
-        inputs, targets = train.inputs[order], train.targets[order]  # one copy, so that each batch is a piece of it
-        batches = zip(*(torch.split(each, self.options.batch_size) for each in (inputs, targets, order)), strict=True)
+        inputs = batches_of(train.rows, order, size)
+        batches = zip(inputs, torch.split(train.targets[order], size), torch.split(order, size), strict=True)
         told = [self.update(*batch) for batch in batches]
         shares = [len(batch) / len(order) for batch in torch.split(order, self.options.batch_size)]
         weights = torch.tensor(shares, dtype=torch.float64)

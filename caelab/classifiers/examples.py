@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from caelab.data import Dataset
 from caelab.errors import CaelabError, NotApplicable
+from caelab.training.batches import Inputs, Rows
 
 UNKNOWN_CLASS = -1  # of a validation example whose class no labelled training example has: whatever is said is wrong
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Inputs (n, d) and the place of each one's class among the known classes (n,)."""
+    """Inputs (n, d) and the place of each one's class among the known classes (n,).
 
-    inputs: Tensor
+    Attributes:
+        rows: the inputs, or where they are larger than memory, what gives some of them.
+        targets: the places of their classes.
+    """
+
+    rows: Inputs
     targets: Tensor
 
     def __len__(self) -> int:
         return len(self.targets)
 
+    @property
+    def inputs(self) -> Tensor:
+        """All inputs, in memory."""
+        return self.rows if isinstance(self.rows, Tensor) else self.rows[:]
+
     def to(self, device: str) -> Labelled:
-        """The same on a device."""
-        return Labelled(self.inputs.to(device), self.targets.to(device))
+        """The same on a device, whose memory gets only what is asked for of inputs that stay in a file."""
+        rows = self.rows.to(device) if isinstance(self.rows, Tensor) else replace(self.rows, device=device)
+        return Labelled(rows, self.targets.to(device))
 
 
 @dataclass(frozen=True)
@@ -66,10 +78,9 @@ def examples_of(dataset: Dataset, count: int | None) -> Examples:
             f"a classifier needs two classes, but the {len(chosen)} labelled examples of {dataset.name!r} are all of "
             f"the class {int(classes[0])}; ask for more labels, or give other data"
         )
-    train, valid = (
-        Labelled(dataset.inputs[part], targets_of(dataset.labels[part], classes)) for part in (chosen, dataset.valid)
-    )
-    return Examples(classes, train, valid)
+    targets, of_valid = (targets_of(dataset.labels[part], classes) for part in (chosen, dataset.valid))
+    rows = Rows(dataset.inputs, chosen, "cpu") if dataset.mapped else dataset.inputs[chosen]
+    return Examples(classes, Labelled(rows, targets), Labelled(dataset.valid_inputs, of_valid))
 
 
 def targets_of(labels: Tensor, classes: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from caelab.classifiers.options import (
     SupportVectors,
     TangentNeighbours,
 )
-from caelab.classifiers.planes import kept_tangents, plane_name
+from caelab.classifiers.planes import kept_tangents
 from caelab.runs.run import Run
 from caelab.streams import Streams
 from caelab.training import checked_device
@@ -68,9 +68,7 @@ class Task:
 
     def tangents(self, model: Any) -> Tensor:
         """Those of the labelled training examples, (n, k, d), from the run's encoder as it is before fine-tuning."""
-        inputs, count = self.examples.train.inputs, self.options.tangents
-        name = "" if self.out is None else plane_name(model.state_dict(), inputs, count)
-        return kept_tangents(model, inputs, count, self.out, name)
+        return kept_tangents(model, self.examples.train.rows, self.options.tangents, self.out)
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ class Method:
 
 def _network(task: Task, model: Any, streams: Streams | None) -> Network:
     stream = None if streams is None else streams[WEIGHTS]
-    return Network(model, task.classes, task.examples.train.inputs[:1], stream)
+    return Network(model, task.classes, task.examples.train.rows[:1], stream)
 
 
 def _fine_tuned(task: Task) -> Fitted:

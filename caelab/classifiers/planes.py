@@ -24,9 +24,12 @@ from torch import Tensor, nn
 from caelab.data.memory import free_memory
 from caelab.errors import CaelabError, DamagedFile
 from caelab.jacobian.service import jacobian
+from caelab.models.identity import structure_of
+from caelab.registry.object_fingerprints import Unnameable
 from caelab.storage.checksums import checksum_of
 from caelab.storage.files import aside, told_as_storage, write_text
 from caelab.storage.locks import one_writer
+from caelab.training.batches import Inputs
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +39,7 @@ AT_ONCE = 250  # inputs whose tangents are sought together
 SHARE = 4  # tangents that take more than this part of the free memory lie in a file
 
 
-def tangents_of(model: Any, inputs: Tensor, count: int) -> Tensor:
+def tangents_of(model: Any, inputs: Inputs, count: int) -> Tensor:
     """The leading right singular vectors of J_f(x), orthonormal, shape (n, k, d), float32.
 
     Of one layer they span the leading subspace to a sine of 1e-3, of other encoders to rounding; in float64.
@@ -50,8 +53,13 @@ def tangents_of(model: Any, inputs: Tensor, count: int) -> Tensor:
         CaelabError: there are not as many, or the encoder has no Jacobian per example.
     """
     encode = encoder_in_double(model)
-    parts = [_tangents(encode, part, count) for part in torch.split(inputs, AT_ONCE)]
-    return torch.cat(parts) if parts else inputs.new_zeros(0, count, inputs.shape[1])
+    return torch.cat([_tangents(encode, part, count) for part in _pieces(inputs)])
+
+
+def _pieces(inputs: Inputs) -> Iterator[Tensor]:
+    """Some inputs at a time, at least one piece, be it empty."""
+    for first in range(0, max(len(inputs), 1), AT_ONCE):
+        yield inputs[first : first + AT_ONCE]
 
 
 def encoder_in_double(model: Any) -> Any:
@@ -75,27 +83,20 @@ def _tangents(encode: Any, inputs: Tensor, count: int) -> Tensor:
     return found.tangents(count, "strict")[1].detach().float()
 
 
-def kept_tangents(model: Any, inputs: Tensor, count: int, out: Path | None, name: str) -> Tensor:
+def kept_tangents(model: Any, inputs: Inputs, count: int, out: Path | None) -> Tensor:
     """``tangents_of`` of many inputs, computed once: kept in ``out`` under a name that says whose they are.
 
     Without ``out`` they are in memory where there is room, and else in a file that ends with the process.
 
     Raises:
+        Unnameable: the model cannot be told from another, and they are to be kept.
         CaelabError: as for ``tangents_of``.
         StorageError: they cannot be stored.
     """
-    shape = (len(inputs), count, inputs.shape[1])
+    shape = (len(inputs), count, inputs[:1].shape[1])
     if out is None:
-        known = _shared.get()
-        name = plane_name(model.state_dict(), inputs, count) if known is not None else ""
-        if known is not None and name in known:
-            return known[name]
-        fits = 4 * int(np.prod(shape)) * SHARE < free_memory()
-        found = tangents_of(model, inputs, count) if fits else _in_file_without_name(model, inputs, shape)
-        if known is not None:
-            known[name] = found
-        return found
-    path = out / f"tangents-{name}.npy"
+        return _in_this_process(model, inputs, shape)
+    path = out / f"tangents-{plane_name(model, inputs, count)}.npy"
     if not _is_whole(path):
         with one_writer(path):
             if not _is_whole(path):
@@ -103,7 +104,21 @@ def kept_tangents(model: Any, inputs: Tensor, count: int, out: Path | None, name
     return _mapped(path)
 
 
-def _store(path: Path, model: Any, inputs: Tensor, shape: tuple[int, ...]) -> None:
+def _in_this_process(model: Any, inputs: Inputs, shape: tuple[int, int, int]) -> Tensor:
+    known, name = _shared.get(), ""
+    if known is not None:
+        with suppress(Unnameable):
+            name = plane_name(model, inputs, shape[1])
+        if name in known:
+            return known[name]
+    fits = 4 * int(np.prod(shape)) * SHARE < free_memory()
+    found = tangents_of(model, inputs, shape[1]) if fits else _in_file_without_name(model, inputs, shape)
+    if known is not None and name:
+        known[name] = found
+    return found
+
+
+def _store(path: Path, model: Any, inputs: Inputs, shape: tuple[int, ...]) -> None:
     with told_as_storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _fill(aside(path), model, inputs, shape)
@@ -121,9 +136,16 @@ def shared_tangents() -> Iterator[None]:
         _shared.reset(token)
 
 
-def plane_name(weights: Mapping[str, Tensor], inputs: Tensor, count: int) -> str:
-    """Twelve hexadecimal digits that follow the weights of a model, the inputs, and the number of tangents."""
-    return digest_of({**weights, f"{count} of": inputs})[:12]
+def plane_name(model: Any, inputs: Inputs, count: int) -> str:
+    """Twelve hexadecimal digits that follow the structure and weights of a model, the inputs, and the number k.
+
+    Raises:
+        Unnameable: the model cannot be told from another.
+    """
+    digest = hashlib.sha256(f"{structure_of(model)} {digest_of(model.state_dict())} {count}".encode())
+    for part in _pieces(inputs):
+        digest.update(digest_of({"": part}).encode())
+    return digest.hexdigest()[:12]
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
@@ -135,7 +157,7 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _fill(path: Path, model: Any, inputs: Tensor, shape: tuple[int, ...]) -> None:
+def _fill(path: Path, model: Any, inputs: Inputs, shape: tuple[int, ...]) -> None:
     """Write the tangents into a file, those of a few inputs at a time."""
     file = np.lib.format.open_memmap(path, "w+", np.float32, shape)
     try:
@@ -164,7 +186,7 @@ def _mapped(path: Path) -> Tensor:
     return torch.from_numpy(np.load(path, mmap_mode="c"))  # changes, of which there are none, would stay in memory
 
 
-def _in_file_without_name(model: Any, inputs: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _in_file_without_name(model: Any, inputs: Inputs, shape: tuple[int, ...]) -> Tensor:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "tangents.npy"
         with told_as_storage(path):

@@ -11,6 +11,8 @@ from torch import nn
 import caelab
 from caelab import CaelabError, finetune
 from caelab.classifiers import descent
+from caelab.classifiers.examples import examples_of
+from caelab.data.given import as_dataset
 from caelab.errors import NotApplicable
 from caelab.runs.recipes import recipe_config
 from caelab.runs.run import Run
@@ -328,3 +330,19 @@ def test_before_and_after_are_measured_by_every_analysis(run, tuned):
     expected = ((h * (1 - h)).square() @ weight.square().sum(dim=1)).sqrt()
     np.testing.assert_allclose(two, expected, rtol=1e-9)
     assert not np.allclose(one, two)
+
+
+def test_data_larger_than_memory_are_read_batch_by_batch(run, same, tmp_path):
+    """The inputs of a mapped data set stay in their file; the weights are those of the data in memory, in every bit."""
+    data = run.dataset
+    np.save(tmp_path / "x.npy", data.inputs.numpy())
+    mapped = as_dataset((np.load(tmp_path / "x.npy", mmap_mode="r"), data.labels))
+    assert mapped.mapped
+    parts = {"train": data.train, "valid": data.valid, "test": data.test}
+    other = replace(run, dataset=replace(mapped, **parts))
+    for options in ({}, {"tangents": 2, "tangent_weight": 0.1}, {"dropout": 0.2}):
+        made = finetune(other, labels=200, **QUICK, **options)
+        assert same(finetune(run, labels=200, **QUICK, **options), made)
+    assert not isinstance(examples_of(other.dataset, 200).train.rows, torch.Tensor)
+    for method in ("frozen", "nearest-neighbours"):
+        assert finetune(other, method=method).error("test") == finetune(run, method=method).error("test")

@@ -1,14 +1,18 @@
 """Tangent distance and the tangents behind it, against least squares and singular value decompositions."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import caelab
 from caelab import CaelabError, finetune
 from caelab.classifiers import planes
 from caelab.classifiers.planes import kept_tangents, plane_name, tangents_of
 from caelab.classifiers.tangent_distance import one_sided, two_sided
+from caelab.runs.external import EncoderOnly
 
 
 def orthonormal(*shape, seed):
@@ -83,23 +87,22 @@ def test_tangents_are_computed_once_and_kept(run, tmp_path, monkeypatch):
     inputs = run.dataset.train_inputs[:300]
     plain = tangents_of(run.model, inputs, 3)
     monkeypatch.setattr(planes, "AT_ONCE", 70)
-    name = plane_name(run.model.state_dict(), inputs, 3)
-    kept = kept_tangents(run.model, inputs, 3, tmp_path, name)
+    kept = kept_tangents(run.model, inputs, 3, tmp_path)
     torch.testing.assert_close(kept.mT @ kept, plain.mT @ plain, atol=1e-4, rtol=0)  # a direction has no sign
     monkeypatch.setattr(planes, "tangents_of", None)  # whoever computed them again would fail
-    again = kept_tangents(run.model, inputs, 3, tmp_path, name)
+    again = kept_tangents(run.model, inputs, 3, tmp_path)
     assert torch.equal(kept, again)
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".npy", ".sha256"]
 
 
 def test_damaged_tangents_are_computed_again(run, tmp_path, caplog):
     inputs = run.dataset.train_inputs[:20]
-    kept = kept_tangents(run.model, inputs, 3, tmp_path, "name").clone()
-    path = tmp_path / "tangents-name.npy"
+    kept = kept_tangents(run.model, inputs, 3, tmp_path).clone()
+    (path,) = tmp_path.glob("tangents-*.npy")
     content = bytearray(path.read_bytes())
     content[-2] ^= 255
     path.write_bytes(bytes(content))
-    assert torch.equal(kept_tangents(run.model, inputs, 3, tmp_path, "name"), kept)
+    assert torch.equal(kept_tangents(run.model, inputs, 3, tmp_path), kept)
     assert "is damaged" in caplog.text
 
 
@@ -107,25 +110,29 @@ def test_where_there_is_little_memory_they_lie_in_a_file(run, monkeypatch):
     inputs = run.dataset.train_inputs[:20]
     plain = tangents_of(run.model, inputs, 3)
     monkeypatch.setattr(planes, "free_memory", lambda: 1000)
-    assert torch.equal(kept_tangents(run.model, inputs, 3, None, ""), plain)
+    assert torch.equal(kept_tangents(run.model, inputs, 3, None), plain)
 
 
 def test_an_interrupted_file_is_not_left(run, tmp_path, monkeypatch):
     monkeypatch.setattr(planes, "tangents_of", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
-        kept_tangents(run.model, run.dataset.train_inputs, 3, tmp_path, "name")
+        kept_tangents(run.model, run.dataset.train_inputs, 3, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_weights_or_inputs_have_other_tangents(run, stack):
+def test_other_models_or_inputs_have_other_tangents(run, stack):
     inputs = run.dataset.train_inputs
-    names = {
-        plane_name(run.model.state_dict(), inputs, 3),
-        plane_name(run.model.state_dict(), inputs, 4),
-        plane_name(run.model.state_dict(), inputs[:100], 3),
-        plane_name(stack.model.state_dict(), inputs, 3),
-    }
-    assert len(names) == 4
+    other = deepcopy(run.model)  # of the same weights
+    other.encode[1] = nn.Tanh()
+    plain = [EncoderOnly(lambda x: x.square()), EncoderOnly(lambda x: x.sin())]
+    names = [
+        plane_name(run.model, inputs, 3),
+        plane_name(run.model, inputs, 4),
+        plane_name(run.model, inputs[:100], 3),
+        *(plane_name(model, inputs, 3) for model in (stack.model, other, *plain)),
+    ]
+    assert len({*names}) == 7
+    assert plane_name(deepcopy(run.model), inputs.clone(), 3) == names[0]
 
 
 @pytest.mark.parametrize("sides", [1, 2])
