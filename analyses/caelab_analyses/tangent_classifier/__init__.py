@@ -51,7 +51,7 @@ def measure(
     *,
     labels: Count | None = None,
     tangents: Count = 10,
-    weights: list[Positive] = [0.01, 0.1, 1.0],  # noqa: B006 - an option, which is never changed
+    weights: list[Positive] = [0.3, 1.0, 3.0, 10.0],  # noqa: B006 - an option, which is never changed
     outputs: Literal["probabilities", "log-probabilities", "logits"] = "probabilities",
     candidates: Count = 100,
     learning_rate: Positive = 0.1,
