@@ -25,7 +25,11 @@ from caelab.errors import CaelabError
 @click.option("--seed", type=int, help="Fixes initial weights and batches.  [default: the run's]")
 @click.option("--test", is_flag=True, help="Print the test error, too: test examples are looked at only then.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("classifiers"), show_default=True, help="Their folder."
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("classifiers"),
+    show_default=True,
+    help="Folder of classifiers.",
 )
 @plugin_options
 def finetune(

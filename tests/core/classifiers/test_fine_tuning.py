@@ -228,14 +228,22 @@ def test_a_users_model_with_a_code_of_many_axes(same, tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    [("rbm", ["model.hidden=20"]), ("ae", ["model.hidden=[20,12]"]), ("ae", ["model.kind=convolutional"])],
-    ids=["rbm", "a stack", "convolutional"],
+    [
+        ("rbm", ["model.hidden=20", "training.epochs=1"]),
+        ("ae", ["model.hidden=[20,12]", "training.epochs=1"]),
+        ("ae", ["model.kind=convolutional", "training.epochs=1"]),
+        ("cae-2", ["model.hidden=[20,12]", "training.epochs=1"]),
+        ("random", ["model.hidden=[20]"]),
+        ("pca", ["model.hidden=20"]),
+    ],
+    ids=["rbm", "a stack", "convolutional", "a greedy stack", "a random start", "pca"],
 )
-def test_every_model_of_caelab(settings):
+def test_every_model_of_caelab(settings, same, tmp_path):
     recipe, own = settings
-    config = recipe_config(recipe, ["training.epochs=1", *own], dataset={"kind": "digits", "splits": [300, 60, 100]})
-    made = finetune(caelab.train(config), epochs=15, optimizer="adam", learning_rate=0.02)
+    config = recipe_config(recipe, own, dataset={"kind": "digits", "splits": [300, 60, 100]})
+    made = finetune(caelab.train(config), epochs=15, optimizer="adam", learning_rate=0.02, out=tmp_path)
     assert made.error() < 60
+    assert same(caelab.load_classifier(made.path), made)
 
 
 def as_float64(run):
