@@ -26,7 +26,7 @@ def test_a_study_of_the_documentation_runs(path, tmp_path):
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_a_study_is_named_where_its_results_are_and_can_be_reproduced(path):
-    pages = [*(ROOT / "docs" / "results").glob("*.md"), ROOT / "docs" / "howto" / "run-a-study.md"]
+    pages = [page for room in ("results", "howto") for page in (ROOT / "docs" / room).glob("*.md")]
     assert any(f"reproduce {path.stem}" in page.read_text(encoding="utf-8") for page in pages) or path.stem in NOT_YET
     assert catalogue().get("study", path.stem).name == path.name
 
