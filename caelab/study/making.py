@@ -8,11 +8,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from caelab.analysis.contract import default_analyses
+from caelab.analysis.contract import default_analyses, load_analysis
 from caelab.data.samples import PUBLISHED
 from caelab.errors import CaelabError
 from caelab.registry.arguments import path_of
 from caelab.registry.catalogue import catalogue
+from caelab.registry.reserved import GIVEN_BY_CORE
+from caelab.registry.signatures import option_fields
 from caelab.runs.config import RunConfig, make_config
 from caelab.runs.settings import with_setting
 from caelab.study.folder import RUNS, opened
@@ -182,24 +184,40 @@ def _candidates(config: RunConfig, grid: Grid) -> list[Candidate]:
     return found
 
 
-def at(file: StudyFile, scale: str | None, dataset: str | None = None) -> StudyFile:
-    """A study at one of its scales, on other data where a data set is named.
+def at(file: StudyFile, scale: str | None, dataset: str | None = None, device: str | None = None) -> StudyFile:
+    """A study at one of its scales, on other data or another device where one is named.
 
     Args:
         file: as it stands.
         scale: a name in its ``scales``; ``smoke`` is there for every study, and made by ``smaller`` where the file does
             not say what it is. None leaves the file as it stands.
         dataset: in place of those that the file names, with its own default splits.
+        device: where every run is trained, and every analysis that has an option ``device`` computes.
 
     Raises:
         CaelabError: there is no such scale, or one of its keys is wrong.
     """
     if scale is not None:
         file = smaller(file) if scale == SMOKE and SMOKE not in file.scales else at_scale(file, scale)
-    if dataset is None:
-        return file
-    changed = {"datasets": [{"kind": dataset}], "set": {k: v for k, v in file.set.items() if k != "dataset.splits"}}
-    return StudyFile.model_validate({**file.plain(), **changed})
+    changed: Raw = {}
+    if dataset is not None:
+        kept = {key: value for key, value in file.set.items() if key != "dataset.splits"}
+        changed |= {"datasets": [{"kind": dataset}], "set": kept}
+    if device is not None:
+        changed["set"] = {**changed.get("set", file.set), "training.device": device}
+        changed["analyses"] = {name: _on(device, name, options) for name, options in _analyses_of(file).items()}
+    return StudyFile.model_validate({**file.plain(), **changed}) if changed else file
+
+
+def _analyses_of(file: StudyFile) -> dict[str, Raw]:
+    return {name: {} for name in default_analyses()} if file.analyses is None else file.analyses
+
+
+def _on(device: str, analysis: str, options: Raw) -> Raw:
+    """The options of an analysis, on a device where it computes on one."""
+    measure = getattr(load_analysis(analysis), "measure", None)
+    has = measure is not None and "device" in option_fields(measure, GIVEN_BY_CORE["analysis"])
+    return {**options, "device": device} if has else options
 
 
 def smaller(file: StudyFile) -> StudyFile:

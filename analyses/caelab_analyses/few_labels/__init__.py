@@ -52,6 +52,7 @@ def measure(
     batch_size: Count = 50,
     epochs: Count = 60,
     patience: Count | None = 10,
+    device: str = "cpu",
 ) -> pd.DataFrame:
     """Errors of fine-tuned classifiers that learn from 100, 300, 1 000, ... labels, all from the same run.
 
@@ -69,6 +70,7 @@ def measure(
         batch_size: see there.
         epochs: see there.
         patience: see there.
+        device: where it is computed, as ``cuda``.
 
     Returns:
         One row per number of ``labels`` and ``split`` (valid, test): ``error`` in percent of the ``examples``, its
@@ -80,7 +82,7 @@ def measure(
         CaelabError: fine-tuning diverged.
     """
     descent: dict[str, Any] = {"optimizer": optimizer, "learning_rate": learning_rate, "momentum": momentum}
-    lengths: dict[str, Any] = {"batch_size": batch_size, "epochs": epochs, "patience": patience}
+    lengths: dict[str, Any] = {"batch_size": batch_size, "epochs": epochs, "patience": patience, "device": device}
     most = len(run.dataset.train)
     wanted = sorted({count for count in counts if count <= most} | ({most} if with_all else set()))
     rows, left_out = [], None

@@ -73,6 +73,7 @@ def measure(
     patience: Count | None = 10,
     dropout: Probability = 0.0,
     test: bool = True,
+    device: str = "cpu",
 ) -> pd.DataFrame:
     """Norm, saturation and spectrum of the encoder before and after fine-tuning, and the errors that it led to.
 
@@ -88,6 +89,7 @@ def measure(
         epochs: see there.
         patience: see there.
         dropout: of the code; see there.
+        device: where it is computed, as ``cuda``.
         test: whether the test examples are looked at; while something is chosen they are not.
 
     Returns:
@@ -108,7 +110,7 @@ def measure(
         "momentum": momentum,
         "dropout": dropout,
     }
-    lengths: dict[str, Any] = {"batch_size": batch_size, "epochs": epochs, "patience": patience}
+    lengths: dict[str, Any] = {"batch_size": batch_size, "epochs": epochs, "patience": patience, "device": device}
     made = finetune(run, labels=count, seed=streams.seed, **descent, **lengths)
     errors = {"valid_error": made.error("valid"), "test_error": made.error("test") if test else np.nan}
     learnt = {

@@ -37,6 +37,7 @@ def scale_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--scale", metavar="NAME", default=None, help="A scale of the study: smoke, quick, ..."),
         click.option("--smoke", "scale", flag_value="smoke", help=smoke),
         click.option("--dataset", metavar="NAME", default=None, help="Other data than the file names."),
+        click.option("--device", metavar="NAME", default=None, help="Where runs are trained: cpu or cuda."),
     ]
     for option in reversed(options):
         command = option(command)
@@ -70,6 +71,7 @@ def run(
     dry_run: bool,
     scale: str | None,
     dataset: str | None,
+    device: str | None,
     workers: int | None,
     executor: str,
     address: str | None,
@@ -83,7 +85,7 @@ def run(
     """
     use_plugins(plugins)
     how = chosen_executor(executor, workers, address, executor_settings)
-    asked = undertaking(place, out, scale, how, plugins, track, dataset)
+    asked = undertaking(place, out, scale, how, plugins, track, dataset, device)
     if dry_run:
         _tell_estimate(asked, asked.how["workers"])
         return
@@ -236,6 +238,7 @@ def undertaking(
     plugins: Sequence[Path],
     track: tuple[str, ...] = (),
     dataset: str | None = None,
+    device: str | None = None,
 ) -> Undertaking:
     """The study that a file or a folder describes, at a scale and on data of the user's choice."""
     from caelab.report.studies import Undertaking
@@ -244,12 +247,12 @@ def undertaking(
 
     file, text, home = opened(place)
     folder = folder_of(place, out)
-    changes = {f"--scale {scale}": scale, f"--dataset {dataset}": dataset}
+    changes = {f"--scale {scale}": scale, f"--dataset {dataset}": dataset, f"--device {device}": device}
     for option in [option for option, value in changes.items() if value is not None]:
         if place.is_dir():
             raise CaelabError(f"{option} makes another study of a study file, but {place} is a folder; give the file")
         folder = out or folder.with_name(f"{folder.name}-{_as_name(option)}")
-    file = at(file, scale, dataset)
+    file = at(file, scale, dataset, device)
     more = [str(path.resolve()) for path in plugins]
     file = file.model_copy(update={"plugins": [*file.plugins, *more], "out": str(folder)})
     return Undertaking(file, text, folder, home, " ".join(["caelab", *sys.argv[1:]]), how, with_progress, track)

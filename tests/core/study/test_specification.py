@@ -219,3 +219,9 @@ def test_an_unknown_scale_is_told_with_those_that_there_are():
 
 def test_what_a_file_does_not_say_leaves_no_trace():
     assert not {"scales", "scale"} & study_file(study()).plain().keys()
+
+
+def test_a_device_reaches_runs_and_the_analyses_that_have_one():
+    file = at(study_file(study(analyses={"fine_tuning": {"epochs": 2}, "jacobian_norm": {}})), None, device="cuda")
+    assert file.set == {**SMALL, "training.device": "cuda"}
+    assert file.analyses == {"fine_tuning": {"epochs": 2, "device": "cuda"}, "jacobian_norm": {}}
