@@ -110,8 +110,8 @@ class TrainingHooks:
         """Between the backward pass and the optimiser's step."""
 
     @hookspec
-    def after_batch(self, model: Any, epoch: int, step: int, terms: Any) -> None:
-        """After the optimiser's step, with the detached terms of the loss, ``{name: scalar}``."""
+    def after_batch(self, model: Any, clean: Any, epoch: int, step: int, terms: Any) -> None:
+        """After the optimiser's step, with the batch and the detached terms of its loss, ``{name: scalar}``."""
 
     @hookspec
     def extra_metrics(self, model: Any, inputs: Any, epoch: int) -> Any:
@@ -191,6 +191,9 @@ class RegularizerMembers:
 
     stateful: bool
     """True: it remembers earlier calls on purpose. False: no number depends on the attributes that change."""
+
+    held_constant: str
+    """What the gradient of the penalty takes for constant on purpose, in words; checks then fail no other gradient."""
 
     trial_options: dict[str, Any]
     """Options that the checks make it with, on the class; needed where neither types nor a recipe say enough."""

@@ -103,7 +103,8 @@ def published_splits(
     Raises:
         CaelabError: ``splits`` is another text, or no sizes were published for the data set.
     """
-    published = getattr(getattr(loader, "facts", None), "published", None)
+    facts = getattr(loader, "facts", None)
+    published = facts.published if isinstance(facts, Facts) else None
     if splits != PUBLISHED or published is None:
         what = f"{kind!r} has no published sizes" if splits == PUBLISHED else f"{shown(splits)} came"
         raise CaelabError(

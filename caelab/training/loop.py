@@ -177,7 +177,7 @@ class Trainer:
         self.backward(terms, epoch)
         self.plugins.call("before_update", epoch, model=self.model, step=step)
         self.descend()
-        self.plugins.call("after_batch", epoch, model=self.model, step=step, terms=values)
+        self.plugins.call("after_batch", epoch, model=self.model, clean=clean, step=step, terms=values)
         return values
 
     def descend(self) -> None:

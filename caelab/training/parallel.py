@@ -95,7 +95,7 @@ class ParallelTrainer(Trainer):
         refuse_nonfinite(values, epoch, step, self.model)
         self.plugins.call("before_update", epoch, model=self.model, step=step)
         self.descend()
-        self.plugins.call("after_batch", epoch, model=self.model, step=step, terms=values)
+        self.plugins.call("after_batch", epoch, model=self.model, clean=clean, step=step, terms=values)
         return values
 
     def reduced(self, terms: Mapping[str, Tensor], weight: float) -> Metrics:

@@ -17,7 +17,7 @@ HARMLESS = {
     "before_training": {"config", "name"},
     "before_epoch": {"epoch"},
     "before_update": {"epoch", "step"},
-    "after_batch": {"epoch", "step", "terms"},
+    "after_batch": {"clean", "epoch", "step", "terms"},
     "after_epoch": {"epoch", "metrics"},
     "after_training": {"history"},
 }

@@ -10,9 +10,11 @@ from caelab import hookimpl
 from caelab_regularizers.recipes import RECIPES
 
 REGULARIZERS = {
+    "auxiliary-dead": "caelab_regularizers.auxiliary_dead:AuxiliaryDead",
     "code-orthogonality": "caelab_regularizers.code_orthogonality:CodeOrthogonality",
     "contractive": "caelab_regularizers.contractive:Contractive",
     "corruption-chain": "caelab_regularizers.corruption_chain:CorruptionChain",
+    "dead-units": "caelab_regularizers.dead_units:DeadUnits",
     "decoder-jacobian": "caelab_regularizers.decoder_jacobian:DecoderJacobian",
     "finite-contraction": "caelab_regularizers.finite_contraction:FiniteContraction",
     "gaussian": "caelab_regularizers.corruption:Gaussian",
@@ -20,6 +22,7 @@ REGULARIZERS = {
     "higher-order-contractive": "caelab_regularizers.higher_order:HigherOrderContractive",
     "masking": "caelab_regularizers.corruption:Masking",
     "reconstruction-contractive": "caelab_regularizers.reconstruction_contractive:ReconstructionContractive",
+    "resample-dead": "caelab_regularizers.resample_dead:ResampleDead",
     "salt-and-pepper": "caelab_regularizers.corruption:SaltAndPepper",
     "saturating": "caelab_regularizers.saturating:Saturating",
     "sparse-kl": "caelab_regularizers.sparsity:SparseKL",

@@ -50,7 +50,7 @@ def _dispatch(bench: Bench) -> Spread:
                            reconstruction=None, encoder_jacobian=None, reconstruction_jacobian=None,
                            streams=ready.streams)  # fmt: skip
         ready.plugins.hook.before_update(model=model, epoch=1, step=1)
-        ready.plugins.hook.after_batch(model=model, epoch=1, step=1, terms={})
+        ready.plugins.hook.after_batch(model=model, clean=None, epoch=1, step=1, terms={})
 
     return bench.ratio(calls, step("ae", 20, device=bench.device)).times(100)
 

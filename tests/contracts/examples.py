@@ -10,9 +10,11 @@ from caelab.registry.catalogue import catalogue
 from caelab.registry.importing import allow_code
 
 OPTIONS = {
+    "auxiliary-dead": {"weight": 0.5, "k": 3, "after": 1, "threshold": 1000.0},
     "code-orthogonality": {"weight": 0.05},
     "contractive": {"weight": 0.5},
     "corruption-chain": {"steps": [{"kind": "masking", "p": 0.2}, {"kind": "gaussian", "sigma": 0.1}]},
+    "dead-units": {"threshold": 0.01},
     "decoder-jacobian": {"weight": 0.5},
     "finite-contraction": {"weight": 0.5, "radius": 1.0, "samples": 2},
     "gaussian": {"sigma": 0.3},
@@ -20,6 +22,7 @@ OPTIONS = {
     "higher-order-contractive": {"weight": 0.5, "sigma": 0.1, "samples": 2},
     "masking": {"p": 0.3},
     "reconstruction-contractive": {"weight": 0.5},
+    "resample-dead": {"every": 1, "threshold": 1000.0, "scale": 0.2},
     "salt-and-pepper": {"p": 0.2},
     "saturating": {"weight": 0.5},
     "sparse-kl": {"weight": 0.5, "target": 0.1},
@@ -35,6 +38,9 @@ allow_code(OPTIONS["tangent-propagation"]["tangents"])  # the tests name it, as 
 NAMES = catalogue().names("regularizer")
 CORRUPTIONS = [name for name in NAMES if hasattr(catalogue().get("regularizer", name), "corrupt_input")]
 PENALTIES = [name for name in NAMES if hasattr(catalogue().get("regularizer", name), "penalty_terms")]
+CHANGES_WEIGHTS = ["resample-dead"]
+MEASURES = ["dead-units"]
+REFUSED = [("auxiliary-dead", "plain methods")]  # the code before its activation cannot be had
 
 
 def make(name, weight=None):

@@ -11,12 +11,23 @@ import numpy as np
 import pytest
 import torch
 
+from caelab import CaelabError
 from caelab.models.autoencoder import autoencoder
 from caelab.registry.catalogue import catalogue
 from caelab.registry.signatures import checked_options, option_fields
 from caelab.streams import Streams
 from caelab.training.plugins import TrainingPlugins
-from tests.contracts.examples import ARCHITECTURES, CORRUPTIONS, NAMES, OPTIONS, PENALTIES, make
+from tests.contracts.examples import (
+    ARCHITECTURES,
+    CHANGES_WEIGHTS,
+    CORRUPTIONS,
+    MEASURES,
+    NAMES,
+    OPTIONS,
+    PENALTIES,
+    REFUSED,
+    make,
+)
 
 every_regularizer = pytest.mark.parametrize("name", NAMES)
 every_penalty = pytest.mark.parametrize("name", PENALTIES)
@@ -39,8 +50,9 @@ def test_every_regularizer_has_an_example():
     assert sorted(OPTIONS) == NAMES
 
 
-def test_every_regularizer_corrupts_or_penalises():
-    assert sorted({*CORRUPTIONS, *PENALTIES}) == NAMES
+def test_every_regularizer_has_one_part():
+    """It corrupts, penalises, changes weights, or only measures."""
+    assert sorted([*CORRUPTIONS, *PENALTIES, *CHANGES_WEIGHTS, *MEASURES]) == NAMES
 
 
 @every_regularizer
@@ -76,6 +88,10 @@ def test_the_example_passes_the_check_of_options_unchanged(name):
 @every_architecture
 def test_terms_are_finite_scalars_named_after_the_kind(name, architecture, clean, terms_of):
     model = architecture.build()
+    if (name, str(architecture)) in REFUSED:
+        with pytest.raises(CaelabError, match=f"{name} needs"):
+            terms_of(model, clean, name)
+        return
     terms = terms_of(model, clean, name)
     assert terms.keys() == {name}
     assert terms[name].shape == ()

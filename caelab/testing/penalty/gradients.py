@@ -129,7 +129,7 @@ def _differenced(subject: Subject, setting: Setting, why: str) -> Check:
     told += f"; nothing reaches {', '.join(found.missed)}" if found.missed else ""
     remedy = why or "the gradient is not that of the value: look for .detach(), .data, state_dict() or rounding"
     row = judged(f"gradient: {setting.name}", found.is_none, "that of central differences", told, remedy)
-    return _unless_it_remembers(subject, row)
+    return _unless_on_purpose(subject, row)
 
 
 def _difference(trial: Trial, gradients: dict[str, Tensor], step: float) -> Difference:
@@ -142,10 +142,16 @@ def _difference(trial: Trial, gradients: dict[str, Tensor], step: float) -> Diff
     return Difference(worst, size, _rounding(trial, step), missed)
 
 
-def _unless_it_remembers(subject: Subject, check: Check) -> Check:
-    """What a plugin remembers may be cut from the graph on purpose: then a wrong gradient cannot be told from it."""
-    if check.verdict == "passed" or not subject.remembers:
+def _unless_on_purpose(subject: Subject, check: Check) -> Check:
+    """What a plugin says it holds constant, or remembers, is cut from the graph on purpose, or may be.
+
+    A wrong gradient cannot be told from that.
+    """
+    if check.verdict == "passed" or not (subject.held_constant or subject.remembers):
         return check
+    if subject.held_constant:
+        found = f"cannot tell: it holds constant, on purpose, {subject.held_constant}"
+        return replace(check, verdict="reported", found=found, remedy="compare the gradient with that held constant")
     found = f"cannot tell: it keeps {', '.join(subject.remembers)}, which may be cut from the graph on purpose"
     return replace(check, verdict="reported", found=found, remedy="compare the gradient without what it remembers")
 
@@ -176,4 +182,4 @@ def _reach(subject: Subject, why: str) -> Check:
     remedy = why or f"the value moves with {', '.join(missed)}, but gets no gradient there: do not detach it"
     found = f"{', '.join(name for name in gradients if gradients[name].any()) or 'none'}"
     row = judged("gradient: reaches", not missed, ", ".join(moving) or "no parameter", found, remedy)
-    return _unless_it_remembers(subject, row)
+    return _unless_on_purpose(subject, row)

@@ -125,6 +125,11 @@ class Subject:
         return checked_flag(self.name, "stateful", self.says("stateful", False))
 
     @cached_property
+    def held_constant(self) -> str:
+        """What the gradient takes for constant on purpose, in words; empty where it says nothing."""
+        return str(self.says("held_constant", "") or "")
+
+    @cached_property
     def stated_epoch(self) -> int | None:
         """The epoch at which the plugin asks to be checked, by its attribute ``epoch``."""
         return checked_epoch(self.name, self.says("epoch"))
@@ -347,7 +352,8 @@ class Trial:
                     terms = self.objective().terms(self.clean.clone(), epoch)
                     if self.subject.stateful:
                         values = {name: float(term.detach()) for name, term in terms.items()}
-                        self.plugins.call("after_batch", epoch, model=self.model, step=1, terms=values)
+                        given = {"model": self.model, "clean": self.clean, "step": 1, "terms": values}
+                        self.plugins.call("after_batch", epoch, **given)
 
     def objective(self, seed: int = 0) -> Objective:
         """The loss as training computes it, its random streams at their start."""

@@ -149,7 +149,7 @@ def test_a_hook_names_those_who_answer_it_and_what_they_ask_for(capsys, alone):
     (mine,) = [row for row in rows if row["hook"] == "penalty_terms" and row["plugin"] == "my"]
     assert mine["asks for"] == "encoder_jacobian"
     assert mine["provider"] == str(alone / "my_regularizer.py")
-    (after,) = [row for row in rows if row["hook"] == "after_batch"]
+    (after,) = [row for row in rows if row["hook"] == "after_batch" and row["plugin"] == "my"]
     assert (after["order"], after["plugin"], after["asks for"]) == ("1", "my", "step, terms")
     offering = [row["plugin"] for row in rows if row["hook"] == "register_regularizers"]
     assert offering[0] == "caelab/regularizers"
