@@ -205,7 +205,7 @@ def at(file: StudyFile, scale: str | None, dataset: str | None = None, device: s
         changed |= {"datasets": [{"kind": dataset}], "set": kept}
     if device is not None:
         changed["set"] = {**changed.get("set", file.set), "training.device": device}
-        changed["analyses"] = {name: _on(device, name, options) for name, options in _analyses_of(file).items()}
+        changed["analyses"] = {name: _on_device(device, name, options) for name, options in _analyses_of(file).items()}
     return StudyFile.model_validate({**file.plain(), **changed}) if changed else file
 
 
@@ -213,7 +213,7 @@ def _analyses_of(file: StudyFile) -> dict[str, Raw]:
     return {name: {} for name in default_analyses()} if file.analyses is None else file.analyses
 
 
-def _on(device: str, analysis: str, options: Raw) -> Raw:
+def _on_device(device: str, analysis: str, options: Raw) -> Raw:
     """The options of an analysis, on a device where it computes on one."""
     measure = getattr(load_analysis(analysis), "measure", None)
     has = measure is not None and "device" in option_fields(measure, GIVEN_BY_CORE["analysis"])
