@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from caelab.classifiers.examples import Labelled, error_of
 from caelab.classifiers.network import codes_of
-from caelab.classifiers.options import NearestNeighbours, TangentNeighbours
+from caelab.classifiers.options import INPUTS, NearestNeighbours, TangentNeighbours
 from caelab.classifiers.planes import tangents_of
 from caelab.classifiers.tangent_distance import one_sided, two_sided
 
@@ -41,7 +41,7 @@ class Neighbours:
 
     def features(self, inputs: Tensor) -> Tensor:
         """Codes or inputs, shape (n, width)."""
-        return inputs if self.options.features == "inputs" else codes_of(self.model.encode, inputs)
+        return inputs if self.options.features == INPUTS else codes_of(self.model.encode, inputs)
 
     def nearest(self, inputs: Tensor, count: int) -> Tensor:
         """The places of the ``count`` nearest training examples, nearest first, shape (n, count)."""

@@ -14,6 +14,8 @@ from caelab.registry.signatures import SENTENCE, readable, refuse_booleans
 from caelab.runs.optimisation import Optimisation
 from caelab.runs.section import Section
 
+INPUTS = "inputs"
+Features = Literal["code", "inputs"]
 Dropped = Annotated[float, Field(ge=0, lt=1)]
 Candidates = Annotated[tuple[Positive, ...], Field(min_length=1)]
 Neighbours = Annotated[tuple[Count, ...], Field(min_length=1)]
@@ -95,7 +97,7 @@ class NearestNeighbours(Options):
     """
 
     method: Literal["nearest-neighbours"] = "nearest-neighbours"
-    features: Literal["code", "inputs"] = "code"
+    features: Features = "code"
     neighbours: Neighbours = (1, 3, 5, 7, 9, 15)
 
 
@@ -109,7 +111,7 @@ class SupportVectors(Options):
     """
 
     method: Literal["svm-rbf"] = "svm-rbf"
-    features: Literal["code", "inputs"] = "code"
+    features: Features = "code"
     penalty: Candidates = (1.0, 10.0, 100.0)
     gamma: Candidates = (0.3, 1.0, 3.0)
 

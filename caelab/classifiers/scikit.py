@@ -19,7 +19,7 @@ from torch import Tensor
 
 from caelab.classifiers.examples import Labelled, error_of, surprise_of
 from caelab.classifiers.network import codes_of
-from caelab.classifiers.options import Frozen, SupportVectors
+from caelab.classifiers.options import INPUTS, Frozen, SupportVectors
 
 AT_ONCE = 1000  # examples whose kernels are computed together
 
@@ -114,7 +114,7 @@ class Machine:
 
     def features(self, inputs: Tensor) -> Tensor:
         """Codes or inputs in float64, shape (n, width)."""
-        return (inputs if self.options.features == "inputs" else codes_of(self.model.encode, inputs)).double()
+        return (inputs if self.options.features == INPUTS else codes_of(self.model.encode, inputs)).double()
 
     def scores(self, inputs: Tensor) -> Tensor:
         """Votes, and what tells equal ones apart, shape (n, classes)."""
@@ -164,7 +164,7 @@ def fitted_machine(model: Any, train: Labelled, valid: Labelled, options: Suppor
     """The support vector classifier by the C and γ with the lowest validation error, of equals the first."""
     from sklearn.svm import SVC
 
-    features = train.inputs if options.features == "inputs" else codes_of(model.encode, train.inputs)
+    features = train.inputs if options.features == INPUTS else codes_of(model.encode, train.inputs)
     plain = features.double().numpy()
     unit = 1.0 / (plain.shape[1] * (float(plain.var()) or 1.0))
     found, tried = [], []
