@@ -14,8 +14,9 @@ KINDS = ("analysis", "recipe", "regularizer", "claim", "published", "tracker", "
 PACKAGES = ("caelab_analyses", "caelab_regularizers", "caelab_trackers")
 ENTRIES = ("caelab/analyses", "caelab/regularizers", "caelab/trackers")
 
+ORDINARY = {"inputs"}  # a recipe's name that is the field's plain word, and an argument of most functions
+
 ALLOWED = {
-    "classifiers/options.py": ("inputs",),  # of what a classifier takes as features; a recipe is called so, too
     "moved.py": PACKAGES[:2],  # where modules that moved stand today, so that earlier imports work
     "registry/code_fingerprints.py": PACKAGES,  # caelab's own packages, whose version stands for their code
     "models/__init__.py": ("rbm", "pca"),  # the core's own models, which recipes of the same names train
@@ -40,7 +41,8 @@ def built_in():
     offers = [(kind, name) for (kind, name), offer in catalogue().offers.items() if offer.provider in ENTRIES]
     analyses = [name for kind, name in offers if kind == "analysis"]
     columns = [(f"column of {name}", column.name) for name in analyses for column in columns_of([name])]
-    return {name: kind for kind, name in [*columns, *offers] if kind in KINDS or kind.startswith("column")}
+    found = {name: kind for kind, name in [*columns, *offers] if kind in KINDS or kind.startswith("column")}
+    return {name: kind for name, kind in found.items() if name not in ORDINARY}
 
 
 def texts(tree):
