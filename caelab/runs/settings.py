@@ -168,8 +168,11 @@ def configured(
     allow_code_in([over, *(value for _, value in pairs)])
     for key, value in sorted(pairs, key=lambda pair: not chooses_kind(*pair)):
         raw = with_setting(raw, key, value, offers=offers)
+    without = texts_of(without, "the regularizers to leave out")
+    if isinstance(raw.get("regularizers"), list) and not without:
+        return make_config(raw, offers)  # one set for each layer of a stack
     regularizers = _regularizers_of(raw)
-    for name in texts_of(without, "the regularizers to leave out"):
+    for name in without:
         if name not in regularizers:
             raise unknown_name("regularizer of this run", name, regularizers)
         del regularizers[name]

@@ -13,7 +13,19 @@ from threadpoolctl import threadpool_limits
 from caelab.analysis.plotting import save_figure
 from caelab.process.denormals import flushed_denormals
 from caelab.storage.files import written_aside
-from tests.benchmarks import classifiers, curves, growth, norms, overhead, report_page, runs, spectra, studies, training
+from tests.benchmarks import (
+    classifiers,
+    curves,
+    growth,
+    norms,
+    overhead,
+    report_page,
+    runs,
+    spectra,
+    stacks,
+    studies,
+    training,
+)
 from tests.benchmarks.case import Bench, Case, Row
 from tests.benchmarks.measure import QUICK, Effort
 from tests.benchmarks.table import machine, markdown, page
@@ -24,6 +36,7 @@ TOPICS = {
     "Singular values and tangents": spectra,
     "Contraction curves": curves,
     "What the trainer adds": overhead,
+    "Data in files, and stacks": stacks,
     "Classifiers": classifiers,
     "The report page": report_page,
     "Several runs in one process": runs,

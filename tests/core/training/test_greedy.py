@@ -220,6 +220,16 @@ def test_a_study_of_a_stack_and_its_first_layer(digits_file, tmp_path):
     assert set(zip(table["model"], table["seed"], strict=True)) == {(m, s) for m in ("cae", "cae-2") for s in (0, 1)}
 
 
+@pytest.mark.parametrize("how", ["keys", "setting"])
+def test_a_recipe_takes_a_list_of_regularizers(how, small):
+    """As a key in Python, and as a setting of a command."""
+    each = [{"contractive": {"weight": 0.5}}, {"masking": {"p": 0.2}}]
+    settings = ["regularizers=[{contractive: {weight: 0.5}}, {masking: {p: 0.2}}]"] if how == "setting" else []
+    config = recipe_config("cae", [*STACK, *settings], **({"regularizers": each} if how == "keys" else {}))
+    assert [{*layer.regularizers} for layer in layer_configs(config)] == [{"contractive"}, {"masking"}]
+    assert config.regularizers == {}
+
+
 WRONG = [
     ({"pretraining": "end-to-end", "layers": [{}, {}]}, "layers, or regularizers as a list, are for a model that is"),
     ({"layers": [{}]}, "layers: expected one entry for each of the 2 layers [12, 8] of the model, but 1 came"),
