@@ -175,7 +175,8 @@ class ResampleDead:
         self.count = 0
         if self.examples:
             generator = torch.Generator().manual_seed(stream_seed(self.seed, f"resample-dead before epoch {epoch}"))
-            inputs, self.examples = torch.cat(self.examples), []
+            device = next(model.parameters()).device  # examples from a checkpoint lie in memory
+            inputs, self.examples = torch.cat([each.to(device) for each in self.examples]), []
             began = resample(model, inputs, self.kind, self.threshold, self.scale, generator)
             self.count = int(began.sum())
 

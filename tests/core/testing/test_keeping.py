@@ -100,6 +100,22 @@ def test_a_closure_a_default_and_a_function_remember_too():
     assert Holds.function.calls == 0
 
 
+def test_a_gradient_with_something_held_constant_is_reported_only_where_the_penalty_says_so():
+    """(c - h)² with c = the mean code, which has no gradient, is no error on purpose, and one otherwise."""
+
+    def to_the_mean(h):
+        return (h - h.detach().mean(dim=0)).square().sum(dim=1).mean() + h.square().sum(dim=1).mean() * h.detach().sum()
+
+    to_the_mean.over_batch = True
+    silent = check_penalty(to_the_mean, raises=False)
+    assert any(check.name.startswith("gradient: ") for check in silent.failures)
+    to_the_mean.held_constant = "the mean code"
+    told = check_penalty(to_the_mean)
+    rows = [check for check in told.checks if "it holds constant, on purpose, the mean code" in check.found]
+    assert len(rows) > 5
+    assert {check.verdict for check in rows} == {"reported"}
+
+
 def test_the_model_is_nobodys_memory():
     model = nn.Linear(2, 2)
     keeper = Keeper()

@@ -29,6 +29,11 @@ def test_who_changes_which_argument_where_is_told(hook, small):
         train(small("ae"), observers={"mine": changing(hook, argument, change)})
 
 
+def test_the_batch_behind_an_update_is_watched(small):
+    with pytest.raises(CaelabError, match="'mine' changes its argument 'clean' in place in after_batch at epoch 1; "):
+        train(small("ae"), observers={"mine": changing("after_batch", "clean", lambda clean: clean.mul_(0.5))})
+
+
 @pytest.mark.parametrize("argument", ["clean", "corrupted", "code", "reconstruction"])
 def test_every_tensor_of_a_penalty_is_watched(argument, small):
     plugin = changing("penalty_terms", argument, lambda tensor: {"mine": tensor.add_(1).mean()})

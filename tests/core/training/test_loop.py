@@ -116,8 +116,9 @@ def test_hooks_are_called_in_their_order(small):
             calls.append(f"before_update {step}")
 
         @hookimpl
-        def after_batch(self, step, terms):
+        def after_batch(self, clean, step, terms):
             assert set(terms) == {"reconstruction"}
+            assert clean.shape[1] == 20
             calls.append(f"after_batch {step}")
 
         @hookimpl

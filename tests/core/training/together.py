@@ -25,6 +25,7 @@ RUNS = {  # 100 examples: batches of 33, the last of one, which the second proce
     "greedy": ("cae", ["training.batch_size=33", "model.hidden=[16,8]", "pretraining=greedy"]),
     "projected": ("ae", ["training.batch_size=33", "regularizers.decoder={kind: projected, weight: 0.1}"]),
     "squares": ("ae", ["training.batch_size=33", "training.reconstruction=squared-error"]),
+    "resampled": ("ae", ["training.batch_size=33", "resample-dead={every: 1, threshold: 1000, scale: 0.2}"]),
     "early": ("ae", ["training.batch_size=33", "training.patience=1", "training.learning_rate=0.3"]),
 }
 REFUSED = {
