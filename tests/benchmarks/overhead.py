@@ -44,6 +44,7 @@ def _dispatch(bench: Bench) -> Spread:
     """Three calls of hooks by the trainer's own means, against a step of 1000 units."""
     ready = trainer("ae", ["model.hidden=[1000]"], {"idle": Idle()}, device=bench.device)
     clean, model = ready.train_inputs[:20], ready.model
+    ready.watch.begin(1, 3)  # a usual step: in the first, and in every 64th, everything is compared
 
     def calls() -> None:
         ready.plugins.call("penalty_terms", 1, model=model, clean=clean, corrupted=clean, code=clean,
