@@ -16,6 +16,7 @@ import pandas as pd
 from caelab.analysis.columns import Column, column_of
 from caelab.analysis.contract import columns_of, load_analysis
 from caelab.analysis.plotting import display_name, stored_appearances
+from caelab.analysis.statistics.paired import SPLIT
 from caelab.errors import CaelabError
 from caelab.registry.catalogue import catalogue
 from caelab.report.claims import VERDICTS, Finding, Numbers
@@ -234,10 +235,19 @@ def facts_of(comparison: Comparison, folder: Path) -> dict[str, str]:
     return {
         "command": comparison.command,
         "data": "; ".join(dict.fromkeys(_data_text(config["dataset"]) for config in comparison.configs)),
+        **_splits_told(comparison.rows),
         "seeds": f"{len(comparison.seeds)} per model ({', '.join(map(str, comparison.seeds))}); "
         f"models of one seed share {shared_by_seed(comparison.configs)}",
         **({"training": f"{sum(seconds):.0f} s in {len(seconds)} runs"} if seconds else {}),
     }
+
+
+def _splits_told(rows: pd.DataFrame) -> dict[str, str]:
+    """Which random splits of the data there are, where they are repeated."""
+    if SPLIT not in rows:
+        return {}
+    splits = sorted(rows[SPLIT].unique())
+    return {"splits": f"{len(splits)} of the data ({', '.join(map(str, splits))}), the same for every model"}
 
 
 def _data_text(block: Mapping[str, Any]) -> str:

@@ -139,7 +139,12 @@ def shown_columns(rows: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[s
 
 def _titled(rows: pd.DataFrame, title: str, columns: Sequence[tuple[str, Column]]) -> Table | None:
     name, caption = NAMED.get(title, (f"table-{_slug(title)}", f"{title.rstrip('.')}."))
-    return table_of(rows, name, " ".join(filter(None, [caption, NUMBERS, _best_means(columns)])), columns)
+    return table_of(rows, name, " ".join(filter(None, [caption, numbers_told(rows), _best_means(columns)])), columns)
+
+
+def numbers_told(rows: pd.DataFrame) -> str:
+    """What the numbers of a table are, in a sentence."""
+    return NUMBERS.replace("seeds", "splits and seeds", 1) if SPLIT in rows else NUMBERS
 
 
 def _best_means(columns: Sequence[tuple[str, Column]]) -> str:
