@@ -16,9 +16,9 @@ import pandas as pd
 from caelab.analysis.columns import Column, column_of
 from caelab.analysis.contract import columns_of, load_analysis
 from caelab.analysis.plotting import display_name, stored_appearances
-from caelab.analysis.statistics.paired import SPLIT
 from caelab.errors import CaelabError
 from caelab.registry.catalogue import catalogue
+from caelab.registry.reserved import SPLIT
 from caelab.report.claims import VERDICTS, Finding, Numbers
 from caelab.report.differences import differences, differences_table, ratios
 from caelab.report.explorer import Explorer, explorers
