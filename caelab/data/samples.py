@@ -11,6 +11,7 @@ from pydantic import Field
 
 from caelab.errors import CaelabError, shown
 from caelab.options import Count
+from caelab.registry.signatures import option_fields
 
 FilePath = Annotated[str, Field(min_length=1)]
 """The path of a file or folder; ``kind:REST`` in a data set's name sets it."""
@@ -111,7 +112,14 @@ def published_splits(
             f"data set {kind!r}: expected splits as three whole numbers of at least 1 (train, valid, test), or "
             f"{PUBLISHED!r} where a paper states them, but {what}"
         )
-    return published.sizes, {**published.options, **options}
+    chosen = {key: value for key, value in options.items() if value != _default(loader, key)}
+    return published.sizes, {**options, **published.options, **chosen}
+
+
+def _default(loader: Any, option: str) -> Any:
+    """What an option is where nobody chooses it, as a config that was checked before holds it."""
+    found = option_fields(loader).get(option)
+    return None if found is None else found.default
 
 
 def in_order_of_numbers(name: str) -> tuple[list[tuple[int, int | str]], str]:

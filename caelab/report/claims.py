@@ -6,7 +6,9 @@ comparison raises ``NotApplicable`` and is left out.
 **The rule**, the same for every claim of paired differences. A claim is split into contests, paired differences over
 the seeds, each turned so that the claim says it is positive. It is *supported* where the 95 % interval of every
 difference lies above zero; *contradicted* where the interval of one lies below zero and its t test holds after Holm's
-correction for the number of differences; otherwise it is *inconclusive*, as always with a single seed.
+correction for the number of differences; otherwise it is *inconclusive*, as always with a single seed. Where the pairs
+are random splits of one data set, drawn by the study or by the seeds, interval and test are those corrected for the
+examples that the splits share (Nadeau and Bengio 2003).
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ import numpy as np
 import pandas as pd
 
 from caelab.analysis.plotting import display_name
-from caelab.analysis.statistics import PairedDifference, holm, paired_difference
-from caelab.analysis.statistics.paired import pairing
+from caelab.analysis.statistics import PairedDifference, corrected_difference, holm, paired_difference
+from caelab.analysis.statistics.paired import differences_of, pairing
 from caelab.errors import NotApplicable
 
 Verdict = Literal["supported", "contradicted", "inconclusive"]
@@ -31,6 +33,7 @@ ClaimFunction = TypeVar("ClaimFunction", bound=Callable[..., Any])
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 SIGNIFICANCE = 0.05
 SHOWN = 3
+RATIO = "test to train"  # of the attributes of numbers: how many examples test for each one that trains
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Numbers:
         dataset: the data's name.
         validation: the column by which validation selects the best of a grid; None where nothing selects.
         larger_is_better: whether the best has the largest number in that column, or the smallest.
+        test_to_train: by model, how many examples test for each one that trains, where splits are drawn from one data
+            set.
     """
 
     rows: pd.DataFrame
@@ -68,6 +73,7 @@ class Numbers:
     dataset: str = ""
     validation: str | None = None
     larger_is_better: bool = False
+    test_to_train: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def made_up(
@@ -119,6 +125,10 @@ class Numbers:
     def by_label(self, label: str, column: str) -> pd.Series:
         """The numbers of one model, by seed; where splits are repeated, by split and seed.
 
+        Their ``attrs`` say that they come from splits of one data set, and what is computed from them keeps them. Where
+        pandas drops them, as behind ``corrwith``, set ``found.attrs = numbers.of(...).attrs``; differences without
+        are taken for independent.
+
         Raises:
             NotApplicable: there are none.
         """
@@ -133,6 +143,8 @@ class Numbers:
         finite = numbers[np.isfinite(numbers)]
         if finite.empty:
             raise NotApplicable(f"the model {label!r} has no number {column!r}")
+        if label in self.test_to_train:
+            finite.attrs[RATIO] = self.test_to_train[label]
         return finite
 
     def label(self, recipe: str) -> str:
@@ -173,8 +185,22 @@ class Contest:
 
     @cached_property
     def difference(self) -> PairedDifference:
-        """Larger minus smaller over the seeds of both sides."""
-        return paired_difference(self.larger, self.smaller).widened(self.noise)
+        """Larger minus smaller over the pairs of both sides; corrected for what they share where they are splits."""
+        ratio = self.ratio
+        if ratio is None:
+            return paired_difference(self.larger, self.smaller).widened(self.noise)
+        return corrected_difference(self.larger, self.smaller, ratio).widened(self.noise)
+
+    @property
+    def ratio(self) -> float | None:
+        """How many examples test for each one that trains, where the pairs are random splits of one data set."""
+        sides = (each for each in (self.larger, self.smaller) if isinstance(each, pd.Series))
+        return max((float(each.attrs[RATIO]) for each in sides if RATIO in each.attrs), default=None)
+
+    @property
+    def differences(self) -> pd.Series:
+        """Larger minus smaller, by pair."""
+        return differences_of(self.larger, self.smaller)
 
     @property
     def won(self) -> bool:
@@ -244,8 +270,13 @@ def told(quantity: str, contests: Sequence[Contest]) -> str:
 
 
 def _meaning(contests: Sequence[Contest]) -> str:
-    seeds = min(contest.difference.pairs for contest in contests)
-    return f"(95 % intervals over {seeds} seeds)" if seeds > 1 else "(one seed: no interval)"
+    pairs = min(contest.difference.pairs for contest in contests)
+    what = "split" if any(isinstance(each.differences.index, pd.MultiIndex) for each in contests) else "seed"
+    if pairs < 2:
+        return f"(one {what}: no interval)"
+    whose = "they" if what == "split" else "their splits"
+    corrected = f", corrected for the examples that {whose} share" if any(each.ratio for each in contests) else ""
+    return f"(95 % intervals over {pairs} {what}s{corrected})"
 
 
 def _rest(contests: Sequence[Contest], missed: Sequence[Contest], shown: Sequence[Contest]) -> str:

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ from caelab.study.outcomes import Problem
 
 NAMED = 9  # models in the title
 FROZEN = "study.yaml"  # the study's file as it was when the study started, where a file made the comparison
-PUBLISHED = ("runs.csv", "summary.csv", "statistics.csv", "tables/*.tex", "report.html")  # beside the figures
+PUBLISHED = ("runs.csv", "summary.csv", "statistics.csv", "findings.csv", "tables/*.tex", "report.html")
 
 
 def publish_comparison(folder: Path, comparison: Comparison | None = None) -> Iterator[str]:
@@ -98,6 +98,8 @@ def publish_comparison(folder: Path, comparison: Comparison | None = None) -> It
         paired = differences(comparison.rows, columns, comparison.configs, comparison.test_to_train)
         if len(paired):
             write_bytes(place / "statistics.csv", paired.to_csv(index=False).encode())
+        if found:
+            write_bytes(place / "findings.csv", pd.DataFrame(map(asdict, found)).to_csv(index=False).encode())
         dataset = numbers_of(comparison, columns).dataset
         beside = named_apart([*published_tables(comparison.rows, columns, dataset)])
         for table in beside:
@@ -112,7 +114,8 @@ def publish_comparison(folder: Path, comparison: Comparison | None = None) -> It
         yield from in_short(comparison.rows, columns)
     if found:
         yield f"findings: {tally(found)}"
-    files = ["summary.csv", "runs.csv", *["statistics.csv"] * bool(len(paired)), "tables"]
+    more = {"statistics.csv": len(paired), "findings.csv": len(found)}
+    files = ["summary.csv", "runs.csv", *(file for file, rows in more.items() if rows), "tables"]
     yield f"tables:   {', '.join(str(folder / file) for file in files)}"
     yield f"figures:  {folder / 'figures'} ({len(figures)}, as PDF and PNG)"
     yield f"report:   {folder / 'report.html'}"
@@ -141,7 +144,9 @@ def _is_usable(analysis: str) -> bool:
 
 def numbers_of(comparison: Comparison, columns: Sequence[Column]) -> Numbers:
     """What claims are judged by; of the numbers that could select the best of a grid, the first that was measured."""
-    numbers = Numbers(comparison.rows, comparison.tables, _dataset_name(comparison))
+    numbers = Numbers(
+        comparison.rows, comparison.tables, _dataset_name(comparison), test_to_train=comparison.test_to_train
+    )
     for column in columns:
         if column.tune and column.name in comparison.rows:
             return replace(numbers, validation=column.name, larger_is_better=column.better == "larger")

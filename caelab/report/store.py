@@ -9,6 +9,7 @@ A comparison's folder::
     runs.csv           one row per model and seed
     summary.csv        one row per model
     statistics.csv     one row per number and pair of models: differences, intervals, tests
+    findings.csv       one row per claim: statement, source, verdict, evidence
     figures/  tables/  report.html
 
 All of them but the runs belong together: ``comparison.json`` names each with its SHA-256, and they change together.
@@ -53,6 +54,7 @@ OURS = (
     "runs.csv",
     "summary.csv",
     "statistics.csv",
+    "findings.csv",
     "figures/*.pdf",
     "figures/*.png",
     "tables/*.tex",

@@ -101,7 +101,9 @@ def frontier_norms(numbers: Numbers, errors: pd.Series) -> pd.Series:
     norms = pd.concat([numbers.by_label(label, NORM) for label in labels], axis=1, join="inner")
     seeds = errors.index.intersection(known.index).intersection(norms.index)
     of_seed = zip(errors[seeds], known.loc[seeds].to_numpy(), norms.loc[seeds].to_numpy(), strict=True)
-    return pd.Series([_interpolated(*each) for each in of_seed], index=seeds)
+    found = pd.Series([_interpolated(*each) for each in of_seed], index=seeds)
+    found.attrs = errors.attrs
+    return found
 
 
 def _interpolated(at: float, known: np.ndarray, values: np.ndarray) -> float:

@@ -65,6 +65,7 @@ def norm_goes_with_error(numbers: Numbers) -> Finding:
     norms, errors = ({r: numbers.of(r, each) for r in found} for each in (NORM, column))
     ranks = [pd.DataFrame(each).dropna().rank(axis=1) for each in (norms, errors)]
     rho = ranks[0].corrwith(ranks[1], axis=1).dropna().rename("rank correlation over the models")
+    rho.attrs = norms[found[0]].attrs
     claim = "The smaller a model's Jacobian norm, the smaller its test error: the two go together."
     return says(claim, "Table 1", f"Spearman's ρ of norm and error over {len(found)} models", [Contest(rho, 0.0)])
 

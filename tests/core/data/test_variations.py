@@ -12,6 +12,7 @@ from caelab.registry.catalogue import catalogue
 from caelab.runs.config import make_config
 from caelab.runs.recipes import recipe_config
 from caelab.runs.run import dataset_of
+from caelab.runs.settings import with_setting
 
 KINDS = ("mnist-rot", "mnist-bg-rand", "mnist-bg-img", "mnist-bg-img-rot")
 FEW = {"examples": 60}
@@ -235,6 +236,8 @@ class TestPublishedSizes:
             "kind": "rect", "splits": [1_000, 200, 50_000], "samples": 51_200, "sampling_seed": 0,
         }  # fmt: skip
         assert make_config(asked.as_dict()) == asked
+        before = make_config({**config, "dataset": {"kind": "rect"}}).as_dict()  # has the default of every option
+        assert make_config(with_setting(before, "dataset.splits", "published")).as_dict() == asked.as_dict()
         with pytest.raises(CaelabError, match="'digits' has no published sizes"):
             make_config({**config, "dataset": {"kind": "digits", "splits": "published"}})
         with pytest.raises(CaelabError, match=r"dataset\.splits"):

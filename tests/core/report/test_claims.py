@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,11 +9,12 @@ from scipy import stats
 
 import caelab
 from caelab import CaelabError, Contest, Finding, NotApplicable, Numbers, finding, hookimpl
+from caelab.analysis.contract import columns_of
 from caelab.cli.main import main
 from caelab.registry.catalogue import Catalogue, Offer, catalogue
 from caelab.report.claims import VERDICTS, judged, short, told, with_examples
 from caelab.report.publish import publish_comparison
-from caelab.report.verdicts import verdicts
+from caelab.report.verdicts import claims, verdicts
 from tests.core.invented import analysis, dots, invented_comparison, invented_rows
 
 
@@ -42,6 +44,65 @@ def test_one_of_many_must_hold_after_holm():
     open_ones = [Contest(by_seed(1.0, -1.0, 0.1 * k), 0.0) for k in range(5)]
     assert judged([Contest(by_seed(*lost), 0.0)]) == "contradicted"
     assert judged([Contest(by_seed(*lost), 0.0), *open_ones]) == "inconclusive"
+
+
+class TestOfSplitsThatShareExamples:
+    """Ten test examples for each one that trains: far from independent."""
+
+    def numbers(self, spread=0.05, **others):
+        means = {"ae": {"mean norm": 2.0}, "cae": {"mean norm": 1.9}}
+        return Numbers.made_up(means, seeds=5, spread=spread, **others)
+
+    def claim(self, numbers):
+        return finding(
+            "It is so.", "me", "Norm", [Contest(numbers.of("ae", "mean norm"), numbers.of("cae", "mean norm"))]
+        )
+
+    def test_the_interval_is_the_corrected_one(self):
+        numbers = self.numbers(test_to_train={"ae": 0.5, "cae": 0.5})
+        by_hand = [numbers.rows[numbers.rows["model"] == model]["mean norm"].to_numpy() for model in ("ae", "cae")]
+        d = by_hand[0] - by_hand[1]
+        half = stats.t.ppf(0.975, 4) * d.std(ddof=1) * np.sqrt(1 / 5 + 0.5)
+        found = self.claim(numbers)
+        assert f"[{short(d.mean() - half)}, {short(d.mean() + half)}]" in found.evidence
+        assert "over 5 seeds, corrected for the examples that their splits share)" in found.evidence
+
+    def test_what_looks_sure_for_independent_data_may_not_be_for_splits_of_one(self):
+        sure = self.numbers(spread=0.01)
+        assert self.claim(sure).verdict == "supported"
+        shared = self.numbers(spread=0.01, test_to_train={"ae": 10.0, "cae": 10.0})
+        assert self.claim(shared).verdict == "inconclusive"
+
+    def test_seeds_of_one_split_are_averaged_first(self):
+        rows = self.numbers().rows
+        twice = pd.concat([rows.assign(split=rows["seed"], seed=0), rows.assign(split=rows["seed"], seed=1)])
+        found = self.claim(Numbers(twice, test_to_train={"ae": 0.5, "cae": 0.5}))
+        once = self.claim(self.numbers(test_to_train={"ae": 0.5, "cae": 0.5}))
+        assert "over 5 splits, corrected for the examples that they share)" in found.evidence
+        assert found.evidence.partition(" (95")[0] == once.evidence.partition(" (95")[0]
+
+    @pytest.mark.parametrize("offer", claims(), ids=lambda offer: offer.name)
+    def test_every_claim_keeps_it(self, offer):
+        """What a claim computes from numbers must not forget that they come from splits."""
+        for numbers in [everything(), *getattr(offer.load(), "examples", {}).values()]:
+            ratios = dict.fromkeys(numbers.rows["model"], 10.0)
+            try:
+                found = offer.load()(replace(numbers, test_to_train=ratios))
+            except NotApplicable:
+                continue
+            assert "corrected for" in found.evidence or "no interval" in found.evidence
+            return
+        pytest.fail("the claim was never asked")
+
+
+def everything():
+    """Numbers of every recipe and analysis, all made up."""
+    columns = dict.fromkeys(column.name for column in columns_of(catalogue().names("analysis")))
+    columns |= dict.fromkeys(f"test error with {count} labels" for count in ("100", "all"))
+    rng = np.random.default_rng(0)
+    means = {recipe: {name: rng.uniform(1, 9) for name in columns} for recipe in catalogue().names("recipe")}
+    tested = pd.DataFrame({"test_examples": [1000], "split": ["test"], "examples": [1000]})
+    return Numbers.made_up(means, tables={"fine_tuning": tested, "classification": tested}, dataset="mnist")
 
 
 def test_long_evidence_stops_at_three():

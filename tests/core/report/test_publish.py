@@ -8,6 +8,7 @@ from pandas.testing import assert_frame_equal
 from caelab.analysis.columns import Column
 from caelab.errors import CaelabError
 from caelab.registry.catalogue import Offer, catalogue
+from caelab.report.claims import VERDICTS
 from caelab.report.publish import (
     columns_of_stored,
     facts_of,
@@ -65,6 +66,7 @@ def test_everything_is_written(seven):
         "runs.csv",
         "summary.csv",
         "statistics.csv",
+        "findings.csv",
         "figures/dots.pdf",
         "figures/dots.png",
         "tables/published-mean-squared-entry.tex",
@@ -76,7 +78,11 @@ def test_everything_is_written(seven):
     }
     assert_frame_equal(pd.read_csv(folder / "runs.csv"), comparison.rows, check_dtype=False)
     assert_frame_equal(pd.read_csv(folder / "summary.csv"), summary_table(comparison.rows), check_dtype=False)
+    found = pd.read_csv(folder / "findings.csv")
+    assert [*found.columns] == ["statement", "source", "verdict", "evidence"]
     html = (folder / "report.html").read_text()
+    on_the_page = {each: html.count(f"</span> {each}</span>") for each in VERDICTS}
+    assert found["verdict"].value_counts().reindex(VERDICTS, fill_value=0).to_dict() == on_the_page
     assert "caelab compare --out &lt;here&gt;" in html
     assert "3000 examples to train" in html
 
