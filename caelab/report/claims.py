@@ -207,6 +207,17 @@ class Contest:
         """Whether the interval lies above zero."""
         return self.difference.low > 0
 
+    @property
+    def pairs_told(self) -> str:
+        """How many pairs there are, and of what: "3 seeds", "5 splits", "6 pairs of a split and a seed"."""
+        index = self.differences.index
+        seeds = len(index.unique(level=-1))
+        if index.nlevels == 1 or (self.ratio is None and 1 < seeds == len(index)):
+            return counted(seeds, "seed")
+        if self.ratio is None and seeds > 1:
+            return f"{len(index)} pairs of a split and a seed"
+        return counted(self.difference.pairs, "split")
+
     def __str__(self) -> str:
         found = self.difference
         if not found.pairs:
@@ -270,13 +281,22 @@ def told(quantity: str, contests: Sequence[Contest]) -> str:
 
 
 def _meaning(contests: Sequence[Contest]) -> str:
-    pairs = min(contest.difference.pairs for contest in contests)
-    what = "split" if any(isinstance(each.differences.index, pd.MultiIndex) for each in contests) else "seed"
-    if pairs < 2:
-        return f"(one {what}: no interval)"
-    whose = "they" if what == "split" else "their splits"
+    fewest = min(contests, key=lambda contest: contest.difference.pairs)
+    pairs = fewest.pairs_told
+    if fewest.difference.pairs < 2:
+        return f"({pairs}: no interval)"
+    whose = "their splits" if pairs.endswith("seeds") else "they"
     corrected = f", corrected for the examples that {whose} share" if any(each.ratio for each in contests) else ""
-    return f"(95 % intervals over {pairs} {what}s{corrected})"
+    return f"(95 % intervals over {pairs}{corrected})"
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things in words.
+
+    >>> counted(1, "seed"), counted(3, "split")
+    ('one seed', '3 splits')
+    """
+    return f"one {what}" if number == 1 else f"{number} {what}s"
 
 
 def _rest(contests: Sequence[Contest], missed: Sequence[Contest], shown: Sequence[Contest]) -> str:

@@ -34,11 +34,11 @@ HEADINGS = (
     "smallest\nvisible",
 )
 CAPTION = (
-    "Each model minus the best of a number, paired over the seeds: the mean difference with its t interval; the "
-    "interval corrected for splits of one data set that share examples (Nadeau and Bengio 2003); p-values after Holm's "
-    "correction over all pairs of models; the effect size (Cohen's d_z with Hedges' correction); the pairs that the "
-    "model wins; and the smallest true difference that 80 % of such comparisons would find. All pairs are in "
-    "statistics.csv."
+    "Each model minus the best of a number, paired by the seed, and by the split where splits are repeated: the mean "
+    "difference with its t interval; the interval corrected for splits of one data set that share examples (Nadeau "
+    "and Bengio 2003); p-values after Holm's correction over all pairs of models; the effect size (Cohen's d_z with "
+    "Hedges' correction); the pairs that the model wins; and the smallest true difference that 80 % of such "
+    "comparisons would find. All pairs are in statistics.csv."
 )
 
 

@@ -217,8 +217,8 @@ def _tuning_table(comparison: Comparison) -> Iterator[Table]:
     if comparison.tuning is None or comparison.tuning.empty:
         return
     caption = (
-        f"Chosen on validation examples by the number {comparison.tuning.columns[2]!r}, mean over the seeds. "
-        "What was given is not chosen."
+        f"Chosen on validation examples by the number {comparison.tuning.columns[2]!r}, the mean over all runs of a "
+        "candidate. What was given is not chosen."
     )
     rows = [
         tuple(map(Cell, (display_name(model), setting, f"{error:.4g}" if isfinite(error) else "–", choice)))
@@ -248,11 +248,12 @@ def facts_of(comparison: Comparison, folder: Path) -> dict[str, str]:
 
 
 def _splits_told(rows: pd.DataFrame) -> dict[str, str]:
-    """Which random splits of the data there are, where they are repeated."""
+    """Which random splits of the data there are, where they are repeated; figures count every pair as a seed."""
     if SPLIT not in rows:
         return {}
     splits = sorted(rows[SPLIT].unique())
-    return {"splits": f"{len(splits)} of the data ({', '.join(map(str, splits))}), the same for every model"}
+    told = f"{len(splits)} of the data ({', '.join(map(str, splits))}), the same for every model"
+    return {"splits": f"{told}; below, every pair of a split and a seed counts as a seed"}
 
 
 def _data_text(block: Mapping[str, Any]) -> str:

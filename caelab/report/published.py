@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
+import numpy as np
 import pandas as pd
 
 from caelab.analysis.columns import Column, column_of
@@ -14,7 +15,15 @@ from caelab.analysis.plotting import display_name
 from caelab.analysis.statistics import rank_correlation_interval
 from caelab.errors import CaelabError, shown
 from caelab.registry.catalogue import Offer, catalogue
-from caelab.report.tables import Cell, Table, decimals, number_text, summary_table
+from caelab.report.tables import (
+    Cell,
+    Table,
+    decimals,
+    number_text,
+    power_of_ten,
+    summary_table,
+    times_ten_to,
+)
 
 log = logging.getLogger(__name__)
 
@@ -87,19 +96,34 @@ def _table_of(rows: pd.DataFrame, columns: Sequence[Column], of: Published) -> T
     means, halves = summary[of.number] * of.factor, summary[f"{of.number} ±"] * of.factor
     if not means.notna().any():
         return None
-    places = decimals(means, halves)
+    power = power_of_ten(means)
+    unit = 10.0**power  # of both columns, so that they can be read beside each other
+    places = decimals(means / unit, halves / unit)
+    printed = as_printed([of.values[recipe] / unit for recipe in labels.values()])
     cells = tuple(
         (
             Cell(display_name(label)),
-            Cell(number_text(means[label], halves[label], places), value=means[label]),
-            Cell(f"{of.values[recipe]:g}", value=of.values[recipe]),
+            Cell(number_text(means[label] / unit, halves[label] / unit, places), value=means[label]),
+            Cell(text, value=of.values[recipe]),
         )
-        for label, recipe in labels.items()
+        for (label, recipe), text in zip(labels.items(), printed, strict=True)
     )
     column = column_of(of.number, columns)
     here = column.heading_of(of.number).replace("\n", " ") if column else of.number
     caption = " ".join(filter(None, [f"Beside {of.source}.", of.note, _ranks(means, [*labels.values()], of)]))
-    return Table(f"published-{_name_of(of)}", caption, ("model", f"here: {here}", f"published: {of.heading}"), cells)
+    headings = ("model", *(f"{each}{times_ten_to(power)}" for each in (f"here: {here}", f"published: {of.heading}")))
+    return Table(f"published-{_name_of(of)}", caption, headings, cells)
+
+
+def as_printed(values: Sequence[float]) -> list[str]:
+    """The numbers of a printed column, all with as many decimals as the one that needs the most.
+
+    >>> as_printed([1.14, 1.3]), as_printed([50.0, 3.0])
+    (['1.14', '1.30'], ['50', '3'])
+    """
+    digits = [np.format_float_positional(value, precision=8, trim="-") for value in values]
+    places = max(len(each.partition(".")[2]) for each in digits)
+    return [f"{value:.{places}f}" for value in values]
 
 
 def models_of(rows: pd.DataFrame, of: Published) -> dict[str, str]:

@@ -153,7 +153,7 @@ def _best_means(columns: Sequence[tuple[str, Column]]) -> str:
     if not ways:
         return ""
     extreme = EXTREMES[ways.pop()] if len(ways) == 1 else "the best mean"
-    return f"Bold: {extreme}, and all that a paired t test over the seeds (Holm, 5 %) does not tell from it."
+    return f"Bold: {extreme}, and all that a paired t test (Holm, 5 %) does not tell from it."
 
 
 def _slug(title: str) -> str:
@@ -208,16 +208,25 @@ def _shown(rows: pd.DataFrame, number: str, column: Column) -> Iterator[object]:
     """The heading, then one cell per model."""
     summary = summary_table(rows)
     means, halves = summary[number] * column.factor, summary[f"{number} ±"] * column.factor
-    power = _power_of_ten(means)
+    power = power_of_ten(means)
     places = decimals(means / 10.0**power, halves / 10.0**power)
     best = best_models(rows, number, column.better) if column.better else set()
-    yield column.heading_of(number) + (f" (×10{str(power).translate(SUPERSCRIPTS)})" if power else "")
+    yield column.heading_of(number) + times_ten_to(power)
     shown = zip(summary["model"], means, means / 10.0**power, halves / 10.0**power, strict=True)
     for model, value, mean, half in shown:
         yield Cell(number_text(mean, half, places), model in best, value)
 
 
-def _power_of_ten(values: pd.Series) -> int:
+def times_ten_to(power: int) -> str:
+    """What goes on behind a heading whose numbers are divided by that power of ten.
+
+    >>> times_ten_to(-4), times_ten_to(0)
+    (' (×10⁻⁴)', '')
+    """
+    return f" (×10{str(power).translate(SUPERSCRIPTS)})" if power else ""
+
+
+def power_of_ten(values: pd.Series) -> int:
     """The power that a column is divided by, so that its largest number has one digit before the point; often 0."""
     largest = values.abs().max()
     power = floor(log10(largest)) if largest > 0 else 0

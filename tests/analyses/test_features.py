@@ -80,13 +80,26 @@ def test_a_comparison_stands_beside_them():
     tables = [*published_tables(numbers.rows, [], "mnist5k")]
     (table,) = [each for each in tables if "Table 1" in each.caption]
     assert [row[0].text.partition(" ")[0] for row in table.rows] == ["CAE", "DAE-g", "RBM", "AE"]
-    assert [row[2].text for row in table.rows] == ["1.14", "1.18", "1.3", "1.78"]
+    assert [row[2].text for row in table.rows] == ["1.14", "1.18", "1.30", "1.78"]
     mean = numbers.rows.loc[numbers.rows["model"] == "cae", AFTER].mean()
     assert table.rows[0][1].value == pytest.approx(mean)
     assert "\N{PLUS-MINUS SIGN}" in table.rows[0][1].text
     assert "between the two columns: 1.00" in table.caption
     assert not [*published_tables(numbers.rows, [], "digits")]
     assert {each.source for each in published("mnist5k")} >= {"Rifai et al. (2011), Table 1, MNIST"}
+
+
+def test_small_numbers_have_one_power_of_ten_in_both_columns():
+    entries = {"cae": 0.400e-4, "dae-g": 1.76e-4, "ae": 3.126e-4}
+    numbers = Numbers.made_up({model: {"mean squared entry": entry} for model, entry in entries.items()}, spread=0.01)
+    (table,) = [each for each in published_tables(numbers.rows, [], "mnist5k") if "Table 1" in each.caption]
+    here, there = table.headings[1:]
+    assert here.endswith("mean squared entry (×10⁻⁴)")
+    assert there == "published: average norm (×10⁻⁴)"
+    assert [row[2].text for row in table.rows] == ["0.73", "0.86", "17.50"]
+    means = numbers.rows.groupby("model", sort=False)["mean squared entry"].mean()
+    assert [row[1].value for row in table.rows] == pytest.approx([*means])
+    assert [float(row[1].text.partition(" ")[0]) for row in table.rows] == pytest.approx([*(1e4 * means)], abs=0.01)
 
 
 def test_a_number_in_another_unit_is_multiplied():

@@ -191,3 +191,31 @@ def test_they_draw_from_the_stored_table(name, request, tmp_path):
         assert [line.get_xdata()[0] for line in marks] == pytest.approx([first["before"], first["after"]])
     if name == "tangent":
         assert [axes.get_title(loc="left") for axes in figure.axes] == [PLAIN, PENALISED, EUCLIDEAN, TANGENT]
+
+
+@pytest.mark.parametrize("model", ["random", "inputs", "ae"])
+def test_before_and_after_differ_in_more_than_colour(model, table):
+    figure = fine_tuning.draw(table.assign(model=model, seed=0))
+    marks = [line for line in figure.axes[0].get_lines() if line.get_marker() not in ("None", None, "")]
+    before, after = marks
+    assert before.get_marker() == after.get_marker()
+    assert before.get_marker() in before.filled_markers
+    assert before.get_markerfacecolor() == "white" != after.get_markerfacecolor()
+
+
+def test_the_models_spectra_differ_in_more_than_colour(table):
+    models = ("random", "ae", "cae", "rbm")
+    figure = fine_tuning.draw(pd.concat([table.assign(model=model, seed=0) for model in models]))
+    lines = figure.axes[2].get_lines()
+    assert len({line.get_marker() for line in lines}) == len(models)
+    assert len({(line.get_marker(), line.get_markerfacecolor(), line.get_linestyle()) for line in lines}) == len(lines)
+    legend = figure.axes[2].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["before", "after"]
+    assert {handle.get_color() for handle in legend.get_lines()} == {"0.3"}, "a stage has no model's colour"
+
+
+def test_a_share_is_drawn_between_nought_and_one(table):
+    figure = fine_tuning.draw(table.assign(model="ae", seed=0, saturated_share=0.0))
+    low, high = figure.axes[1].get_xlim()
+    assert -0.1 < low <= 0
+    assert 0.1 <= high <= 1.1

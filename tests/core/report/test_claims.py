@@ -125,6 +125,29 @@ def test_sides_without_a_common_seed_decide_nothing_and_say_so():
     assert "nan" not in found.evidence
 
 
+@pytest.mark.parametrize(
+    ("splits", "seeds", "expected"),
+    [
+        (3, 1, "(95 % intervals over 3 splits)"),
+        (2, 2, "(95 % intervals over 4 pairs of a split and a seed)"),
+        (1, 3, "(95 % intervals over 3 seeds)"),
+        (1, 1, "(one split: no interval)"),
+    ],
+)
+def test_repeated_splits_are_not_called_seeds(splits, seeds, expected):
+    rows = [
+        {"model": model, "split": split, "seed": seed, "x": split + 0.1 * seed + place}
+        for place, model in enumerate(("ae", "cae"))
+        for split in range(splits)
+        for seed in range(seeds)
+    ]
+    numbers = Numbers(pd.DataFrame(rows))
+    evidence = finding("x", "me", "X", [Contest(numbers.of("cae", "x"), numbers.of("ae", "x"))]).evidence
+    assert expected in evidence
+    bound = finding("x", "me", "X", [Contest(numbers.of("cae", "x"), 0.5)]).evidence
+    assert expected in bound
+
+
 def test_a_bound_may_be_a_whole_number():
     assert (
         "against the bound 1, difference 1.00"
