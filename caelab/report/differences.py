@@ -9,10 +9,13 @@ from math import isfinite
 from typing import Any
 
 import pandas as pd
+import torch
 
 from caelab.analysis.columns import Column
 from caelab.analysis.plotting import display_name
 from caelab.analysis.statistics import by_seed, comparisons, power_note
+from caelab.data import Dataset
+from caelab.data.splits import draw_splits
 from caelab.errors import CaelabError
 from caelab.report.claims import short
 from caelab.report.tables import Cell, Table, shown_columns
@@ -78,21 +81,26 @@ def of_one_data_set(configs: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]
 
 
 def ratios(configs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """By model, how many examples test for each one that trains, where the seed splits data that are there."""
+    """By model, how many examples test for each one that trains, where each split draws both from one pool.
+
+    Where the test examples are the data's own, or the data are not there, there is no such number: the correction for
+    what splits share does not hold then.
+    """
     first = {config["label"]: config for config in configs}
     found: dict[str, float] = {}
     for models in of_one_data_set(configs):
-        block = first[models[0]]["dataset"]
         with suppress(CaelabError):  # the data are not there
-            if block["kind"] != GIVEN:  # an object brings its own split
-                sizes = block.get("splits") or _default_sizes(first[models[0]])
-                found |= dict.fromkeys(models, sizes[2] / sizes[0])
+            config = first[models[0]]
+            if config["dataset"]["kind"] != GIVEN and (ratio := _ratio(dataset_of(make_config(config)), config)):
+                found |= dict.fromkeys(models, ratio)
     return found
 
 
-def _default_sizes(config: Mapping[str, Any]) -> list[int]:
-    dataset = dataset_of(make_config(config))
-    return [len(part) for part in (dataset.train, dataset.valid, dataset.test)]
+def _ratio(dataset: Dataset, config: Mapping[str, Any]) -> float | None:
+    """Test over training examples, where the split of the config is one that is drawn from all examples alike."""
+    sizes = [len(part) for part in (dataset.train, dataset.valid, dataset.test)]
+    drawn = draw_splits(dataset.name, len(dataset.inputs), sizes, make_config(config).split)
+    return sizes[2] / sizes[0] if torch.equal(drawn[2], dataset.test) else None
 
 
 def differences_table(found: pd.DataFrame, rows: pd.DataFrame, columns: Sequence[Column]) -> Iterator[Table]:

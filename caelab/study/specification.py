@@ -240,7 +240,7 @@ def at_scale(file: StudyFile, name: str, where: str = "") -> StudyFile:
         CaelabError: it has no such scale, or a key of the scale is wrong.
     """
     if name not in file.scales:
-        raise unknown_name("scale", name, [*file.scales, "smoke"])
+        raise unknown_name("scale", name, {*file.scales, "smoke"})
     over, front = file.scales[name], f"{where}: " if where else ""
     both = {**file.set, **_values(over.get("set"))}
     try:

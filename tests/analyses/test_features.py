@@ -1,5 +1,7 @@
 """The paper's sentences on classifiers, stacks and few labels, and the numbers that the papers print."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,6 +60,51 @@ def test_a_gap_that_shrinks_with_labels():
     found = features.fewer_labels_larger_gap(numbers)
     assert found.verdict == "supported"
     assert "with 100 labels 10.0 against with all" in found.evidence
+
+
+RIVALS = {
+    "two_layers_beat_one": ("cae", "cae-2"),
+    "two_beat_three": ("sae-3", "cae-2"),
+    "pretraining_beats_random": ("random", "cae"),
+}
+
+
+@pytest.mark.parametrize("claim", RIVALS)
+def test_chance_in_the_test_examples_counts_where_all_runs_are_tested_on_the_same(claim):
+    worse, better = RIVALS[claim]
+    tested = {"fine_tuning": pd.DataFrame({"model": better, "seed": [0], "test_examples": [500]})}
+    numbers = Numbers.made_up({worse: {AFTER: 6.0}, better: {AFTER: 5.0}}, spread=0.001, tables=tested)
+    found = getattr(features, claim)(numbers)
+    half = 1.96 * 100 * np.sqrt((0.06 * 0.94 + 0.05 * 0.95) / 500)
+    assert 1 < half < 3
+    assert found.verdict == "inconclusive"
+    assert found.evidence.endswith("The intervals hold the chance in 500 test examples too.")
+    drawn_anew = replace(numbers, test_to_train=dict.fromkeys((worse, better), 0.125))
+    found = getattr(features, claim)(drawn_anew)
+    assert found.verdict == "supported"
+    assert "corrected for the examples that their splits share" in found.evidence
+    assert "chance in" not in found.evidence
+
+
+def test_chance_counts_in_the_gap_and_in_the_tangents():
+    errors = {"random": {features.FEW: 20.0, features.ALL: 6.0}, "cae": {features.FEW: 17.0, features.ALL: 5.0}}
+    tested = pd.DataFrame({"model": "cae", "seed": [0], "split": ["test"], "examples": [500]})
+    numbers = Numbers.made_up(errors, spread=0.001, tables={"few_labels": tested, "tangent_classifier": tested})
+    found = features.fewer_labels_larger_gap(numbers)
+    half = 1.96 * 100 * np.sqrt((0.2 * 0.8 + 0.17 * 0.83 + 0.06 * 0.94 + 0.05 * 0.95) / 500)
+    assert half > 3 - 1
+    assert found.verdict == "inconclusive"
+    without, with_them = "test error without tangents", "test error of the tangent classifier"
+    numbers = replace(numbers, rows=Numbers.made_up({"cae-h": {without: 6.0, with_them: 5.0}}, spread=0.001).rows)
+    found = features.tangents_help(numbers)
+    assert found.verdict == "inconclusive"
+    assert "CAE+H without tangents 6.00 against CAE+H with tangents 5.00" in found.evidence
+
+
+def test_a_model_without_an_error_does_not_end_the_correlation():
+    rows = Numbers.made_up({r: {"mean norm": 1.0 + i, AFTER: 1.0 + i} for i, r in enumerate(features.SINGLE)}).rows
+    rows.loc[rows["model"] == "rbm", AFTER] = np.nan
+    assert "over 6 models" in features.norm_goes_with_error(Numbers(rows)).evidence
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -12,7 +12,7 @@ from caelab.report.claims import short
 from caelab.report.verdicts import verdicts
 from caelab.testing import check_claim
 from caelab_analyses import CLAIMS, FEATURES
-from caelab_analyses.rifai2011 import claims
+from caelab_analyses.rifai2011 import chance, claims
 from caelab_analyses.rifai2011.printed import NORMS
 from tests.core.invented import MODELS, invented_rows
 
@@ -121,7 +121,8 @@ def test_what_a_comparison_lacks_is_left_out():
     assert found_in(rows[["model", "seed", "run"]]) == {}
     assert found_in(rows[rows["model"].isin(["ae", "rbm"])].assign(**{"bump height": np.nan})) == {}
     assert not any("classify" in claim for claim in found_in(rows, test_examples=0))
-    assert not any("order of the paper" in claim for claim in found_in(rows, dataset="digits"))
+    for other in ("digits", "mnist-rot"):
+        assert not any("order of the paper" in claim for claim in found_in(rows, dataset=other))
     assert not any("saturates" in claim for claim in found_in(rows.assign(**{"saturated share": np.nan})))
     # a model without the number is no rival, and its rivals still are
     rows.loc[rows["model"] == "sparse-ae", "saturated share"] = np.nan
@@ -133,7 +134,7 @@ def test_classification_needs_more_than_the_seeds():
     rows = invented_rows(models)
     rows["fine-tuned error"] = [10.0, 10.01, 10.02, 9.0, 9.01, 9.02]  # a point apart, in every seed
     noise = 1.96 * 100 * math.sqrt(0.1001 * 0.8999 / 500 + 0.0901 * 0.9099 / 500)
-    assert claims.chance_width(10.01, 9.01, 500) == pytest.approx(noise)
+    assert chance.chance_width(10.01, 9.01, 500) == pytest.approx(noise)
     assert noise > 1
     assert the(found_in(rows, test_examples=500), "classify best").verdict == "inconclusive"
     assert the(found_in(rows, test_examples=50_000), "classify best").verdict == "supported"
@@ -186,7 +187,7 @@ def test_order_is_compared_by_rank():
 
 def test_test_examples_and_distances_are_read_from_the_tables():
     rows = invented_rows()
-    assert claims.examples_tested(numbers_of(rows)) == 1500
+    assert chance.examples_tested(numbers_of(rows)) == 1500
     assert "10.2 apart" in the(found_in(rows), "rises from radius 0").evidence
     without = Numbers(rows, {}, "mnist5k", "fine-tuned validation error")
     assert "apart" not in claims.curve_of_cae_rises(without).evidence

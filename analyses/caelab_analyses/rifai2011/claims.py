@@ -13,10 +13,16 @@ import numpy as np
 import pandas as pd
 
 from caelab import Contest, Finding, NotApplicable, Numbers, finding
-from caelab.analysis.statistics import rank_correlation_interval, share_standard_error
+from caelab.analysis.statistics import rank_correlation_interval
 from caelab.report.claims import short, side, with_examples
-from caelab_analyses.rifai2011.features import AFTER, error_column
-from caelab_analyses.rifai2011.printed import NORMS
+from caelab_analyses.rifai2011.chance import (
+    chance_told,
+    error_column,
+    error_contest,
+    examples_tested,
+    read_from,
+)
+from caelab_analyses.rifai2011.printed import LIKE_MNIST, NORMS
 
 PAPER = "Rifai et al. (2011)"
 IN_TABLE_1 = ("ae", "ae-wd", "dae-g", "dae-b", "rbm")
@@ -24,7 +30,6 @@ OTHERS = (*IN_TABLE_1, "sparse-ae")
 NORM, RECONSTRUCTION, ERROR, BUMP = "mean norm", "reconstruction error", "fine-tuned error", "bump height"
 HEIGHT = "Highest ratio over that at r → 0"
 RISES = 1.01  # times the value at radius 0: a curve that never gets so high only falls
-TWO_SIDED = 1.96  # standard errors of a 95 % interval
 
 
 def says(statement: str, where: str, quantity: str, contests: Sequence[Contest], more: str = "") -> Finding:
@@ -126,48 +131,12 @@ def _errors(ae: float, cae: float, seeds: int = 3) -> Numbers:
 
 @with_examples(supported=_errors(10.0, 8.0), contradicted=_errors(8.0, 10.0), inconclusive=_errors(10.0, 8.0, seeds=1))
 def lowest_error(numbers: Numbers) -> Finding:
-    """The CAE has the smallest test error after fine-tuning; chance in the test examples counts beside the seeds.
-
-    The interval of a difference reaches at least 1.96 √(p₁(1 - p₁)/n + p₂(1 - p₂)/n) to either side, n the examples
-    of one test set: the seeds' test sets overlap, so that more seeds do not make them more.
-    """
+    """The CAE has the smallest test error after fine-tuning; chance in the test examples counts."""
     column, count = error_column(numbers), examples_tested(numbers)
     cae = numbers.of("cae", column)
-    others = numbers.those(OTHERS, column)
-    contests = [Contest(other, cae, chance_width(other.mean(), cae.mean(), count)) for other in others]
-    more = f" The intervals hold the chance in {count} test examples too."
+    contests = [error_contest(other, cae, count) for other in numbers.those(OTHERS, column)]
     claim = "The CAE's features classify best after fine-tuning."
-    return says(claim, "Table 1", "Test error %", contests, more)
-
-
-def examples_tested(numbers: Numbers) -> int:
-    """How many examples the classification errors were counted on.
-
-    Raises:
-        NotApplicable: the table of the classifiers does not say so.
-    """
-    found = _read_from(numbers, "fine_tuning", "test_examples")
-    if found.empty or error_column(numbers) != AFTER:
-        found = _read_from(numbers, "classification", "examples", split="test")
-    if found.empty or not found.min():
-        raise NotApplicable("the number of test examples is not known")
-    return int(found.min())
-
-
-def _read_from(numbers: Numbers, analysis: str, column: str, **where: str) -> pd.Series:
-    """A column of an analysis's table, in the rows that fit; empty where there is none."""
-    table = numbers.tables.get(analysis, pd.DataFrame())
-    if not {column, *where} <= {*table.columns}:
-        return pd.Series(dtype=float)
-    for name, value in where.items():
-        table = table[table[name] == value]
-    return pd.to_numeric(table[column], errors="coerce").dropna()
-
-
-def chance_width(first: float, second: float, count: int) -> float:
-    """Half-width of the 95 % interval of the difference of two error rates, in percent, on ``count`` examples each."""
-    errors = [100 * share_standard_error(percent / 100, count) for percent in (first, second)]
-    return TWO_SIDED * math.hypot(*errors)
+    return says(claim, "Table 1", "Test error %", contests, chance_told(contests, count))
 
 
 def _norms(power: int, seeds: int = 3) -> Numbers:
@@ -179,7 +148,7 @@ def _norms(power: int, seeds: int = 3) -> Numbers:
 @with_examples(supported=_norms(1), contradicted=_norms(-1), inconclusive=_norms(1, seeds=1))
 def norms_in_the_papers_order(numbers: Numbers) -> Finding:
     """The norms stand in the order of the paper's Table 1, pair by pair; the printed values say no more than that."""
-    name = "mnist" if numbers.dataset.startswith("mnist") else numbers.dataset
+    name = "mnist" if numbers.dataset in LIKE_MNIST else numbers.dataset
     printed = sorted(NORMS.get(name, {}).items(), key=lambda item: item[1])
     here = [(norm, numbers.of(recipe, NORM)) for recipe, norm in printed if numbers.labels(recipe)]
     if len(here) < 3:
@@ -221,7 +190,7 @@ def _where(numbers: Numbers) -> str:
         radius = numbers.of("cae", "bump radius")
     except NotApplicable:
         return ""
-    distance = _read_from(numbers, "contraction_curve", "mean distance").mean()
+    distance = read_from(numbers, "contraction_curve", "mean distance").mean()
     apart = f"; examples are {short(distance)} apart on average" if distance > 0 else ""
     return f" The bump lies at radius {short(radius.mean())}{apart}."
 

@@ -5,32 +5,30 @@ A claim whose models or numbers a comparison lacks is left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import pandas as pd
 
 from caelab import Contest, Finding, NotApplicable, Numbers, finding
 from caelab.report.claims import with_examples
+from caelab_analyses.rifai2011.chance import (
+    AFTER,
+    chance_told,
+    chance_width,
+    count_of,
+    error_column,
+    error_contest,
+    tested_or_none,
+)
 
 PAPER = "Rifai et al. (2011)"
 TANGENTS = "Rifai et al. (2011, NIPS), the manifold tangent classifier"
 NORM, ENTRY, RADIUS = "mean norm", "mean squared entry", "bump radius"
-AFTER, OF_1000 = "test error after fine-tuning", "fine-tuned error"  # of two analyses, the first comes first
 SINGLE = ("ae", "ae-wd", "dae-g", "dae-b", "rbm", "sparse-ae", "cae")
 THREE_LAYERS = ("sae-3", "rbm-3", "dae-b-3")
 FEW, ALL = "test error with 100 labels", "test error with all labels"
-
-
-def error_column(numbers: Numbers) -> str:
-    """The column of the classification error: after fine-tuning on all labels, or else on the first 1 000.
-
-    Raises:
-        NotApplicable: neither was measured.
-    """
-    found = [column for column in (AFTER, OF_1000) if column in numbers.rows]
-    if not found:
-        raise NotApplicable("no classifier was fine-tuned")
-    return found[0]
 
 
 def says(statement: str, where: str, quantity: str, contests: Sequence[Contest], more: str = "") -> Finding:
@@ -59,13 +57,16 @@ def _made_up(ranks: Sequence[float], seeds: int = 3) -> Numbers:
 def norm_goes_with_error(numbers: Numbers) -> Finding:
     """Models with a smaller Jacobian norm classify better: their rank correlation over the models is positive."""
     column = error_column(numbers)
-    found = [r for r in SINGLE if numbers.labels(r)]
+    found = {}
+    for recipe in SINGLE:
+        with suppress(NotApplicable):  # a model without one of the two numbers is left out
+            found[recipe] = numbers.of(recipe, NORM), numbers.of(recipe, column)
     if len(found) < 5:
         raise NotApplicable("a rank correlation of norm and error needs five of the paper's models")
-    norms, errors = ({r: numbers.of(r, each) for r in found} for each in (NORM, column))
+    norms, errors = ({recipe: both[side] for recipe, both in found.items()} for side in (0, 1))
     ranks = [pd.DataFrame(each).dropna().rank(axis=1) for each in (norms, errors)]
     rho = ranks[0].corrwith(ranks[1], axis=1).dropna().rename("rank correlation over the models")
-    rho.attrs = norms[found[0]].attrs
+    rho.attrs = next(iter(norms.values())).attrs
     claim = "The smaller a model's Jacobian norm, the smaller its test error: the two go together."
     return says(claim, "Table 1", f"Spearman's ρ of norm and error over {len(found)} models", [Contest(rho, 0.0)])
 
@@ -74,24 +75,31 @@ def pretraining_beats_random(numbers: Numbers) -> Finding:
     """A classifier that starts from any of the pretrained encoders has a lower error than from random weights."""
     column = error_column(numbers)
     start = numbers.of("random", column)
-    contests = [Contest(start, each) for each in numbers.those(SINGLE, column)]
-    return says("Pretraining beats a random start.", "Table 1", "Test error %", contests)
+    pairs = [(start, each) for each in numbers.those(SINGLE, column)]
+    return _lower_error("Pretraining beats a random start.", "Table 1", numbers, pairs)
 
 
 def two_layers_beat_one(numbers: Numbers) -> Finding:
     """Two stacked contractive layers have a lower error than one."""
     column = error_column(numbers)
-    contests = [Contest(numbers.of("cae", column), numbers.of("cae-2", column))]
-    return says("Two contractive layers classify better than one.", "Table 2", "Test error %", contests)
+    pair = numbers.of("cae", column), numbers.of("cae-2", column)
+    return _lower_error("Two contractive layers classify better than one.", "Table 2", numbers, [pair])
 
 
 def two_beat_three(numbers: Numbers) -> Finding:
     """Two stacked contractive layers have a lower error than three layers of the others."""
     column = error_column(numbers)
     cae = numbers.of("cae-2", column)
-    contests = [Contest(other, cae) for other in numbers.those(THREE_LAYERS, column)]
+    pairs = [(other, cae) for other in numbers.those(THREE_LAYERS, column)]
     claim = "Two contractive layers classify better than three layers of the others."
-    return says(claim, "Table 2", "Test error %", contests)
+    return _lower_error(claim, "Table 2", numbers, pairs)
+
+
+def _lower_error(claim: str, where: str, numbers: Numbers, pairs: Sequence[tuple[pd.Series, pd.Series]]) -> Finding:
+    """The finding of a claim that of each pair the first has the larger test error."""
+    count = tested_or_none(numbers)
+    contests = [error_contest(*pair, count) for pair in pairs]
+    return says(claim, where, "Test error %", contests, chance_told(contests, count))
 
 
 def second_layer_contracts_more(numbers: Numbers) -> Finding:
@@ -117,36 +125,47 @@ def fewer_labels_larger_gap(numbers: Numbers) -> Finding:
     """What pretraining saves is larger with 100 labels than with all of them."""
     gaps = [numbers.of("random", each) - numbers.of("cae", each) for each in (FEW, ALL)]
     few, many = (gap.dropna().rename(name) for gap, name in zip(gaps, ("with 100 labels", "with all"), strict=True))
+    count, contest = count_of(numbers, "few_labels", "examples", split="test"), Contest(few, many)
+    if count is not None and contest.ratio is None:
+        errors = [[numbers.of(recipe, each).mean() for recipe in ("random", "cae")] for each in (FEW, ALL)]
+        contest = Contest(few, many, math.hypot(*(chance_width(*pair, count) for pair in errors)))
     claim = "The fewer labels there are, the more the CAE's features save over a random start."
-    return says(claim, "section 5", "Test error of the random start less that of the CAE", [Contest(few, many)])
+    quantity = "Test error of the random start less that of the CAE"
+    return says(claim, "section 5", quantity, [contest], chance_told([contest], count))
 
 
 def tangents_help(numbers: Numbers) -> Finding:
     """The tangent-propagation penalty on the leading tangents of the encoder lowers the error of its classifier."""
     with_them, without = "test error of the tangent classifier", "test error without tangents"
-    contests = [
-        Contest(numbers.by_label(label, without).rename("without"), numbers.by_label(label, with_them).rename("with"))
-        for label in _labels(numbers, with_them)
-    ]
-    claim = "Fine-tuning along the encoder's tangents lowers the test error."
-    return finding(claim, TANGENTS, "Test error %", contests)
+    sides = {without: "without tangents", with_them: "with tangents"}
+    return _of_tangents("Fine-tuning along the encoder's tangents lowers the test error.", numbers, sides)
 
 
 def tangent_distance_helps(numbers: Numbers) -> Finding:
     """Nearest neighbours by the distance of the encoder's tangent planes have a lower error than by Euclidean."""
     by_planes, euclidean = "test error of neighbours by tangents", "test error of neighbours"
-    contests = [
-        Contest(
-            numbers.by_label(label, euclidean).rename("Euclidean"), numbers.by_label(label, by_planes).rename("tangent")
-        )
-        for label in _labels(numbers, by_planes)
-    ]
+    sides = {euclidean: "by Euclidean distance", by_planes: "by tangent distance"}
     claim = "Nearest neighbours by tangent distance classify better than by Euclidean distance."
-    return finding(claim, TANGENTS, "Test error %", contests)
+    return _of_tangents(claim, numbers, sides)
 
 
-def _labels(numbers: Numbers, column: str) -> list[str]:
-    """The contractive models for which a number was measured.
+def _of_tangents(claim: str, numbers: Numbers, sides: Mapping[str, str]) -> Finding:
+    """The finding of a claim that the first of two numbers of a contractive model is the larger one.
+
+    Args:
+        claim: in a sentence.
+        numbers: of the comparison.
+        sides: the two numbers, and what each is called behind the model.
+    """
+    label = _label(numbers, [*sides][1])
+    count = count_of(numbers, "tangent_classifier", "examples", split="test")
+    larger, smaller = (numbers.by_label(label, each).rename(f"{label} {called}") for each, called in sides.items())
+    contests = [error_contest(larger, smaller, count)]
+    return finding(claim, TANGENTS, "Test error %", contests, chance_told(contests, count))
+
+
+def _label(numbers: Numbers, column: str) -> str:
+    """The contractive model for which a number was measured, with the higher-order penalty and stacked if there is one.
 
     Raises:
         NotApplicable: there is none.
@@ -158,4 +177,4 @@ def _labels(numbers: Numbers, column: str) -> list[str]:
     found = [label for label in labels if label in measured]
     if not found:
         raise NotApplicable(f"no contractive model has a number {column!r}")
-    return found[:1]
+    return found[0]

@@ -8,6 +8,7 @@ from caelab.report.claims import short
 from caelab.report.differences import MOST, differences, differences_table, of_one_data_set, ratios
 from caelab.report.publish import publish_comparison
 from caelab.report.tables import latex_table
+from caelab.runs.config import make_config
 from caelab.runs.recipes import recipe_config
 from caelab.runs.run import dataset_of
 from tests.core.invented import MODELS, invented_comparison, invented_rows
@@ -18,7 +19,10 @@ PLAIN = Column(name="bump height")
 
 
 def config(label, kind="mnist5k", splits=(3000, 500, 1500)):
-    return {"label": label, "dataset": {"kind": kind, "splits": splits and list(splits)}}
+    block = {"kind": kind, **({"splits": list(splits)} if splits else {})}
+    if kind == "given":
+        return {"label": label, "dataset": block}
+    return {**recipe_config("ae", dataset=block).as_dict(), "label": label}
 
 
 CONFIGS = [config(model) for model in MODELS]
@@ -61,6 +65,18 @@ def test_ratios_are_those_of_the_splits_also_where_the_config_leaves_them_open()
     found = ratios([config("a"), config("given", "given"), open_sizes, gone])
     sizes = dataset_of(recipe_config("ae", dataset={"kind": "digits"}))
     assert found == {"a": 0.5, "open": len(sizes.test) / len(sizes.train)}
+
+
+def test_where_the_test_examples_are_the_datas_own_there_is_no_ratio(tmp_path):
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 60), ("t10k", 20)):
+        for what, values in (("images-idx3", rng.integers(256, size=(count, 4, 4))), ("labels-idx1", np.arange(count))):
+            head = [0, 0, 8, values.ndim, *(byte for n in values.shape for byte in n.to_bytes(4, "big"))]
+            (tmp_path / f"{part}-{what}-ubyte").write_bytes(bytes(head) + (values % 10).astype(np.uint8).tobytes())
+    for splits in ([40, 20, 20], [40, 20, 10], None):
+        given = config("a", f"idx:{tmp_path}", splits)
+        assert len(dataset_of(make_config(given)).inputs) == 80
+        assert ratios([given]) == {}
 
 
 def test_the_table_turns_each_difference_against_the_best(rows):

@@ -213,7 +213,7 @@ def test_wrong_scales_are_told_whichever_is_asked_for(scales, told):
 
 
 def test_an_unknown_scale_is_told_with_those_that_there_are():
-    with pytest.raises(CaelabError, match=r"unknown scale 'quik'; did you mean 'quick'\? Known: paper, quick, smoke"):
+    with pytest.raises(CaelabError, match=r"unknown scale 'quik'; did you mean 'quick'\? Known: paper, quick, smoke$"):
         at(study_file(study(scales=SCALES)), "quik")
 
 
