@@ -127,8 +127,11 @@ def fewer_labels_larger_gap(numbers: Numbers) -> Finding:
     few, many = (gap.dropna().rename(name) for gap, name in zip(gaps, ("with 100 labels", "with all"), strict=True))
     count, contest = count_of(numbers, "few_labels", "examples", split="test"), Contest(few, many)
     if count is not None and contest.ratio is None:
-        errors = [[numbers.of(recipe, each).mean() for recipe in ("random", "cae")] for each in (FEW, ALL)]
-        contest = Contest(few, many, math.hypot(*(chance_width(*pair, count) for pair in errors)))
+        noises = [
+            chance_width(numbers.of("random", each).mean(), numbers.of("cae", each).mean(), count)
+            for each in (FEW, ALL)
+        ]
+        contest = Contest(few, many, math.hypot(*noises))
     claim = "The fewer labels there are, the more the CAE's features save over a random start."
     quantity = "Test error of the random start less that of the CAE"
     return says(claim, "section 5", quantity, [contest], chance_told([contest], count))
