@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import Dataset as TorchDataset
 
 from caelab.data.dataset import Dataset, checked_shape, content_hash, make_dataset
-from caelab.data.mapped import in_float32, is_mapped, samples_of_batches
+from caelab.data.mapped import array_of, in_float32, is_mapped, samples_of_batches
 from caelab.data.samples import Samples
 from caelab.errors import CaelabError
 
 KINDS = "expected a data set, its name, an array, tensor or table of inputs, or a pair (inputs, labels)"
+
+AT_ONCE = 256  # examples that a data set of torch's is asked for together
 
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 
@@ -30,7 +34,8 @@ def as_dataset(given: Any, *, splits: Sequence[int] | None = None, seed: int = 0
         given: a :class:`Dataset`, which keeps its own splits; ``Samples``; inputs (an array, a tensor, a table, shape
             (n, d), or images (n, height, width[, channels])); or a pair of inputs and labels, the labels perhaps the
             name of a column of the table. Only unsigned bytes are divided by 255. A memory-mapped array stays in its
-            file; a ``DataLoader``, or an iterator of batches, is read once into a temporary file.
+            file; a ``DataLoader``, a data set of torch's, or an iterator of batches, is read once into a file that is
+            temporary.
         splits: how many examples train, validate and test; by default 60, 10 and 30 %.
         seed: of the splits.
         name: what to call it.
@@ -109,8 +114,12 @@ def split_hash(dataset: Dataset) -> str:
 
 
 def _samples(given: Any) -> Samples:
+    if isinstance(given, TorchDataset) and not isinstance(given, TensorDataset):
+        given = DataLoader(given, batch_size=AT_ONCE)
     if isinstance(given, DataLoader) or (isinstance(given, Iterator) and not isinstance(given, tuple)):
-        return samples_of_batches(given)
+        found = samples_of_batches(given)
+        numbers, names = (None, None) if found.labels is None else _labels(found.labels)
+        return replace(found, labels=numbers, label_names=names)
     if isinstance(given, TensorDataset):
         given = given.tensors if len(given.tensors) > 1 else given.tensors[0]
     if isinstance(given, tuple) and len(given) != 2:
@@ -158,9 +167,7 @@ def _numbers(values: Any) -> NDArray[Any]:
 
 def _array(values: Any) -> NDArray[Any]:
     if isinstance(values, Tensor):
-        plain = values.detach().cpu()
-        plain = plain.to_dense() if plain.layout is not torch.strided else plain
-        return (plain.float() if plain.dtype in (torch.bfloat16, torch.float16) else plain).resolve_conj().numpy()
+        return array_of(values)
     if hasattr(values, "toarray"):  # a sparse matrix
         values = values.toarray()
     if isinstance(values, str | bytes | dict | set) or callable(values):

@@ -7,7 +7,16 @@ import tempfile
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+)
+from torch.utils.data import Dataset as TorchDataset
 
 from caelab import CaelabError, load_dataset, load_run, recipe_config, train
 from caelab.data.given import as_dataset
@@ -64,6 +73,36 @@ def test_what_is_written_into_the_data_does_not_reach_the_file(tmp_path):
     assert (np.load(tmp_path / "x.npy") == 1).all()
 
 
+def test_changes_of_the_users_own_are_in_the_data(tmp_path):
+    """numpy's copy-on-write: what is written into the array is not in its file."""
+    np.save(tmp_path / "x.npy", np.ones((10, 3), "float32"))
+    values = np.load(tmp_path / "x.npy", mmap_mode="c")
+    values[2:4] = 7
+    assert torch.equal(as_dataset(values, splits=(4, 3, 3)).inputs, torch.from_numpy(np.array(values)))
+
+
+@pytest.mark.parametrize("how", ["renamed", "deleted", "replaced"])
+def test_a_mapped_array_outlives_the_name_of_its_file(how, tmp_path):
+    place, values = tmp_path / "x.npy", np.random.default_rng(0).random((10, 3)).astype("float32")
+    np.save(place, values)
+    mapped = np.load(place, mmap_mode="r")
+    place.rename(tmp_path / "y.npy") if how == "renamed" else place.unlink()
+    if how == "replaced":
+        np.save(place, values + 1)
+    data = as_dataset(mapped, splits=(4, 3, 3))
+    assert data.mapped
+    assert torch.equal(data.inputs, torch.from_numpy(values))
+
+
+def test_a_file_that_was_shortened_after_it_was_mapped_is_told(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((10_000, 3), "float32"))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    with (tmp_path / "x.npy").open("r+b") as file:
+        file.truncate(8192)
+    with pytest.raises(CaelabError, match=r"x.npy is shorter than the array \(10000, 3\) that was mapped from it"):
+        as_dataset(mapped)
+
+
 class Stream(IterableDataset):
     """Batches that come once, in their order."""
 
@@ -82,6 +121,12 @@ LOADERS = {
     "iterator": lambda x, y: zip(torch.split(x, 9), torch.split(y, 9), strict=True),
     "bytes": lambda x, y: iter([(255 * x).round().to(torch.uint8)]),
     "images": lambda x, y: DataLoader(TensorDataset(x.reshape(-1, 1, 4, 5), y), batch_size=8),
+    "batches itself": lambda x, y: DataLoader([*zip(x.split(9), y.split(9), strict=True)], batch_size=None),
+    "data set": lambda x, y: Subset(TensorDataset(x, y), range(100)),
+    "sampler of all": lambda x, y: DataLoader(TensorDataset(x, y), 9, sampler=SubsetRandomSampler(range(100))),
+    "empty batch": lambda x, y: iter([(x[:40], y[:40]), (x[:0], y[:0]), (x[40:], y[40:])]),
+    "sparse": lambda x, y: iter([(x.to_sparse(), y)]),
+    "float labels": lambda x, y: iter([(x, y.double()[:, None])]),
 }
 
 
@@ -95,6 +140,45 @@ def test_what_yields_batches_is_a_data_set(name):
     assert (data.labels is None) == (name in ("alone", "stream", "bytes"))
     assert data.labels is None or torch.equal(data.labels, y)
     assert data.image_shape == ((4, 5) if name == "images" else None)
+
+
+def sampled(x, y, **how):
+    return DataLoader(TensorDataset(x, y), **({"batch_size": 7} | how))
+
+
+CHOSEN = {
+    "sampler": lambda x, y, few: sampled(x, y, sampler=SubsetRandomSampler(few)),
+    "batches of a sampler": lambda x, y, few: sampled(
+        x, y, batch_size=1, batch_sampler=BatchSampler(SubsetRandomSampler(few), 4, drop_last=False)
+    ),
+    "own sampler": lambda x, y, few: sampled(x, y, sampler=few),
+    "subset": lambda x, y, few: DataLoader(Subset(TensorDataset(x, y), few), batch_size=7, shuffle=True),
+}
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_a_sampler_chooses_the_examples(name):
+    """So are training examples told from test examples in much code: none of the others may come in."""
+    x, y = torch.rand(100, 20, generator=torch.Generator().manual_seed(0)), torch.arange(100)
+    few = torch.randperm(100, generator=torch.Generator().manual_seed(1))[:30].tolist()
+    data = as_dataset(CHOSEN[name](x, y, few), splits=(10, 10, 10))
+    assert torch.equal(data.labels, torch.tensor(few))
+    assert torch.equal(data.inputs, x[few])
+
+
+def test_a_sampler_that_draws_again_and_again_is_followed():
+    x = torch.arange(100.0)[:, None] / 100
+    drawn = RandomSampler(x, replacement=True, num_samples=40, generator=torch.Generator().manual_seed(0))
+    data = as_dataset(DataLoader(TensorDataset(x), batch_size=7, sampler=drawn), splits=(20, 10, 10))
+    assert len(data.inputs) == 40
+    assert len(data.inputs.unique()) < 40
+
+
+def test_labels_that_are_texts_are_numbered():
+    x, words = torch.rand(90, 4), np.array(["b", "a", "c"])[np.arange(90) % 3]
+    data = as_dataset(zip(x.split(20), np.split(words, [20, 40, 60, 80]), strict=True), splits=(30, 30, 30))
+    assert data.label_names == ("a", "b", "c")
+    assert data.labels[:4].tolist() == [1, 0, 2, 1]
 
 
 def test_training_on_a_loader_is_training_on_its_arrays():
@@ -111,11 +195,54 @@ def test_colour_images_have_their_channels_last():
     assert torch.equal(data.inputs, x.permute(0, 2, 3, 1).reshape(30, 60))
 
 
+def failing():
+    yield torch.zeros(3, 2)
+    yield torch.zeros(3, 2)
+    raise OSError("the disk is gone")
+
+
+class Broken(TorchDataset):
+    """A data set whose examples cannot be had."""
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, place):
+        raise KeyError("lost")
+
+
 WRONG = {
     "no batch": (lambda: iter([]), "but no batch came"),
     "no array": (lambda: iter(["ab"]), "expected each batch as inputs (batch, ...), or as a pair of these and labels"),
-    "one dimension": (lambda: iter([torch.zeros(3)]), "but Tensor came"),
-    "two shapes": (lambda: iter([torch.zeros(3, 2), torch.zeros(3, 4)]), "but one of (4,) came after (2,)"),
+    "one dimension": (lambda: iter([torch.zeros(3)]), "but Tensor of torch.float32 (3,) came"),
+    "three parts": (lambda: iter([(torch.zeros(3, 2),) * 3]), "but tuple of 3 came"),
+    "texts": (
+        lambda: iter([np.array([["1", "2"]])]),
+        "real numbers in at most 4 dimensions, but ndarray of <U1 (1, 2)",
+    ),
+    "complex": (lambda: iter([torch.zeros(3, 2).to(torch.complex64)]), "but ndarray of complex64 (3, 2) came"),
+    "two types": (
+        lambda: iter([torch.zeros(3, 2), torch.zeros(3, 2).to(torch.uint8)]),
+        "all of one shape and type, but one of (2,) of unsigned bytes came after (2,)",
+    ),
+    "labels of another shape": (
+        lambda: iter([(torch.zeros(3, 2), torch.eye(3))]),
+        "but labels of shape (3, 3) came for 3 examples",
+    ),
+    "labels that are no numbers": (
+        lambda: iter([(torch.zeros(3, 2), torch.tensor([0.5, 1, 2]))]),
+        "expected labels that are whole numbers, or texts, but ndarray of float32 (3,) came",
+    ),
+    "fails": (lambda: failing(), "what yields the batches failed after 2 of them: OSError: the disk is gone"),
+    "fails when it is collated": (
+        lambda: DataLoader([torch.zeros(2), torch.zeros(3)], batch_size=2),
+        "what yields the batches failed after 0 of them: RuntimeError: stack expects each tensor to be equal size",
+    ),
+    "examples fail": (lambda: Broken(), "what yields the batches failed after 0 of them: KeyError: 'lost'"),
+    "two shapes": (
+        lambda: iter([torch.zeros(3, 2), torch.zeros(3, 4)]),
+        "all of one shape and type, but one of (4,) came after (2,)",
+    ),
     "labels of some": (
         lambda: iter([(torch.zeros(3, 2), torch.zeros(3).long()), torch.zeros(4, 2)]),
         "but 3 labels came for 7 examples",
