@@ -16,7 +16,7 @@ from caelab.classifiers.network import copied_model
 from caelab.classifiers.options import Options, checked
 from caelab.errors import CaelabError, shown
 from caelab.process.torch_settings import pinned_settings
-from caelab.registry.arguments import path_of
+from caelab.registry.arguments import function_of, path_of
 from caelab.runs.run import Run, load_run, versions
 from caelab.storage.files import PARTIAL
 
@@ -57,6 +57,7 @@ def finetune(
     run = _run(run)
     chosen = checked(method, {"labels": labels, "seed": run.seed if seed is None else seed, **options})
     place = None if out is None else path_of(out, "the folder out")
+    progress = None if progress is None else function_of(progress, "progress")
     copied_model(run)  # one without an encoder is refused before anything is written
     examples = examples_of(run.dataset, chosen.labels)
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from caelab.classifiers.examples import error_of, targets_of
+from caelab.classifiers.examples import UNKNOWN_CLASS, error_of, targets_of
 from caelab.classifiers.methods import Fitted
 from caelab.classifiers.options import Options
 from caelab.classifiers.store import name_of, read_folder, write_folder
@@ -95,18 +96,35 @@ class Classifier:
 
         Args:
             inputs: shape (batch, d).
-            labels: as the data set numbers them, shape (batch,).
+            labels: as the data set numbers them, or as it calls them, shape (batch,).
 
         Raises:
-            CaelabError: there are not as many labels as inputs, or none.
+            CaelabError: there are not as many labels as inputs, or none, or they are no labels.
         """
-        truth = torch.as_tensor(labels)
+        truth = self._numbered(labels)
         if truth.shape != (len(inputs),) or not len(truth):
             raise CaelabError(
                 f"expected one label for each of {len(inputs)} inputs, at least one, but labels of shape "
                 f"{tuple(truth.shape)} came"
             )
         return float((self.predict(inputs) == truth).double().mean())
+
+    def _numbered(self, labels: Any) -> Tensor:
+        """Labels as the data set numbers them; -1 stands for a text that names none of its classes."""
+        names = self.run.dataset.label_names
+        try:
+            plain = labels.cpu() if isinstance(labels, Tensor) else np.asarray(labels)
+            if (
+                isinstance(plain, np.ndarray)
+                and names is not None
+                and all(isinstance(each, str) for each in plain.flat)
+            ):
+                numbers = {name: number for number, name in enumerate(names)}
+                plain = np.array([numbers.get(each, UNKNOWN_CLASS) for each in plain.flat]).reshape(plain.shape)
+            return torch.as_tensor(plain)
+        except (TypeError, ValueError, RuntimeError) as error:
+            known = "numbers" if names is None else f"numbers, or as the names {', '.join(names)}"
+            raise CaelabError(f"expected labels as {known}, but {shown(labels)} came") from error
 
     def error(self, part: Literal["valid", "test"] = "valid") -> float:
         """The share of the run's validation or test examples whose class is not predicted, in percent.
@@ -151,6 +169,10 @@ class Classifier:
         width = self.run.dataset.inputs.shape[1]
         if given.ndim != 2 or given.shape[1] != width:
             raise CaelabError(f"expected inputs of shape (batch, {width}), but {tuple(given.shape)} came")
+        if not len(given):
+            return torch.empty(0, len(self.classes), dtype=torch.float64)
+        if not torch.stack(given.aminmax()).isfinite().all():
+            raise CaelabError("expected finite inputs, but some of their values are NaN or infinite; impute them")
         with pinned_settings(), torch.no_grad():
             return self.fitted.rule.log_probabilities(given.to(self.run.dataset.inputs.dtype))
 

@@ -61,7 +61,7 @@ class Descent:
     def __post_init__(self) -> None:
         parameters = self.network.trainable()
         train = self.examples.train
-        self.left_out = last_left_out(self.network.model, train.rows, self.options.batch_size)
+        self.left_out = last_left_out(self.network.model, train.rows, self.options.batch_size, "batch_size")
         updates = -(-(len(train) - self.left_out) // self.options.batch_size)
         self.optimizer = optimizer_of(parameters, self.options)
         self.scheduler = scheduler_of(self.optimizer, self.options, updates)

@@ -59,7 +59,8 @@ def examples_of(dataset: Dataset, count: int | None) -> Examples:
     """The first ``count`` training examples (all where it is None) with their labels, and the validation examples.
 
     Raises:
-        NotApplicable: the data have no labels, or the labelled examples are all of one class.
+        NotApplicable: the data have no labels, or the labelled examples are all of one class, or no validation example
+            is of any of theirs.
         CaelabError: more labels are asked for than there are.
     """
     if dataset.labels is None:
@@ -79,6 +80,12 @@ def examples_of(dataset: Dataset, count: int | None) -> Examples:
             f"the class {int(classes[0])}; ask for more labels, or give other data"
         )
     targets, of_valid = (targets_of(dataset.labels[part], classes) for part in (chosen, dataset.valid))
+    if bool((of_valid == UNKNOWN_CLASS).all()):
+        raise NotApplicable(
+            f"a classifier is chosen by validation examples, but none of the {len(of_valid)} of {dataset.name!r} is of "
+            f"a class that the {len(chosen)} labelled training examples have; ask for more labels, or give data whose "
+            "labels are classes"
+        )
     rows = Rows(dataset.inputs, chosen, "cpu") if dataset.mapped else dataset.inputs[chosen]
     return Examples(classes, Labelled(rows, targets), Labelled(dataset.valid_inputs, of_valid))
 

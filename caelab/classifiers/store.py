@@ -29,6 +29,7 @@ from caelab.errors import CaelabError, DamagedFile, StorageError
 from caelab.models.identity import check_parameters, structure_of
 from caelab.process.torch_settings import pinned_settings
 from caelab.runs.config import GIVEN, hash_of, make_config
+from caelab.runs.places import near
 from caelab.runs.run import Run, build_model, dataset_of, of_type
 from caelab.storage.checksums import FILES, check_file, checksum, sealed, unsealed
 from caelab.storage.files import (
@@ -171,22 +172,29 @@ def _run_of(folder: Path, said: Mapping[str, Any]) -> Run:
     """The run as far as a config makes it again: its model has the classifier's weights, and no history.
 
     Raises:
-        CaelabError: its model or its data were given as objects.
+        CaelabError: its model or its data were given as objects, or the run of the layer below is not there.
     """
     config = make_config(said["config"])
-    if said["encoder"] or GIVEN in (config.model.kind, config.dataset.kind):
-        raise CaelabError(
-            f"the classifier {folder} started from a run whose model or data were given as objects; give that run "
-            "again, as in: caelab.load_classifier(path, run=run)"
-        )
-    dataset = dataset_of(config)
+    if GIVEN in (config.model.kind, config.dataset.kind):
+        raise _given_as_object(folder)
+    with near(Path(said["path"]).parent if said.get("path") else None):
+        dataset = dataset_of(config)
     if dataset.content_hash != said["data_hash"] or split_hash(dataset) != said["split_hash"]:
         raise CaelabError(
             f"the data of the classifier {folder} have changed, or are split otherwise now; restore them, or give the "
             "run that it started from"
         )
     model = build_model(config, dataset).eval()
+    if said["encoder"] not in ("", structure_of(model)):  # it came from elsewhere, and its config says nothing of it
+        raise _given_as_object(folder)
     return Run(config, model, of_type(model, dataset), [], {"data_hash": dataset.content_hash})
+
+
+def _given_as_object(folder: Path) -> CaelabError:
+    return CaelabError(
+        f"the classifier {folder} started from a run whose model or data were given as objects; give that run again, "
+        "as in: caelab.load_classifier(path, run=run)"
+    )
 
 
 def _same(folder: Path, said: Mapping[str, Any], run: Run) -> Run:

@@ -50,10 +50,16 @@ def batches_of(inputs: Inputs, order: Tensor, size: int) -> Iterable[Tensor]:
     return torch.split(inputs[order], size)
 
 
-def last_left_out(model: nn.Module, inputs: Inputs, size: int) -> int:
+def last_left_out(model: nn.Module, inputs: Inputs, size: int, option: str = "training.batch_size") -> int:
     """The number of examples left out of each epoch: 1 where the model cannot train on a last batch of one, else 0.
 
     So it is with batch normalisation of codes. Another example is left out in every epoch, since their order changes.
+
+    Args:
+        model: that is trained.
+        inputs: the training examples.
+        size: of a batch.
+        option: by which the user gave that size.
 
     Raises:
         CaelabError: every batch would hold one example.
@@ -63,14 +69,13 @@ def last_left_out(model: nn.Module, inputs: Inputs, size: int) -> int:
     if min(size, len(inputs)) == 1:
         raise CaelabError(
             f"{type(getattr(model, 'inner', model)).__name__} cannot be trained on a single example at a time, as "
-            f"batch normalisation cannot, but training.batch_size is {size} for {len(inputs)} examples; make it at "
-            "least 2"
+            f"batch normalisation cannot, but {option} is {size} for {len(inputs)} examples; make it at least 2"
         )
     log.warning(
         "the last of %d batches of each epoch would hold one example, on which %s cannot be trained (batch "
-        "normalisation takes two or more), so that example is left out, another one in every epoch; another "
-        "training.batch_size keeps all",
-        *(-(-len(inputs) // size), type(getattr(model, "inner", model)).__name__),
+        "normalisation takes two or more), so that example is left out, another one in every epoch; another %s keeps "
+        "all",
+        *(-(-len(inputs) // size), type(getattr(model, "inner", model)).__name__, option),
     )
     return 1
 

@@ -14,6 +14,7 @@ from caelab.classifiers import descent
 from caelab.classifiers.examples import examples_of
 from caelab.data.given import as_dataset
 from caelab.errors import NotApplicable
+from caelab.models.autoencoder import Autoencoder
 from caelab.runs.recipes import recipe_config
 from caelab.runs.run import Run
 from caelab.streams import Streams
@@ -246,6 +247,25 @@ def test_every_model_of_caelab(settings, same, tmp_path):
     assert same(caelab.load_classifier(made.path), made)
 
 
+def test_labels_may_be_given_by_their_names(toy_run, clusters):
+    inputs, labels = clusters([0, 1, 2])
+    words = np.array(["ape", "bee", "cat"])[labels]
+    named = toy_run(inputs, labels)
+    names = {"label_names": ("ape", "bee", "cat")}
+    made = finetune(replace(named, dataset=replace(named.dataset, **names, content_hash="")), epochs=5)
+    test = made.run.dataset.test
+    found = made.score(made.run.dataset.inputs[test], words[test.numpy()])
+    assert found == made.score(made.run.dataset.inputs[test], labels[test.numpy()])
+    assert found > made.score(made.run.dataset.inputs[test], ["dog"] * len(test)) == 0
+
+
+@pytest.mark.parametrize("method", ["fine-tuning", "frozen", "svm-rbf", "tangent-nearest-neighbours"])
+def test_no_inputs_have_no_classes(run, method):
+    made = finetune(run, method=method, labels=60, **({"epochs": 1} if method == "fine-tuning" else {}))
+    assert made.predict(torch.zeros(0, 64)).shape == (0,)
+    assert made.predict_proba(torch.zeros(0, 64)).shape == (0, len(made.classes))
+
+
 def as_float64(run):
     return replace(
         run, model=deepcopy(run.model).double(), dataset=replace(run.dataset, inputs=run.dataset.inputs.double())
@@ -316,6 +336,34 @@ class TestRefusals:
             finetune(tmp_path)
         with pytest.raises(CaelabError, match="is not finished; the command that was interrupted goes on"):
             finetune(tmp_path / ".partial-cae-0123456789ab")
+
+    @pytest.mark.parametrize("method", ["fine-tuning", "frozen", "svm-rbf", "nearest-neighbours"])
+    def test_no_validation_example_is_of_a_known_class(self, toy_run, clusters, method):
+        """A cross-entropy of no example is NaN: that is no divergence, which a lower rate would mend."""
+        inputs, _ = clusters([0, 1])
+        with pytest.raises(
+            NotApplicable, match=r"none of the 40 of 'toy' is of a class that the 120 labelled training"
+        ):
+            finetune(toy_run(inputs, np.arange(200)), method=method)
+
+    def test_batches_of_one(self, toy_run, clusters):
+        """The option is named as it is called here."""
+        model = Autoencoder(nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5)), nn.Linear(5, 6))
+        with pytest.raises(CaelabError, match="but batch_size is 1 for 120 examples; make it at least 2"):
+            finetune(toy_run(*clusters([0, 1]), model=model), batch_size=1)
+
+    @pytest.mark.parametrize("labels", [None, [None, None], ["1", "2"], [[1, 2], [3]], {}])
+    def test_labels_that_are_none(self, tuned, labels):
+        with pytest.raises(CaelabError, match=r"expected labels as numbers, but|one label for each of 2 inputs"):
+            tuned.score(torch.zeros(2, 64), labels)
+
+    def test_inputs_that_are_no_numbers(self, tuned):
+        with pytest.raises(CaelabError, match="expected finite inputs"):
+            tuned.predict(torch.full((2, 64), torch.nan))
+
+    def test_a_progress_that_cannot_be_told(self, run):
+        with pytest.raises(CaelabError, match="expected progress as a function, but 5 came"):
+            finetune(run, progress=5)
 
     def test_wrong_questions(self, tuned):
         with pytest.raises(CaelabError, match=r"expected 'valid' or 'test' .* 'train' came"):

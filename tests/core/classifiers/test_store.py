@@ -137,6 +137,22 @@ def test_data_that_have_changed_are_refused(tmp_path):
         load_classifier(made.path)
 
 
+def test_a_run_without_weights_is_made_again_from_its_config(tmp_path):
+    """Its encoder has no parameters, yet it was not given as an object."""
+    run = caelab.train(recipe_config("inputs", dataset={"kind": "digits", "splits": [60, 20, 20]}))
+    made = finetune(run, method="nearest-neighbours", out=tmp_path)
+    again = load_classifier(made.path)
+    assert torch.equal(again.predict(run.dataset.test_inputs), made.predict(run.dataset.test_inputs))
+
+
+def test_a_classifier_of_an_upper_layer_finds_the_layer_below(tmp_path, same):
+    settings = ["training.epochs=1", "model.hidden=[10, 6]"]
+    data = {"kind": "digits", "splits": [60, 20, 20]}
+    stack = caelab.train(recipe_config("cae-2", settings, dataset=data), out=tmp_path / "runs")
+    made = finetune(tmp_path / "runs" / stack.record["layers"][1], epochs=1, out=tmp_path / "classifiers")
+    assert same(load_classifier(made.path), made)
+
+
 def test_an_encoder_from_elsewhere_is_known_by_its_code(run, tmp_path):
     def external(encode):
         return replace(run, model=EncoderOnly(encode).eval(), record={"encoder": "mine:encode"})
