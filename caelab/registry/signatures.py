@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, get_args, get_type_hints
 
@@ -104,10 +105,20 @@ def readable(
         file: the values come from a file that is written by hand, so that no option of the command line sets them.
     """
     way = "{path} is missing" if stored else "{path} is missing; write it into the file" if file else SET
-    return CaelabError("; ".join(_complaint(item, where, model, given, way) for item in error.errors()))
+    found = [item for item in error.errors() if not _follows(item, error)]
+    return CaelabError("; ".join(_complaint(item, where, model, given, way) for item in found))
 
 
 SET = "{path} is missing: it has no default; give it, for instance with --set {path}=VALUE{itself}"
+
+
+MODEL = re.compile(r" or instance of \w+")  # pydantic names its own classes, which nobody can write into a file
+
+
+def _follows(item: Any, error: ValidationError) -> bool:
+    """Whether a list is called too short because what stood in it was refused, which is told already."""
+    inside = [other for other in error.errors() if other["loc"][:-1] == item["loc"] and len(other["loc"]) > 1]
+    return item["type"] == "too_short" and bool(item["input"]) and bool(inside)
 
 
 def _complaint(item: Any, where: str, model: type[BaseModel], given: Collection[str], missing: str) -> str:
@@ -122,7 +133,7 @@ def _complaint(item: Any, where: str, model: type[BaseModel], given: Collection[
         return missing.format(path=path, itself=itself)
     if item["type"] == SENTENCE:
         return f"{path}: {item['msg']}" if path else str(item["msg"])
-    message = item["msg"][0].lower() + item["msg"][1:]
+    message = MODEL.sub("", (item["msg"][0].lower() + item["msg"][1:]).replace("tuple", "list"))
     return f"{path}: {message}, but {shown(item['input'])} came"
 
 

@@ -180,7 +180,8 @@ class RunConfig(Section):
         if not isinstance(raw, Mapping) or not isinstance(raw.get("regularizers"), list):
             return raw
         sets, layers = raw["regularizers"], raw.get("layers") or [{} for _ in raw["regularizers"]]
-        if len(layers) != len(sets) or any("regularizers" in layer for layer in layers):
+        listed = isinstance(layers, list | tuple) and len(layers) == len(sets) > 0
+        if not listed or any(not isinstance(layer, Mapping) or "regularizers" in layer for layer in layers):
             raise PydanticCustomError(
                 SENTENCE, "expected either regularizers as a list with one mapping per layer, or layers that have them"
             )
@@ -269,7 +270,7 @@ def make_config(raw: Mapping[str, Any], offers: Catalogue | None = None) -> RunC
             "dataset": _checked(config.dataset, "dataset", "dataset", offers),
             "model": _checked(config.model, "model", "model", offers),
             "regularizers": _checked_regularizers(config.regularizers, "", offers),
-            "layers": tuple(_checked_layer(layer, k, offers) for k, layer in enumerate(config.layers, start=1)),
+            "layers": tuple(_checked_layer(layer, k, offers) for k, layer in enumerate(config.layers)),
         }
     )
 

@@ -38,7 +38,8 @@ def _beside(config: RunConfig) -> Path:
     if found is None:
         raise CaelabError(
             f"the run on whose codes this one is trained is not in {out or 'any folder of runs'}: it is the layer "
-            f"below, a {config.model.kind} with seed {config.seed}; put it beside this run, or train the stack again"
+            f"below, of the model {config.model.kind!r} with seed {config.seed}; put it beside this run, or train the "
+            "stack again"
         )
     return found
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from caelab.errors import CaelabError
 from caelab.runs.config import GIVEN, Layer, RunConfig, make_config
+from caelab.runs.settings import merged
 
 KIND = "codes"  # of the data set that a layer above the first is trained on
 LARGEST_SEED = 2**63
@@ -42,6 +44,12 @@ def widths_of(config: RunConfig) -> list[int]:
             f"layers: expected one entry for each of the {len(widths)} layers {widths} of the model, but "
             f"{len(config.layers)} came"
         )
+    for place, layer in enumerate(config.layers):
+        if "hidden" in layer.model:
+            raise CaelabError(
+                f"layers.{place}.model.hidden: the widths of all layers stand in model.hidden, here {widths}; change "
+                "that, and leave it out here"
+            )
     return widths
 
 
@@ -49,8 +57,8 @@ def layer_configs(config: RunConfig) -> list[RunConfig]:
     """The config of each layer of a greedy stack, from the first to the last.
 
     The first layer is trained on the data: it is the run that its config gives by itself. Every other is trained on
-    the codes of the one below, with random streams of its own. Where codes may lie outside [0, 1], as those of tanh,
-    they are reconstructed by the activation under squared error, unless ``layers`` says otherwise.
+    the codes of the one below, with random streams of its own. Codes are reconstructed by the activation that they come
+    from; where they may lie outside [0, 1], as those of tanh, under squared error, unless ``layers`` says otherwise.
 
     Raises:
         CaelabError: the model has no layers that could be trained one by one, or a layer does not fit.
@@ -66,15 +74,30 @@ def layer_configs(config: RunConfig) -> list[RunConfig]:
     return [_checked(place, each, config.label) for place, each in enumerate(found, start=1)]
 
 
+def of_its_layer(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """The rows of a stack's history, each with the metrics of its own layer.
+
+    A stored table has columns for the metrics of all layers, which are NaN in the rows of those that lack them.
+
+    >>> of_its_layer([{"layer": 1, "a": 3.0, "b": math.nan}, {"layer": 2, "a": math.nan, "b": 4.0}])
+    [{'layer': 1, 'a': 3.0}, {'layer': 2, 'b': 4.0}]
+    """
+    known: dict[float | None, set[str]] = {}
+    for row in history:
+        here = known.setdefault(row.get("layer"), set())
+        here |= {name for name, value in row.items() if not math.isnan(value) or "layer" not in row}
+    return [{name: value for name, value in row.items() if name in known[row.get("layer")]} for row in history]
+
+
 def _layer(
     raw: Mapping[str, Any], place: int, width: int, own: Mapping[str, Any], below: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """One layer as plain values, without a label."""
-    model = {**raw["model"], "hidden": [width]}
+    model = dict(raw["model"])
     training = dict(raw["training"])
     dataset = raw["dataset"]
     if below is not None:
-        activation = model.get("activation")
+        activation = below["model"].get("activation")
         if activation is not None and "output" in model:
             model["output"] = activation
             if activation not in IN_UNIT_INTERVAL:
@@ -83,7 +106,7 @@ def _layer(
     return {
         "seed": (raw["seed"] + place * BETWEEN_SEEDS) % LARGEST_SEED,
         "dataset": dataset,
-        "model": {**model, **own.get("model", {})},
+        "model": {**merged({"model": model}, {"model": own.get("model", {})})["model"], "hidden": [width]},
         "regularizers": own.get("regularizers", raw["regularizers"]),
         "training": {**training, **own.get("training", {})},
     }

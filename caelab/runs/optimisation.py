@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -54,6 +55,8 @@ class Schedule(Section):
 
 def _kind_alone(given: Any) -> Any:
     """``cosine`` stands for ``{kind: cosine}``."""
+    if isinstance(given, Mapping) and "kind" not in given:
+        raise PydanticCustomError(SENTENCE, "expected the key kind, too: constant, step or cosine, as in kind: cosine")
     return {"kind": given} if isinstance(given, str) else given
 
 

@@ -41,7 +41,7 @@ from caelab.process.torch_settings import pinned_settings
 from caelab.registry.arguments import path_of, tensor_of
 from caelab.registry.catalogue import catalogue
 from caelab.runs.config import GIVEN, RunConfig, make_config, of_any
-from caelab.runs.layers import is_stack, layer_configs
+from caelab.runs.layers import is_stack, layer_configs, of_its_layer
 from caelab.runs.places import folder_near, near
 from caelab.runs.record import bears_its_name, check_facts, fingerprints_in
 from caelab.storage.checked_files import RECORD, WEIGHTS, damaged, read_files, stored_facts, write_files
@@ -321,7 +321,7 @@ def _loaded_run(path: Path, model: nn.Module | None, dataset: Any) -> Run:
         check_parameters(own, weights, f"run {path}")
         own.load_state_dict(weights)
         _check_model(own.eval(), data, record, path)
-    return Run(config, own, data, history, record, path)
+    return Run(config, own, data, of_its_layer(history), record, path)
 
 
 def _given_data(config: RunConfig, given: Any) -> Dataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,17 +19,32 @@ from caelab.runs.safe_yaml import read_yaml
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """One mapping laid over another, level by level; a new ``kind`` starts its block afresh.
 
+    What lies in a list is named by its place, counted from 0, as a text.
+
     >>> merged({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
     {'a': {'x': 1, 'y': 3}}
+    >>> merged({"layers": [{}, {"x": 1}]}, {"layers": {"1": {"y": 2}}})
+    {'layers': [{}, {'x': 1, 'y': 2}]}
     """
     out = dict(base)
     for key, value in over.items():
         old = out.get(key)
         if isinstance(value, Mapping) and isinstance(old, Mapping) and _same_kind(old, value):
             out[key] = merged(old, value)
+        elif isinstance(value, Mapping) and isinstance(old, list | tuple) and _places_in(old, value):
+            out[key] = list(merged(dict(_by_place(old)), value).values())
         else:
             out[key] = value
     return out
+
+
+def _by_place(values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    return ((str(place), value) for place, value in enumerate(values))
+
+
+def _places_in(old: Sequence[Any], new: Mapping[str, Any]) -> bool:
+    """Whether all keys of a mapping are places in a list."""
+    return bool(new) and new.keys() <= dict(_by_place(old)).keys()
 
 
 def _same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
@@ -113,6 +128,12 @@ def _regularizers_of(raw: Mapping[str, Any]) -> dict[str, Any]:
         CaelabError: they are no mapping.
     """
     blocks = raw.get("regularizers")
+    if isinstance(blocks, list):
+        raise CaelabError(
+            f"regularizers are a list here, one mapping for each layer, {shown(blocks)}, so a name alone does not say "
+            "whose is meant; name its place, counted from 0, as in --set regularizers.0.contractive.weight=0.3, or "
+            "change the list"
+        )
     if blocks is not None and not isinstance(blocks, Mapping):
         raise CaelabError(
             f"regularizers: expected a mapping of names to options, as {{contractive: {{weight: 1.0}}}}, but "

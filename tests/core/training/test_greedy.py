@@ -123,7 +123,7 @@ def test_an_interrupted_stack_goes_on_to_the_same_bits(stop, small, tmp_path):
         assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
-def test_regularizers_as_a_list_are_those_of_the_layers(small):
+def test_regularizers_as_a_list_are_those_of_the_layers(small, tmp_path):
     raw = {**stack_of(small).as_dict(), "regularizers": [{"contractive": {"weight": 0.5}}, {"masking": {"p": 0.2}}]}
     first, second = layer_configs(make_config(raw))
     assert {label: block.options for label, block in first.regularizers.items()} == {"contractive": {"weight": 0.5}}
@@ -132,6 +132,8 @@ def test_regularizers_as_a_list_are_those_of_the_layers(small):
     assert "train_contractive" in run.history[0]
     assert "train_contractive" not in run.history[-1]
     assert make_config(run.config.as_dict()) == run.config
+    stored = train(raw, out=tmp_path)
+    assert stored.history == run.history  # a table has a column for every metric, NaN where a layer has none
 
 
 def test_layers_may_be_trained_otherwise(small):
@@ -139,6 +141,42 @@ def test_layers_may_be_trained_otherwise(small):
     _, second = layer_configs(make_config({**stack_of(small).as_dict(), "layers": layers}))
     assert (second.training.epochs, second.training.learning_rate) == (1, 0.1)
     assert second.model.options["activation"] == "tanh"
+
+
+def test_a_layer_may_be_of_another_kind(small):
+    """Its options begin afresh, as those of every new kind do; its width stays."""
+    config = stack_of(small, "ae", "layers=[{model: {kind: rbm, steps: 2}, training: {optimizer: sgd}}, {}]")
+    first, second = layer_configs(config)
+    assert (first.model.kind, first.model.options) == ("rbm", {"hidden": 12, "steps": 2})
+    assert (second.model.kind, second.model.options["hidden"]) == ("autoencoder", [8])
+    assert [row["layer"] for row in train(config).history] == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("setting", ["layers.1.training.epochs=1", "regularizers.1.gaussian.sigma=0.1"])
+def test_a_setting_names_a_layer_by_its_place(setting, small):
+    each = ["regularizers=[{contractive: {weight: 0.5}}, {gaussian: {sigma: 0.3}}]"]
+    each = ["layers=[{}, {training: {epochs: 5}}]"] if "layers" in setting else each
+    _, second = layer_configs(stack_of(small, "ae", *each, setting))
+    assert second.training.epochs == (1 if "layers" in setting else 2)
+    assert second.regularizers.get("gaussian") is None or second.regularizers["gaussian"].options == {"sigma": 0.1}
+
+
+@pytest.mark.parametrize("how", [{"without": ["contractive"]}, {"settings": ["contractive.weight=1"]}])
+def test_a_name_alone_does_not_say_in_which_layer(how):
+    settings = [*STACK, "regularizers=[{contractive: {weight: 0.5}}, {}]", *how.get("settings", [])]
+    with pytest.raises(
+        CaelabError, match=r"a list here, .* name its place, counted from 0, as in --set regularizers\.0\."
+    ):
+        recipe_config("cae", settings, without=how.get("without", []))
+
+
+def test_a_layer_reconstructs_by_the_activation_of_the_one_below(small):
+    config = stack_of(small, "ae", "model.hidden=[12, 8, 6]", "layers=[{}, {model: {activation: tanh}}, {}]")
+    assert [each.model.options["output"] for each in layer_configs(config)] == ["sigmoid", "sigmoid", "tanh"]
+    kinds = [each.training.reconstruction for each in layer_configs(config)]
+    assert kinds == ["cross-entropy", "cross-entropy", "squared-error"]
+    run = train(config)
+    assert [type(step) for step in run.model.decode][1::2] == [nn.Tanh, nn.Sigmoid, nn.Sigmoid]
 
 
 def test_codes_outside_the_unit_interval_are_reconstructed_by_the_activation(small):
@@ -237,6 +275,22 @@ WRONG = [
     ({"layers": [{}, {"regularizers": {"contractiv": {}}}]}, "unknown regularizer 'contractiv'; did you mean"),
     ({"layers": [{}, {"model": {"hiden": 3}}]}, "layer 2 of 'cae': model: unknown option 'hiden'; did you mean"),
     ({"layers": [{}, {"epochs": 3}]}, "layers.1: unknown option 'epochs'"),
+    (
+        {"layers": [{"model": {"hidden": [3]}}, {}]},
+        "layers.0.model.hidden: the widths of all layers stand in model.hid",
+    ),
+    (
+        {"layers": [{}, {"regularizers": {"contractive": {}}}]},
+        "layers.1.regularizers.contractive.weight is missing: it",
+    ),
+    ({"layers": 5, "regularizers": [{}, {}]}, "expected either regularizers as a list with one mapping per layer"),
+    ({"layers": [1, 2], "regularizers": [{}, {}]}, "expected either regularizers as a list with one mapping per layer"),
+    (
+        {"layers": [{}, None], "regularizers": [{}, {}]},
+        "expected either regularizers as a list with one mapping per la",
+    ),
+    ({"regularizers": []}, "expected either regularizers as a list with one mapping per layer"),
+    ({"regularizers": [{}, {}, {}]}, "layers: expected one entry for each of the 2 layers [12, 8] of the model, but 3"),
     ({"regularizers": [{}, {}], "layers": [{}]}, "expected either regularizers as a list with one mapping per layer"),
     ({"model": {"kind": "pca", "hidden": 30}, "training": {"reconstruction": "squared-error"}}, "has at most 20"),
     ({"pretraining": "greedily"}, "pretraining: input should be 'end-to-end', 'greedy' or 'none', but 'greedily' came"),
