@@ -9,6 +9,7 @@ from scipy import stats
 
 from caelab import CaelabError, NotApplicable, Numbers, Published
 from caelab.registry.catalogue import catalogue
+from caelab.report.claims import short
 from caelab.report.published import models_of, published, published_tables
 from caelab_analyses.rifai2011 import features
 from caelab_analyses.rifai2011.printed import ERRORS, NORMS, PUBLISHED, SATURATED, STACKS
@@ -72,18 +73,19 @@ RIVALS = {
 @pytest.mark.parametrize("claim", RIVALS)
 def test_chance_in_the_test_examples_counts_where_all_runs_are_tested_on_the_same(claim):
     worse, better = RIVALS[claim]
-    tested = {"fine_tuning": pd.DataFrame({"model": better, "seed": [0], "test_examples": [500]})}
-    numbers = Numbers.made_up({worse: {AFTER: 6.0}, better: {AFTER: 5.0}}, spread=0.001, tables=tested)
+    tested = {"fine_tuning": pd.DataFrame({"model": better, "seed": [0], "test_examples": [2000]})}
+    numbers = Numbers.made_up({worse: {AFTER: 6.0}, better: {AFTER: 5.0}}, spread=0, tables=tested)
     found = getattr(features, claim)(numbers)
-    half = 1.96 * 100 * np.sqrt((0.06 * 0.94 + 0.05 * 0.95) / 500)
-    assert 1 < half < 3
+    half = 1.96 * 100 * np.sqrt((0.06 * 0.94 + 0.05 * 0.95) / 2000)
+    assert half / np.sqrt(3) < 1 < half
     assert found.verdict == "inconclusive"
-    assert found.evidence.endswith("The intervals hold the chance in 500 test examples too.")
+    assert f"[{short(1 - half)}, {short(1 + half)}]" in found.evidence
+    assert found.evidence.endswith("The intervals hold the chance in 2000 test examples too.")
     drawn_anew = replace(numbers, test_to_train=dict.fromkeys((worse, better), 0.125))
-    found = getattr(features, claim)(drawn_anew)
+    found = getattr(features, claim)(drawn_anew)  # three splits without any spread: by chance, of whole examples
     assert found.verdict == "supported"
-    assert "corrected for the examples that their splits share" in found.evidence
-    assert "chance in" not in found.evidence
+    assert f"[{short(1 - half / np.sqrt(3))}, {short(1 + half / np.sqrt(3))}]" in found.evidence
+    assert found.evidence.endswith("The intervals hold the chance in 6000 test examples too.")
 
 
 def test_chance_counts_in_the_gap_and_in_the_tangents():

@@ -1,13 +1,15 @@
 """Test errors as sides of a contest: what chance in the test examples adds to the spread over the runs.
 
-Where every split draws test examples of its own, the spread over the splits holds their chance, and ``Contest``
-corrects it for what the splits share. Where all runs are tested on the same examples, no number of runs shows it.
+Where all runs are tested on the same examples, no number of runs shows the chance in them. Where every split draws test
+examples of its own, the spread over the splits shows it, but a few splits show it badly: errors are whole numbers of
+examples, so that two differences may be equal by chance, and their spread nothing.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -33,18 +35,23 @@ def error_column(numbers: Numbers) -> str:
 def error_contest(larger: pd.Series, smaller: pd.Series, count: int | None) -> Contest:
     """Two models' test errors in percent, of which a claim says that the first is larger.
 
-    Unless the splits draw test examples of their own, the interval of the difference reaches at least
-    1.96 √(p₁(1 - p₁)/n + p₂(1 - p₂)/n) to either side.
+    The interval of the difference reaches at least 1.96 √(p₁(1 - p₁)/n + p₂(1 - p₂)/n) to either side, n the test
+    examples: those of one run, or where every split draws its own, those of all splits.
 
     Args:
         larger: by seed, or by split and seed.
         smaller: the same.
-        count: n, the examples of one test; None where it is not known, and no chance of theirs is added.
+        count: the test examples of one run; None where it is not known, and no chance of theirs is added.
     """
-    plain = Contest(larger, smaller)
-    if count is None or plain.ratio is not None:
-        return plain
-    return Contest(larger, smaller, chance_width(larger.mean(), smaller.mean(), count))
+    contest = Contest(larger, smaller)
+    if count is None:
+        return contest
+    return replace(contest, noise=chance_width(larger.mean(), smaller.mean(), count * tests_in(contest)))
+
+
+def tests_in(contest: Contest) -> int:
+    """How many sets of test examples a contest rests on: one for each split that draws its own, or else one."""
+    return max(contest.difference.pairs, 1) if contest.ratio is not None else 1
 
 
 def chance_width(first: float, second: float, count: int) -> float:
@@ -55,9 +62,9 @@ def chance_width(first: float, second: float, count: int) -> float:
 
 def chance_told(contests: Sequence[Contest], count: int | None) -> str:
     """What goes on behind the evidence where chance in the test examples was added."""
-    if not any(contest.noise for contest in contests):
+    if count is None:
         return ""
-    return f" The intervals hold the chance in {count} test examples too."
+    return f" The intervals hold the chance in {count * min(map(tests_in, contests))} test examples too."
 
 
 def examples_tested(numbers: Numbers) -> int:

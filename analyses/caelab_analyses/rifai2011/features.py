@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import pandas as pd
 
@@ -21,6 +22,7 @@ from caelab_analyses.rifai2011.chance import (
     error_column,
     error_contest,
     tested_or_none,
+    tests_in,
 )
 
 PAPER = "Rifai et al. (2011)"
@@ -125,13 +127,11 @@ def fewer_labels_larger_gap(numbers: Numbers) -> Finding:
     """What pretraining saves is larger with 100 labels than with all of them."""
     gaps = [numbers.of("random", each) - numbers.of("cae", each) for each in (FEW, ALL)]
     few, many = (gap.dropna().rename(name) for gap, name in zip(gaps, ("with 100 labels", "with all"), strict=True))
-    count, contest = count_of(numbers, "few_labels", "examples", split="test"), Contest(few, many)
-    if count is not None and contest.ratio is None:
-        noises = [
-            chance_width(numbers.of("random", each).mean(), numbers.of("cae", each).mean(), count)
-            for each in (FEW, ALL)
-        ]
-        contest = Contest(few, many, math.hypot(*noises))
+    contest, count = Contest(few, many), count_of(numbers, "few_labels", "examples", split="test")
+    if count is not None:
+        errors = [[numbers.of(recipe, each).mean() for recipe in ("random", "cae")] for each in (FEW, ALL)]
+        tests = count * tests_in(contest)
+        contest = replace(contest, noise=math.hypot(*(chance_width(a, b, tests) for a, b in errors)))
     claim = "The fewer labels there are, the more the CAE's features save over a random start."
     quantity = "Test error of the random start less that of the CAE"
     return says(claim, "section 5", quantity, [contest], chance_told([contest], count))
