@@ -50,7 +50,7 @@ def in_float32(values: np.memmap[Any, Any]) -> np.memmap[Any, Any]:
         private = _mapped_again(values)
         if private is not None:
             return cast("np.memmap[Any, Any]", private.reshape(len(values), -1))
-    return _written(values[start : start + ROWS] for start in range(0, len(values), ROWS))
+    return in_file(values[start : start + ROWS] for start in range(0, len(values), ROWS))
 
 
 def _mapped_again(values: np.memmap[Any, Any]) -> np.memmap[Any, Any] | None:
@@ -101,7 +101,7 @@ def samples_of_batches(batches: Iterable[Any], image_shape: tuple[int, ...] | No
     """
     labels: list[NDArray[Any]] = []
     kinds: list[tuple[tuple[int, ...], bool]] = []
-    mapped = _written(_inputs_of(_told(_in_order(batches)), kinds, labels))
+    mapped = in_file(_inputs_of(_told(_in_order(batches)), kinds, labels))
     if labels and sum(map(len, labels)) != len(mapped):
         raise CaelabError(f"{BATCH}, but {sum(map(len, labels))} labels came for {len(mapped)} examples")
     shape = kinds[0][0] if len(kinds[0][0]) in (2, 3) else image_shape
@@ -203,8 +203,13 @@ def _said(value: Any) -> str:
     return f"{type(value).__name__} of {len(value)}" if isinstance(value, list | tuple) else type(value).__name__
 
 
-def _written(parts: Iterable[NDArray[Any]]) -> np.memmap[Any, Any]:
-    """Arrays (k, ...) one after the other in a temporary file, (n, d) in float32; the file has no name."""
+def in_file(parts: Iterable[NDArray[Any]]) -> np.memmap[Any, Any]:
+    """Arrays (k, ...) one after the other in a temporary file, (n, d) in float32; the file has no name.
+
+    Raises:
+        CaelabError: there is none.
+        StorageError: the file cannot be written.
+    """
     place, count, width = tempfile.gettempdir(), 0, 0
     with told_as_storage(place):
         opened = tempfile.TemporaryFile()  # noqa: SIM115  # whose content goes with the last array that maps it

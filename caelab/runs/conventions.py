@@ -152,8 +152,20 @@ def convert_weight(
     errors = _named(RECONSTRUCTION, reconstruction, RECONSTRUCTIONS)
     p, r = _factor(penalties, sizes), _factor(errors, sizes)
     notes = [found.note for found in (*penalties.values(), *errors.values()) if found.note]
-    ratio = p / r
-    return ConvertedWeight(given * ratio.numerator / ratio.denominator, float(r), tuple(notes))
+    return ConvertedWeight(_as_number(given, p / r), _as_number(1.0, r), tuple(notes))
+
+
+def _as_number(weight: float, factor: Fraction) -> float:
+    try:
+        found = weight * factor.numerator / factor.denominator
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found):
+        raise CaelabError(
+            f"{weight:g} times the factor of these conventions is too large for a number; check the weight, and the "
+            "numbers of inputs, units and examples in a batch"
+        )
+    return found
 
 
 def _checked_weight(weight: Any) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from caelab.data import Samples
+from caelab.data.mapped import in_file
 from caelab.errors import CaelabError
 from caelab.runs.config import RunConfig, make_config
 from caelab.runs.layers import KIND
@@ -45,8 +46,12 @@ def _beside(config: RunConfig) -> Path:
 
 
 def samples_of(run: Run) -> Samples:
-    """The codes of all examples of a run, (n, code); a code of more dimensions is flattened."""
+    """The codes of all examples of a run, (n, code); a code of more dimensions is flattened.
+
+    Where the inputs stay in a file, since they may be larger than memory, so do the codes, in a temporary one.
+    """
     data = run.dataset
-    code = torch.cat([run.encode(part).flatten(1) for part in torch.split(data.inputs, ROWS)])
+    codes = (run.encode(part).flatten(1).float() for part in torch.split(data.inputs, ROWS))
+    code = in_file(part.numpy() for part in codes) if data.mapped else torch.cat([*codes])
     parts = (data.train, data.valid, data.test)
-    return Samples(code.float(), data.labels, label_names=data.label_names, parts=parts)
+    return Samples(code, data.labels, label_names=data.label_names, parts=parts)

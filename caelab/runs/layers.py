@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from caelab.errors import CaelabError
@@ -106,14 +107,28 @@ def _layer(
     return {
         "seed": (raw["seed"] + place * BETWEEN_SEEDS) % LARGEST_SEED,
         "dataset": dataset,
-        "model": {**merged({"model": model}, {"model": own.get("model", {})})["model"], "hidden": [width]},
+        "model": _of_width(merged({"model": model}, {"model": own.get("model", {})})["model"], model, width),
         "regularizers": own.get("regularizers", raw["regularizers"]),
         "training": {**training, **own.get("training", {})},
     }
 
 
+def _of_width(own: Mapping[str, Any], model: Mapping[str, Any], width: int) -> dict[str, Any]:
+    """A layer's model of that width; one of another kind may take a number alone."""
+    return {**own, "hidden": [width] if own["kind"] == model["kind"] else width}
+
+
 def _checked(place: int, raw: Mapping[str, Any], label: str) -> RunConfig:
-    try:
+    with told_of_layer(place, label):
         return make_config({"label": f"{label} layer {place}", **raw})
+
+
+@contextmanager
+def told_of_layer(place: int, label: str) -> Iterator[None]:
+    """Within the block, a mistake in the request is told with the layer that it is of; a full disk is told as ever."""
+    try:
+        yield
     except CaelabError as error:
+        if type(error) is not CaelabError:
+            raise
         raise CaelabError(f"layer {place} of {label!r}: {error}") from error

@@ -41,7 +41,7 @@ from caelab.process.torch_settings import pinned_settings
 from caelab.registry.arguments import path_of, tensor_of
 from caelab.registry.catalogue import catalogue
 from caelab.runs.config import GIVEN, RunConfig, make_config, of_any
-from caelab.runs.layers import is_stack, layer_configs, of_its_layer
+from caelab.runs.layers import is_stack, layer_configs, of_its_layer, told_of_layer
 from caelab.runs.places import folder_near, near
 from caelab.runs.record import bears_its_name, check_facts, fingerprints_in
 from caelab.storage.checked_files import RECORD, WEIGHTS, damaged, read_files, stored_facts, write_files
@@ -168,8 +168,9 @@ def build_model(config: RunConfig, dataset: Dataset) -> nn.Module:
         return _built(config, dataset.inputs, dataset.image_shape)
     layers: list[Any] = []
     inputs, shape = dataset.inputs[:2], dataset.image_shape
-    for each in layer_configs(config):
-        layers.append(_built(each, inputs, shape).eval())
+    for place, each in enumerate(layer_configs(config), start=1):
+        with told_of_layer(place, config.label):
+            layers.append(_built(each, inputs, shape).eval())
         with torch.no_grad():
             inputs, shape = layers[-1].encode(inputs).flatten(1), None
     return stacked(layers)

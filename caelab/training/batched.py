@@ -278,5 +278,7 @@ def _batches(members: Sequence[Member]) -> Iterator[Tensor]:
 
 def _end_epoch(trainer: Trainer, totals: dict[str, float], epoch: int) -> None:
     means = {f"{OF_TRAINING}{name}": total / len(trainer.train_inputs) for name, total in totals.items()}
-    trainer.history.append({"epoch": float(epoch), **means, **trainer.validate(epoch)})
+    metrics = {"epoch": float(epoch), **means, **trainer.validate(epoch)}
+    trainer.check_monitored(metrics)
+    trainer.history.append(metrics)
     trainer.keep_best()

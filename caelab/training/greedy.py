@@ -14,8 +14,8 @@ from caelab.errors import CaelabError
 from caelab.models.stack import stacked
 from caelab.runs.config import GIVEN, RunConfig
 from caelab.runs.encoded import samples_of
-from caelab.runs.layers import KIND, layer_configs
-from caelab.runs.run import Run, of_type, record_of
+from caelab.runs.layers import KIND, layer_configs, told_of_layer
+from caelab.runs.run import Run, build_model, of_type, record_of
 from caelab.training.asked import Asked
 
 
@@ -34,11 +34,12 @@ def trained_stack(
         CaelabError: a layer does not fit, or cannot be trained.
     """
     refuse_given_model(asked)
+    build_model(_named(asked), asked.dataset)  # a layer that cannot be made is told before one is trained
     runs: list[Run] = []
-    for config in layer_configs(_named(asked)):
-        given = _data_of(asked, runs, out)
+    for place, config in enumerate(layer_configs(_named(asked)), start=1):
         plugins = {"regularizers": asked.plugins, "observers": asked.watchers}
-        runs.append(train(config, out=out, dataset=given, trace=trace, **plugins))
+        with told_of_layer(place, asked.config.label):
+            runs.append(train(config, out=out, dataset=_data_of(asked, runs, out), trace=trace, **plugins))
     model = stacked([run.model for run in runs]).eval()
     dataset = of_type(model, asked.dataset)
     record = {**record_of(asked.config, model, dataset), **_how(runs)}

@@ -37,10 +37,12 @@ def convert_weight(
     from caelab.runs.conventions import OWN
     from caelab.runs.conventions import convert_weight as converted
 
+    sizes = {"inputs": inputs, "units": units, "batch_size": batch_size}
     if weight is None:
+        if penalties or errors or learning_rate is not None or any(size is not None for size in sizes.values()):
+            raise CaelabError("expected the weight first, as in: caelab convert-weight 0.1 --penalty rifai-2012")
         _list()
         return
-    sizes = {"inputs": inputs, "units": units, "batch_size": batch_size}
     found = converted(weight, penalties or OWN, errors or OWN, **sizes)
     rate = "" if learning_rate is None else _rate(learning_rate, found.learning_rate_factor)
     click.echo(f"weight: {found.weight:.10g}")

@@ -317,6 +317,11 @@ class TestRefusals:
             ({"dropout": 1.0}, "dropout: input should be less than 1"),
             ({"schedule": "step"}, "expected the key every"),
             ({"method": "frozen", "features": "inputs"}, "frozen: unknown option 'features'"),
+            (
+                {"method": "nearest-neighbours", "neighbours": [0]},
+                r"^nearest-neighbours.neighbours.0: input should be greater than or equal to 1, but 0 came$",
+            ),
+            ({"method": "svm-rbf", "gamma": []}, "svm-rbf.gamma: list should have at least 1 item"),
             ({"device": "abacus"}, "device 'abacus' cannot be used"),
             ({"learning_rate": 1e38}, r"diverged: the validation loss is .* lower its learning_rate"),
             ({"tangents": 21, "tangent_weight": 1}, "at most 20 tangents, since the code has 20 dimensions"),

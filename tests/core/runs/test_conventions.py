@@ -267,7 +267,10 @@ class TestWrongInput:
         (((0.1, "sum-over-batch"), {"units": 3}), r"depends on the batch size.*--batch-size N"),
         (((0.1, "mean-over-units"), {"units": 0}), "whole number of at least 1, but 0 came"),
         (((0.1, "norm"), {}), "cannot be converted by a constant"),
-    ], ids=str)  # fmt: skip
+        (((1e308, "caelab", "mean-over-inputs"), {"inputs": 784}), r"1e\+308 times the factor .* is too large"),
+        (((1.0, "caelab", "mean-over-inputs"), {"inputs": 10**400}), "1 times the factor .* is too large for a number"),
+        (((0.0, "sum-over-batch", "sum-over-batch"), {"batch_size": 10**400}), "is too large for a number"),
+    ], ids=lambda value: str(value)[:60])  # fmt: skip
     def test_it_is_one_sentence(self, given, told):
         positions, options = given
         with pytest.raises(CaelabError, match=told):
@@ -317,7 +320,8 @@ class TestCommand:
 
     @pytest.mark.parametrize("words", [
         ("x",), ("0.1", "--penalty", "norm"), ("0.1", "--penalty", "haf"), ("nan",), ("1", "--units", "0"),
-        ("1", "--learning-rate", "nan"), ("1", "--penalty", "mean-over-units"),
+        ("1", "--learning-rate", "nan"), ("1", "--penalty", "mean-over-units"), ("--penalty", "half"),
+        ("--inputs", "784"), ("--learning-rate", "0.1"),
     ], ids=str)  # fmt: skip
     def test_wrong_input_is_one_sentence_and_status_2(self, capsys, words):
         status, out, err = self.said(capsys, *words)

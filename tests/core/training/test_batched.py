@@ -101,6 +101,13 @@ def test_patience_ends_each_run_where_it_would_end(small):
         assert run.history[-1] == pytest.approx(expected.history[-1], rel=1e-3)  # large steps let rounding grow
 
 
+def test_a_metric_that_is_not_there_ends_no_run_unseen(small):
+    """No value of it would ever be better than the first, so patience would end training at once."""
+    config = small("cae", "training.patience=1", "training.monitor=valid_loss")
+    with pytest.raises(CaelabError, match=r"training\.monitor: unknown metric of an epoch 'valid_loss'"):
+        train_together([config])
+
+
 def test_a_penalty_may_grow_from_epoch_to_epoch(small, own):
     config = small("ae", "warm.weight=0.5")
     (run,) = train_together([config])

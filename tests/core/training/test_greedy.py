@@ -82,6 +82,20 @@ def test_a_stack_and_its_layers_are_read_back(small, tmp_path):
     assert stack.record["layers"] == [path.name for path in sorted(tmp_path.glob("cae layer*"))]
 
 
+def test_codes_of_data_in_a_file_stay_in_a_file(small, tmp_path):
+    """Codes of data that are larger than memory may be larger, too; the bits are those of data in memory."""
+    inputs = np.random.default_rng(0).random((60, 20)).astype("float32")
+    np.save(tmp_path / "x.npy", inputs)
+    stacks = [
+        train(stack_of(small), dataset={"kind": f"{kind}:{tmp_path / 'x.npy'}", "splits": [40, 10, 10]}, out=tmp_path)
+        for kind in ("memmap", "npy")
+    ]
+    uppers = [load_run(tmp_path / stack.record["layers"][1]) for stack in stacks]
+    assert [upper.dataset.mapped for upper in uppers] == [True, False]
+    assert torch.equal(uppers[0].dataset.inputs, uppers[1].dataset.inputs)
+    assert torch.equal(*(stack.encode(torch.from_numpy(inputs)) for stack in stacks))
+
+
 class Epochs:
     """Counts the epochs of every run by its name, and interrupts one."""
 
@@ -289,6 +303,7 @@ WRONG = [
         {"layers": [{}, None], "regularizers": [{}, {}]},
         "expected either regularizers as a list with one mapping per la",
     ),
+    ({"layers": [{}, {"model": {"kind": "convolutional"}}]}, "layer 2 of 'cae': "),
     ({"regularizers": []}, "expected either regularizers as a list with one mapping per layer"),
     ({"regularizers": [{}, {}, {}]}, "layers: expected one entry for each of the 2 layers [12, 8] of the model, but 3"),
     ({"regularizers": [{}, {}], "layers": [{}]}, "expected either regularizers as a list with one mapping per layer"),
@@ -310,6 +325,12 @@ def test_wrong_stacks_are_told(changes, told, small, tmp_path):
     assert told in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_layer_that_does_not_fit_the_codes_below_is_told_by_its_place(small):
+    layers = "layers=[{model: {activation: tanh}}, {model: {kind: rbm}}]"
+    with pytest.raises(CaelabError, match=r"^layer 2 of 'ae': RBM has binary units and expects inputs in \[0, 1\]"):
+        train(stack_of(small, "ae", layers))
 
 
 def test_a_model_that_was_given_has_no_layers(small):
