@@ -69,6 +69,7 @@ FEATURES = (
 
 PRINTED = (
     *(f"table1_{data}_{what}" for data in ("mnist", "cifar10_bw") for what in ("error", "entry", "saturated")),
+    *("table2_mnist", "table2_mnist_svm"),
     *(
         f"table2_mnist_{kind}{of}"
         for kind in ("basic", "rot", "bg_rand", "bg_img", "bg_img_rot")

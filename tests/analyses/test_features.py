@@ -123,6 +123,16 @@ def test_the_checked_cells():
     assert [kind for kind, cells in STACKS.items() if "cae-2" in cells] == ["mnist-basic"]
 
 
+def test_stacks_on_mnist_stand_beside_both_of_its_columns():
+    found = {each.source: each for each in published("mnist") if each.number == AFTER and "sae-3" in each.values}
+    assert [each.values["sae-3"] for each in found.values()] == [1.40, 3.46]
+    assert [note.partition(" examples")[0] for note in (each.note for each in found.values())] == [
+        "There 50 000",
+        "There 10 000",
+    ]
+    assert [each.source for each in published("mnist5k") if "sae-3" in each.values] == [[*found][1]]
+
+
 def test_a_comparison_stands_beside_them():
     errors = {"cae": 4.0, "dae-g": 4.5, "rbm weight=1": 5.0, "ae": 6.0, "mine": 1.0}
     numbers = Numbers.made_up({model: {AFTER: error} for model, error in errors.items()}, spread=0.01)
