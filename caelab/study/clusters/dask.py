@@ -256,12 +256,13 @@ class DaskExecutor(ClusterExecutor):
                 self.closed = True
                 self.change.notify()
             self._cancel(self._left())
-            self.client.cancel([sent for _, sent in self.sent.values()])  # of these, what has not begun there
+            with suppress(Exception):  # a scheduler that is gone has nothing left to call off
+                self.client.cancel([sent for _, sent in self.sent.values()])  # of these, what has not begun there
             self.unmark()
             self._leave()
 
     def _leave(self) -> None:
-        with suppress(Exception):  # a scheduler that is gone
+        with suppress(Exception):
             self.client.run(ended, self.terms.study, on_error="ignore", wait=False)
         self.client.close()
         self.close()

@@ -159,7 +159,7 @@ def test_the_stacked_step_has_the_gradient_of_the_fused_objective():
     parts = [[torch.randn(s, dtype=torch.float64) for s in ((5, 7), (5,), (7,))] for _ in range(3)]
     x = torch.rand(3, 6, 7, dtype=torch.float64)
     strengths = [0.0, 0.7, 2.0]
-    config = {"optimizer": "sgd", "learning_rate": 1.0, "momentum": 0.0}
+    config = {"optimizer": "sgd", "learning_rate": 1.0, "momentum": 0.0, "weight_decay": None}
     layers = [TiedLayer(*(each.clone() for each in part)) for part in parts]
     stack = Stack(layers, strengths, type("Config", (), config))
     error, norm = stack.step(x)
