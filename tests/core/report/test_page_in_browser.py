@@ -255,9 +255,12 @@ class TestCharts:
             }""",
             [row["mean norm"], row["effective rank"]],
         )
-        watched.page.mouse.move(place[0] - 1, place[1])
-        watched.page.mouse.move(*place)
-        details.locator(".hovertext").first.wait_for()
+        text, tries = details.locator(".hovertext").first, iter(range(30))
+        while not text.is_visible():  # a chart that is still being laid out forgets where the pointer is
+            next(tries)
+            watched.page.mouse.move(place[0] - 1, place[1])
+            watched.page.mouse.move(*place)
+            watched.page.wait_for_timeout(1000)
         told = details.locator(".hoverlayer").text_content()
         assert f"mean norm: {float(row['mean norm'])!r}" in told
         assert f"effective rank: {float(row['effective rank'])!r}" in told
