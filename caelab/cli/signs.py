@@ -54,6 +54,7 @@ PLAIN = {
     "π": "pi",
     "ρ": "rho",
     "σ": "sigma",
+    "ω": "omega",
     "τ": "tau",
     "Γ": "Gamma",
     "Φ": "Phi",
