@@ -20,11 +20,10 @@ from caelab.errors import NotApplicable
 from caelab.options import Count, Positive, Probability
 from caelab.runs.run import Run
 from caelab.streams import Streams
-from caelab_analyses.shared.binomial import errors
+from caelab_analyses.shared.binomial import rows_of
 from caelab_analyses.shared.legends import legend_below
 
 ALL = "all"
-PARTS: tuple[Literal["valid", "test"], ...] = ("valid", "test")
 PANELS = {"test": "test examples", "valid": "validation examples"}
 APART = 1.5  # the least ratio of two counts that are both written below the axis
 
@@ -99,7 +98,7 @@ def measure(
 def _rows(run: Run, count: int, options: dict[str, Any]) -> list[dict[str, Any]]:
     made = finetune(run, labels=count, **options)
     facts = {"epochs": int(made.best()["epoch"]), "of_all": count == len(run.dataset.train)}
-    return [{"labels": count, "split": part, **errors(made, part), **facts} for part in PARTS]
+    return rows_of(made, {"labels": count}, facts)
 
 
 def summarise(table: pd.DataFrame) -> dict[str, float]:

@@ -18,10 +18,9 @@ from caelab.errors import NotApplicable
 from caelab.options import Count
 from caelab.runs.run import Run
 from caelab.streams import Streams
-from caelab_analyses.shared.binomial import errors
+from caelab_analyses.shared.binomial import rows_of
 
 Method = Literal["svm-rbf", "nearest-neighbours", "frozen"]
-PARTS: tuple[Literal["valid", "test"], ...] = ("valid", "test")
 
 title = "Classifiers on the code"
 caption = (
@@ -66,8 +65,7 @@ def measure(
     rows = []
     for method in methods:
         made = finetune(run, method=method, labels=count, seed=streams.seed)
-        learnt = made.record["labels"]
-        rows += [{"classifier": method, "split": part, **errors(made, part), "labels": learnt} for part in PARTS]
+        rows += rows_of(made, {"classifier": method}, {"labels": made.record["labels"]})
     return pd.DataFrame(rows)
 
 

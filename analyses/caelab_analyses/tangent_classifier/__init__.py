@@ -17,11 +17,10 @@ from caelab.classifiers.planes import shared_tangents
 from caelab.options import Count, Positive, Probability
 from caelab.runs.run import Run
 from caelab.streams import Streams
-from caelab_analyses.shared.binomial import errors
+from caelab_analyses.shared.binomial import rows_of
 
 PLAIN, PENALISED = "fine-tuned", "fine-tuned with tangents"
 EUCLIDEAN, TANGENT = "neighbours", "neighbours by tangents"
-PARTS: tuple[Literal["valid", "test"], ...] = ("valid", "test")
 
 title = "The manifold tangent classifier"
 caption = (
@@ -100,10 +99,13 @@ def measure(
         made[TANGENT] = finetune(run, method="tangent-nearest-neighbours", **planes, **common), 0.0
     return pd.DataFrame(
         [
-            {"classifier": name, "split": part, **errors(classifier, part)}
-            | {"labels": classifier.record["labels"], "tangents": tangents, "weight": weight}
+            row
             for name, (classifier, weight) in made.items()
-            for part in PARTS
+            for row in rows_of(
+                classifier,
+                {"classifier": name},
+                {"labels": classifier.record["labels"], "tangents": tangents, "weight": weight},
+            )
         ]
     )
 
