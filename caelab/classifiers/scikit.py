@@ -169,7 +169,9 @@ def fitted_machine(model: Any, train: Labelled, valid: Labelled, options: Suppor
     unit = 1.0 / (plain.shape[1] * (float(plain.var()) or 1.0))
     found, tried = [], []
     for penalty, factor in product(options.penalty, options.gamma):
-        made = SVC(C=penalty, gamma=factor * unit, cache_size=500).fit(plain, train.targets.numpy())
+        # without a seed of its own libsvm draws one from numpy's global generator; nothing fitted depends on it
+        machine = SVC(C=penalty, gamma=factor * unit, cache_size=500, random_state=0)
+        made = machine.fit(plain, train.targets.numpy())
         found.append(Machine(model, options, train, _arrays(made, factor * unit)))
         error = error_of(found[-1].scores(valid.inputs), valid.targets)
         tried.append({"penalty": penalty, "gamma": factor, "valid_error": error})
