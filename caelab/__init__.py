@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from caelab.classifiers import Classifier, finetune, load_classifier
     from caelab.data import Dataset, Samples, load_dataset
     from caelab.jacobian.service import Jacobian, jacobian
+    from caelab.models.sparse_codes import BatchTopK, JumpReLU, TopK
     from caelab.registry.importing import allow_code
     from caelab.report.claims import Contest, Finding, Numbers, finding
     from caelab.report.published import Published
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from caelab.training import train
 
 __all__ = [
+    "BatchTopK",
     "CaelabError",
     "Classifier",
     "Column",
@@ -38,6 +40,7 @@ __all__ = [
     "Dataset",
     "Finding",
     "Jacobian",
+    "JumpReLU",
     "Look",
     "NotApplicable",
     "Numbers",
@@ -47,6 +50,7 @@ __all__ = [
     "Samples",
     "Streams",
     "Study",
+    "TopK",
     "__version__",
     "allow_code",
     "convert_weight",
@@ -67,6 +71,7 @@ __all__ = [
 _ROOMS = ("data", "figures", "testing")
 
 _HOMES = {
+    "BatchTopK": "caelab.models.sparse_codes",
     "Classifier": "caelab.classifiers",
     "Column": "caelab.analysis.columns",
     "Contest": "caelab.report.claims",
@@ -74,6 +79,7 @@ _HOMES = {
     "Dataset": "caelab.data",
     "Finding": "caelab.report.claims",
     "Jacobian": "caelab.jacobian.service",
+    "JumpReLU": "caelab.models.sparse_codes",
     "Look": "caelab.runs.recipes",
     "Numbers": "caelab.report.claims",
     "Published": "caelab.report.published",
@@ -82,6 +88,7 @@ _HOMES = {
     "Samples": "caelab.data",
     "Streams": "caelab.streams",
     "Study": "caelab.study.study",
+    "TopK": "caelab.models.sparse_codes",
     "allow_code": "caelab.registry.importing",
     "convert_weight": "caelab.runs.conventions",
     "finding": "caelab.report.claims",

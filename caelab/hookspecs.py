@@ -163,6 +163,12 @@ class LayerMembers:
     def derivative(self, z: Any) -> Any:
         """s'(z), of the shape of z, of a layer that applies s to every entry alone."""
 
+    switches: bool
+    """Whether the layer passes z on or sets it to 0; ``derivative`` may then go by all entries of an example."""
+
+    couples_in_training: bool
+    """Whether in training mode the output at one example depends on the others, as ``caelab.BatchTopK``'s does."""
+
 
 class DatasetMembers:
     """What the core looks for on a loader of a data set; optional."""

@@ -26,6 +26,8 @@ class Elementwise:
         of_output: s' as a function of h and its derivative by h, where h determines them; so the slopes of a
             sigmoid cost no second pass through the layer.
         learns: whether s has parameters of its own that want a gradient.
+        switches: whether s' is exactly 0 over a range of z and constant in z elsewhere, so that the rows of many units
+            of a Jacobian are zero. It may then go by all entries of an example, as the choice of the k largest does.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Elementwise:
     second_derivative: Map
     of_output: tuple[Map, Map] | None = None
     learns: bool = False
+    switches: bool = False
 
     def __call__(self, z: Tensor) -> Tensor:
         """h = s(z)."""
@@ -53,7 +56,8 @@ class Elementwise:
 
         name = f"{after.name}∘{self.name}"
         function: Map = lambda z: after.function(self.function(z))  # noqa: E731
-        return Elementwise(name, function, derivative, second_derivative, learns=self.learns or after.learns)
+        learns, switches = self.learns or after.learns, self.switches and after.switches
+        return Elementwise(name, function, derivative, second_derivative, learns=learns, switches=switches)
 
 
 @runtime_checkable
@@ -105,7 +109,7 @@ SIGMOID = Elementwise(
 TANH = Elementwise(
     "tanh", torch.tanh, _tanh_slope, _tanh_curvature, of_output=(lambda h: 1 - h.square(), lambda h: -2 * h)
 )
-RELU = Elementwise("relu", torch.relu, _step, torch.zeros_like, of_output=(_step, torch.zeros_like))
+RELU = Elementwise("relu", torch.relu, _step, torch.zeros_like, of_output=(_step, torch.zeros_like), switches=True)
 
 
 @cache
@@ -168,13 +172,31 @@ def elementwise_of(module: nn.Module) -> Elementwise | None:
         return GELU
     if kind is nn.Hardsigmoid:
         return _HARDSIGMOID
+    if kind is nn.Hardshrink:
+        return _hardshrink(module)
     if kind in OTHERS and not getattr(module, "inplace", False):
         return _from_function(_name(module), module)
     if callable(getattr(kind, "derivative", None)) and isinstance(module, ElementwiseLayer):
+        if getattr(kind, "switches", False):
+            return _switch(_name(module), module, module.derivative)
         learns = any(parameter.requires_grad for parameter in module.parameters())
         second = _derivative_of(module.derivative)
         return Elementwise(_name(module), module, module.derivative, second, learns=learns)
     return None
+
+
+def _switch(name: str, function: Map, mask: Map) -> Elementwise:
+    """A step h = m(z) z with a mask m of zeros and ones, which an output that is not 0 tells as well."""
+    return Elementwise(name, function, mask, torch.zeros_like, of_output=(_nonzero, torch.zeros_like), switches=True)
+
+
+def _nonzero(h: Tensor) -> Tensor:
+    return (h != 0).to(h.dtype)
+
+
+def _hardshrink(module: nn.Module) -> Elementwise:
+    threshold = float(cast(Any, module).lambd)
+    return _switch("hardshrink", module, lambda z: (z.abs() > threshold).to(z.dtype))
 
 
 def _name(module: nn.Module) -> str:

@@ -96,7 +96,7 @@ def chain_of(encode: Any) -> list[Step] | None:
         return None
     steps: list[Step] = []
     for position, module in enumerate(leaves(encode)):
-        step = _step_of(module)
+        step = step_of(module)
         if step is None and not _is_neutral(module, position):
             return None
         if step is not None:
@@ -127,7 +127,12 @@ def leaves(module: nn.Module) -> Iterator[nn.Module]:
         yield module
 
 
-def _step_of(module: nn.Module) -> Step | None:
+def known_leaves(encode: Any) -> list[nn.Module]:
+    """The modules that an encoder runs through one after the other; none where that is not told."""
+    return [] if not isinstance(encode, nn.Module) or _hooks_everywhere() else list(leaves(encode))
+
+
+def step_of(module: nn.Module) -> Step | None:
     """The step that one module is, if it is one."""
     if _runs_as(module, nn.Linear):
         return Affine(module.weight, module.bias)  # type: ignore[arg-type]

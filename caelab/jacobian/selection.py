@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from caelab.errors import CaelabError
+from caelab.jacobian.active import ActiveRows
+from caelab.jacobian.active_front import Front, front_of_layers, front_of_module
 from caelab.jacobian.autodiff import Autodiff
 from caelab.jacobian.chain import Chain
 from caelab.jacobian.compiled import uncompiled
@@ -108,7 +110,10 @@ def _from_layers(
     else:
         strategy = Chain(layers, question.inputs, outputs, question.known_layer_inputs(layers))
     agrees = trial.agrees_once(finding.tried, partial(_pulled, strategy), encode, question.inputs)
-    return strategy if agrees else None
+    if not agrees:
+        return None
+    front = front_of_layers(layers, question.inputs)
+    return ActiveRows(strategy, front, outputs) if front else strategy
 
 
 def _pulled(strategy: Strategy, inputs: Tensor, covectors: Tensor) -> Tensor:
@@ -121,7 +126,25 @@ def _by_autodiff(question: Question, function: Encode, finding: findings.Finding
         finding.trains = strategy.parameters_want_gradient()
         if not finding.trains:
             refusals.refuse_no_gradient(question.encode)
-    return strategy
+    return _of_active_rows(question, function, finding, strategy) or strategy
+
+
+def _of_active_rows(
+    question: Question, function: Encode, finding: findings.Finding, whole: Strategy
+) -> Strategy | None:
+    """The strategy that takes the rows of active units alone, where a last step sets units to 0 and says so rightly."""
+    if question.context is not None or finding.copies or finding.one_unit:
+        return None
+    encode, inputs = uncompiled(question.encode), question.inputs
+    found = finding.tried.setdefault("before the last step", {})
+    front = front_of_module(encode, inputs, found)
+    if front is None or not trial.agrees_once(found, partial(_pulled_through, front), encode, inputs):
+        return None
+    return ActiveRows(whole, front, question.known_outputs())
+
+
+def _pulled_through(front: Front, inputs: Tensor, covectors: Tensor) -> Tensor:
+    return front.at(inputs, slice(None)).vjp(covectors)
 
 
 def _refuse_other_outputs(question: Question, finding: findings.Finding) -> None:

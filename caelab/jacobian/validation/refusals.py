@@ -95,6 +95,11 @@ def refuse_module(module: nn.Module, name: str = "a layer") -> None:
             f"{where} drops units at random, so the Jacobian would change with every call; call .eval() on it, "
             "or corrupt the input with a plugin instead"
         )
+    if module.training and getattr(type(module), "couples_in_training", False):
+        raise CaelabError(
+            f"{where} chooses the active units of an example by the whole batch in training mode, so no Jacobian per "
+            "example exists; call .eval() on it, or use caelab.TopK"
+        )
 
 
 def refuse_power_iterations(encode: Any) -> None:
