@@ -13,7 +13,7 @@ from torch import Tensor
 from caelab.errors import CaelabError
 
 _RANK_K_UPDATES = {torch.float32: linalg.blas.ssyrk, torch.float64: linalg.blas.dsyrk}
-SMALL = 120  # rows below which all eigenvectors cost less than asking for a few
+SMALL = 120  # rows below which torch's call costs less, and all eigenvectors less than a few
 
 
 def gram(matrix: Tensor) -> Tensor:
@@ -21,9 +21,12 @@ def gram(matrix: Tensor) -> Tensor:
     if matrix.device.type != "cpu" or matrix.dtype not in _RANK_K_UPDATES:
         product: Tensor = matrix.mT @ matrix
         return product
-    rows = matrix.detach().contiguous().numpy()
     # for Fortran the rows are columns, and its upper triangle is our lower one
-    lower: Tensor = torch.from_numpy(_RANK_K_UPDATES[matrix.dtype](1.0, rows.T).T)
+    update = _RANK_K_UPDATES[matrix.dtype]
+    if matrix.mT.is_contiguous():  # laid out as Fortran has it
+        return torch.from_numpy(update(1.0, matrix.detach().numpy(), trans=1).T)
+    rows = matrix.detach().contiguous().numpy()
+    lower: Tensor = torch.from_numpy(update(1.0, rows.T).T)
     return lower
 
 
@@ -36,7 +39,7 @@ def whole_gram(matrix: Tensor) -> Tensor:
 def eigenvalues(matrix: Tensor) -> Tensor:
     """All eigenvalues, descending, of a symmetric matrix given by its lower triangle."""
     refuse_nonfinite(matrix)
-    if matrix.device.type != "cpu":
+    if matrix.device.type != "cpu" or len(matrix) < SMALL:
         values: Tensor = torch.linalg.eigvalsh(matrix)
         return values.flip(-1)
     found = linalg.eigvalsh(matrix.numpy(), lower=True, driver="evd", check_finite=False)

@@ -12,6 +12,7 @@ from caelab.jacobian import singular_values as spectra
 from caelab.jacobian.context import Context
 from caelab.jacobian.estimates import Estimate, projected_squared_norm
 from caelab.jacobian.examined_map import ExaminedMap
+from caelab.jacobian.pairs import checked_places, entries_between
 from caelab.jacobian.recording import Recording
 from caelab.jacobian.strategy import Method, Mode
 from caelab.jacobian.validation import refusals
@@ -132,6 +133,43 @@ class Jacobian(ExaminedMap):
         """
         self._renew()
         return self.strategy.dense(self._budget())
+
+    @answered
+    def between(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """The entries ∂f_i/∂x_j for units i and inputs j chosen for each example, without the whole matrix.
+
+        With the active units of two sparse codes around a block, as rows and columns, and f the map from one code to
+        the other, it is the block's Jacobian in terms of them; the sum of its absolute values is what Farnik et al.
+        (2025, ICML) make small. Through the layers of a chain the first and last matrix are cut to what was chosen, so
+        the widths of the two codes cost nothing; for other maps it takes as many products as there are rows, or as
+        there are columns.
+
+        >>> f = torch.nn.Sequential(torch.nn.Linear(50, 4), torch.nn.Tanh(), torch.nn.Linear(4, 60))
+        >>> j = jacobian(f, torch.rand(2, 50))
+        >>> rows, columns = torch.tensor([[3, 59], [0, 1]]), torch.tensor([[1, 4, 9], [0, 49, 7]])
+        >>> j.between(rows, columns).shape, bool((j.between(rows, columns)[1, 0, 1] - j.dense()[1, 0, 49]).abs() < 1e-6)
+        (torch.Size([2, 2, 3]), True)
+
+        Differentiable with respect to the encoder's parameters.
+
+        Args:
+            rows: units of the code, whole numbers (batch, i).
+            columns: entries of the flattened input, whole numbers (batch, j). An example with fewer of either takes
+                any place instead; its entries are there to be masked.
+
+        Returns:
+            Shape (batch, i, j).
+
+        Raises:
+            CaelabError: places that there are not; there is no Jacobian per example, or the entries of one example
+                exceed the memory budget.
+        """
+        self._renew()
+        code, width = self.shape
+        chosen = checked_places(rows, "rows", len(self.inputs), code)
+        return entries_between(
+            self.strategy, chosen, checked_places(columns, "columns", len(self.inputs), width), self._budget()
+        )
 
     @answered
     def singular_values(self, count: int | None = None, method: Method = "gram") -> Tensor:

@@ -114,7 +114,7 @@ def checked_finite(numbers: Tensor) -> Tensor:
     Raises:
         CaelabError: one is infinite or not a number, of which nothing has a spectrum.
     """
-    if not bool(numbers.isfinite().all()):
+    if numbers.numel() and not bool(torch.stack(numbers.aminmax()).isfinite().all()):  # which a NaN reaches, too
         raise CaelabError("the Jacobian is not finite, so it has no singular values; check the weights and the inputs")
     return numbers
 
