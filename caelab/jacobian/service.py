@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import overload
 
 import torch
 from torch import Tensor
 
 from caelab.errors import CaelabError
+from caelab.jacobian import leading as spectra_leading
 from caelab.jacobian import singular_values as spectra
 from caelab.jacobian.context import Context
 from caelab.jacobian.estimates import Estimate, projected_squared_norm
 from caelab.jacobian.examined_map import ExaminedMap
+from caelab.jacobian.leading import Leading
 from caelab.jacobian.pairs import checked_places, entries_between
 from caelab.jacobian.recording import Recording
 from caelab.jacobian.strategy import Method, Mode
@@ -26,12 +30,17 @@ class Jacobian(ExaminedMap):
     """J(x) = ∂f/∂x of a batch, lazily: nothing is computed, or even looked at, before something is asked."""
 
     _last_estimate: Estimate | None = None
+    _last_search: str | None = None
 
     @property
     @answered
     def method(self) -> str:
-        """How it is computed: closed form, layer by layer, autodiff; after ``squared_norm(samples=k)``, estimate."""
+        """How it is computed: closed form, layer by layer, autodiff; after ``squared_norm(samples=k)``, estimate;
+        after a search for leading singular values, block Krylov with the number of products.
+        """
         method = self.strategy.method
+        if self._last_search is not None:
+            return f"{self._last_search} ({method})"
         return method if self._last_estimate is None else f"estimate ({method})"
 
     @answered
@@ -51,7 +60,7 @@ class Jacobian(ExaminedMap):
         Raises:
             CaelabError: there is no Jacobian per example, or one row of it exceeds the memory budget.
         """
-        self._last_estimate = None
+        self._last_estimate = self._last_search = None
         if samples is not None:
             self._last_estimate = self.estimated_squared_norm(samples, generator)
             return self._last_estimate.value
@@ -171,8 +180,18 @@ class Jacobian(ExaminedMap):
             self.strategy, chosen, checked_places(columns, "columns", len(self.inputs), width), self._budget()
         )
 
+    @overload
+    def singular_values(
+        self, count: int | None = None, method: Method = "gram", *, tolerance: None = None
+    ) -> Tensor: ...
+
+    @overload
+    def singular_values(self, count: int | None = None, method: Method = "gram", *, tolerance: float) -> Leading: ...
+
     @answered
-    def singular_values(self, count: int | None = None, method: Method = "gram") -> Tensor:
+    def singular_values(
+        self, count: int | None = None, method: Method = "gram", *, tolerance: float | None = None
+    ) -> Tensor | Leading:
         """Singular values of J in float64, descending.
 
         Differentiable once with respect to the encoder's parameters where ``gradients=True`` was given, as a penalty
@@ -185,21 +204,49 @@ class Jacobian(ExaminedMap):
             count: only the largest so many; all by default.
             method: ``gram``, eigenvalues of the float64 Gram matrix on the smaller side, whose relative error is
                 ε (s_1 / s)² / 2; or ``svd`` of the matrix itself, whose error is ε s_1.
+            tolerance: instead of exact values, bounds: of each value's error at most this share of the largest value,
+                and of the sine of the angle between the directions and the space that is promised. The cheaper route
+                is taken, block Krylov or the matrix. Where not even rounding allows it, the bounds are larger.
 
         Returns:
-            Shape (batch, min(code, input)) or (batch, count), float64.
+            Shape (batch, min(code, input)) or (batch, count), float64; with a tolerance
+            :class:`~caelab.jacobian.leading.Leading`, which holds them with their bounds. Where the matrix exceeds
+            the memory budget, or takes four times the products of a search, the largest come from a search to 1e-4.
 
         Raises:
-            CaelabError: as many singular values do not exist, or J is not finite or exceeds the memory budget.
+            CaelabError: as many singular values do not exist, J is not finite or exceeds the memory budget, or the
+                tolerance is not above 0 and below 1.
         """
         self._renew()
         code, width = self.shape
         count = spectra.checked_count(min(code, width) if count is None else count, code, width)
         spectra.checked_method(method)
-        return self.strategy.singular_values(count, method, self._budget(), self._wants_gradient())
+        if spectra_leading.checked_tolerance(tolerance) is not None:
+            return self._leading(count, tolerance)
+        values, search = spectra_leading.singular_values(
+            self.strategy, count, method, self._budget(), self._wants_gradient()
+        )
+        self._last_search = None if search is None else search.method
+        return values
+
+    def _leading(self, count: int, tolerance: float | None) -> Leading:
+        """The leading triplets to a tolerance, their values with a gradient where one is wanted."""
+        found = spectra_leading.leading(self.strategy, count, tolerance, self._budget())
+        self._last_search = found.method if found.method != "matrix" else None
+        values = spectra_leading.differentiable(self.strategy, found) if self._wants_gradient() else found.values
+        directions = found.directions.reshape(*values.shape, *self.inputs.shape[1:])
+        return replace(found, values=values, directions=directions)
+
+    @overload
+    def tangents(self, count: int, mode: Mode = "exact", *, tolerance: None = None) -> tuple[Tensor, Tensor]: ...
+
+    @overload
+    def tangents(self, count: int, mode: Mode = "exact", *, tolerance: float) -> Leading: ...
 
     @answered
-    def tangents(self, count: int, mode: Mode = "exact") -> tuple[Tensor, Tensor]:
+    def tangents(
+        self, count: int, mode: Mode = "exact", *, tolerance: float | None = None
+    ) -> tuple[Tensor, Tensor] | Leading:
         """The leading singular values and right singular vectors of J, in float64.
 
         The right singular vectors v_1, v_2, ... are the directions in input space to which the code responds most.
@@ -213,12 +260,19 @@ class Jacobian(ExaminedMap):
             count: how many, k.
             mode: ``exact``; for one layer also ``strict`` (subspace to a sine of 1e-3) and ``fast`` (singular values
                 to 1e-4, subspace to a sine of 2e-2), which do not form J. Other encoders are computed exactly.
+            tolerance: instead of exact values, bounds: of each value's error at most this share of the largest value,
+                and of the sine of the angle between the directions and the space that is promised. The cheaper route
+                is taken, block Krylov or the matrix. Where not even rounding allows it, the bounds are larger.
 
         Returns:
-            Values (batch, k), descending, and directions ``(batch, k, *input)``, orthonormal.
+            Values (batch, k), descending, and directions ``(batch, k, *input)``, orthonormal; with a tolerance
+            :class:`~caelab.jacobian.leading.Leading`, which unpacks as this pair and holds the bounds. Where the
+            matrix exceeds the memory budget, or takes four times the products of a search, they come from a search
+            to 1e-4, and ``method`` says so.
 
         Raises:
-            CaelabError: as many do not exist, J is not finite or exceeds the memory budget, or a gradient is wanted.
+            CaelabError: as many do not exist, J is not finite or exceeds the memory budget, a gradient is wanted, or
+                the tolerance is not above 0 and below 1.
         """
         self._renew()
         if self._wants_gradient():
@@ -228,7 +282,10 @@ class Jacobian(ExaminedMap):
             )
         count = spectra.checked_count(count, *self.shape)
         spectra.checked_mode(mode)
-        values, directions = self.strategy.tangents(count, mode, self._budget())
+        if spectra_leading.checked_tolerance(tolerance, mode) is not None:
+            return self._leading(count, tolerance)
+        values, directions, search = spectra_leading.tangents(self.strategy, count, mode, self._budget())
+        self._last_search = None if search is None else search.method
         return values, directions.reshape(*directions.shape[:2], *self.inputs.shape[1:])
 
     def _wants_gradient(self) -> bool:
