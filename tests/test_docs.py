@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "docs" / "examples"  # what is a package there has a README and tests of its own: tests/authors
 PAGES = sorted([ROOT / "README.md", *(page for page in ROOT.glob("docs/**/*.md") if EXAMPLES not in page.parents)])
 INCLUDED = re.compile(r"^```\{literalinclude\} (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+EPOCHS = re.compile(r"\bepochs=(\d{2,}|[4-9])\b")
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 # The README's two commands are what continuous integration and the user run; a default comparison takes minutes.
@@ -30,7 +31,7 @@ def test_commands_and_snippets_run(page, tmp_path):
     for name in ("examples", "studies"):
         shutil.copytree(ROOT / "docs" / name, tmp_path / "docs" / name)
     for kind, text in blocks(page):
-        for command in [text] if kind == "python" else commands(text):
+        for command in [EPOCHS.sub("epochs=3", text)] if kind == "python" else commands(text):
             status, output = (
                 anew(kind, command, tmp_path) if page.stem == "README" else quickly(kind, command, tmp_path)
             )
@@ -58,15 +59,15 @@ def quickly(kind, text, folder):
 
 
 def smoke(line):
-    """The command with two epochs, two seeds, fewer digits and one analysis: what is tested is that it runs.
+    """The command with two or three epochs, two seeds, fewer digits and one analysis: what is tested is that it runs.
 
     All analyses of a comparison run elsewhere.
     """
-    line = re.sub(r"training\.epochs=\d{2,}", "training.epochs=2", line)
+    line = EPOCHS.sub("epochs=3", line)
     line = re.sub(r"--seeds \d+", lambda found: min(found[0], "--seeds 2"), line)
     if not re.match(r"caelab (train|compare) ", line) or "--print" in line:
         return line
-    less = [] if "training.epochs" in line else ["--set training.epochs=2"]
+    less = [] if "epochs=" in line else ["--set training.epochs=2"]
     less += ["--set dataset.splits=[600,200,200]"] if less and not re.search(r"--dataset|dataset\.", line) else []
     compares = line.startswith("caelab compare")
     less += ["--seeds 2"] if compares and "--seeds" not in line else []
