@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,13 +11,16 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from caelab.jacobian.activations import RELU
+from caelab.jacobian.chain_costs import Route, active_sets_pay, cheapest_route, largest_matrix
 from caelab.jacobian.chain_kernels import squared_norm_of_active
-from caelab.jacobian.chain_products import cheapest_split, from_input, from_output, squared_norm_split_at
+from caelab.jacobian.chain_products import from_input, from_output, squared_norm_by
 from caelab.jacobian.context import Part
 from caelab.jacobian.layers import Layer
-from caelab.jacobian.memory import pieces, refuse_beyond
+from caelab.jacobian.memory import MEBIBYTE, pieces, refuse_beyond
 from caelab.jacobian.singular_values import differentiated_on_demand, singular_values_by_rows, tangents_by_rows
 from caelab.jacobian.strategy import Method, Mode
+
+CACHED = 48 * MEBIBYTE  # of temporaries at once without a record; beyond, every matrix is fresh memory
 
 
 @dataclass(frozen=True)
@@ -88,22 +91,35 @@ class Chain:
         Where autograd records and one piece would not do, each piece is computed again in the backward pass instead
         of being kept.
         """
-        if not torch.is_grad_enabled() and all(layer.activation is RELU for layer in self.layers):
-            return squared_norm_of_active([layer.weight for layer in self.layers], self.slopes())
-        split = cheapest_split(self.widths)
-        count = len(self.inputs)
-        at_once = pieces("the Jacobian of one example", count, self._bytes_each(split), budget)
-        if at_once >= count:
-            return squared_norm_split_at(split, self.layers, self.slopes())
-        part = partial(_squared_norm_of_part, self.layers, split)
-        run: Callable[[Tensor], Tensor] = partial(checkpoint, part, use_reentrant=False)
-        parts = torch.split(self.inputs, at_once)
-        return torch.cat([(run if torch.is_grad_enabled() else part)(piece) for piece in parts])
+        recorded, slopes = torch.is_grad_enabled(), None
+        if not recorded:
+            slopes = self.slopes()
+            if all(layer.activation is RELU for layer in self.layers) and self._active_sets_pay(slopes):
+                return squared_norm_of_active([layer.weight for layer in self.layers], slopes)
+        route = self.route(len(self.inputs), recorded)
+        each = self._bytes_each(route)
+        at_once = pieces("the Jacobian of one example", len(self.inputs), each, budget)
+        if slopes is not None:
+            at_once = min(at_once, max(1, CACHED // each))
+            parts = zip(*(torch.split(slope, at_once) for slope in slopes), strict=True)
+            return torch.cat([squared_norm_by(route, self.layers, part) for part in parts])
+        if at_once >= len(self.inputs):
+            return squared_norm_by(route, self.layers, self.slopes())
+        part = partial(checkpoint, partial(_squared_norm_of_part, self.layers, route), use_reentrant=False)
+        return torch.cat([part(piece) for piece in torch.split(self.inputs, at_once)])
 
-    def _bytes_each(self, split: int) -> int:
+    def route(self, batch: int, recorded: bool) -> Route:
+        """The cheapest way to the squared norms of so many examples."""
+        return cheapest_route(self.widths, batch, recorded, self.layers[-1].is_affine)
+
+    def _active_sets_pay(self, slopes: Sequence[Tensor]) -> bool:
+        active = [float(torch.count_nonzero(slope)) / len(slope) for slope in slopes]
+        return active_sets_pay(self.widths, len(self.inputs), active)
+
+    def _bytes_each(self, route: Route) -> int:
         """Bytes per example: the products, with what autograd keeps of them and their gradients."""
         kept = 5 * len(self.layers) if torch.is_grad_enabled() else 3
-        return kept * self.widths[split] * max(self.widths) * self.inputs.element_size()
+        return kept * largest_matrix(route, self.widths) * self.inputs.element_size()
 
     def dense(self, budget: int) -> Tensor:
         """J, shape (batch, code, input)."""
@@ -143,5 +159,5 @@ class Chain:
         return tangents_by_rows(self._in_double(), count, max(self.widths), budget)
 
 
-def _squared_norm_of_part(layers: Sequence[Layer], split: int, inputs: Tensor) -> Tensor:
-    return squared_norm_split_at(split, layers, Chain(layers, inputs).slopes())
+def _squared_norm_of_part(layers: Sequence[Layer], route: Route, inputs: Tensor) -> Tensor:
+    return squared_norm_by(route, layers, Chain(layers, inputs).slopes())

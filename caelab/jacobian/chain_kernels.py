@@ -87,6 +87,48 @@ def squared_norm_of_layer(layer: Layer, inputs: Tensor, outputs: Tensor | None =
     return norms
 
 
+def _sum_of_products(one: Tensor, other: Tensor) -> Tensor:
+    """Σ of the entries of A ∘ B per example, shape (batch,)."""
+    found: Tensor = torch.linalg.vecdot(one.flatten(1), other.flatten(1))
+    return found
+
+
+class SquaredNormOfProduct(torch.autograd.Function):
+    """‖C_b W‖_F² per example, its gradient written out, so that no matrix of the squares is made or kept.
+
+    With N = C W and an incoming gradient g per example::
+
+        ∂/∂C_b = 2 g_b N_b Wᵀ        ∂/∂W = 2 Σ_b g_b C_bᵀ N_b
+
+    A gradient of this gradient is taken from the same formulas, computed afresh.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, products: Tensor, weight: Tensor) -> Tensor:
+        """The squared norms, shape (batch,).
+
+        Args:
+            ctx: autograd's context.
+            products: C, shape (batch, rows, width).
+            weight: W, shape (width, input).
+        """
+        images = products @ weight
+        ctx.save_for_backward(products, weight, images)
+        return _sum_of_products(images, images)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients by C and W; differentiable themselves."""
+        products, weight, images = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            images = products @ weight
+        doubled = 2 * g[:, None, None]
+        by_products = (images @ weight.T) * doubled if ctx.needs_input_grad[0] else None
+        if not ctx.needs_input_grad[1]:
+            return by_products, None
+        return by_products, (doubled * products).flatten(0, 1).T @ images.flatten(0, 1)
+
+
 class SquaredNormThroughGram(torch.autograd.Function):
     """‖C_b W‖_F² = Σ (C_b G) ∘ C_b with G = W Wᵀ, per example, its gradient written out.
 
@@ -109,8 +151,7 @@ class SquaredNormThroughGram(torch.autograd.Function):
         """
         images = products @ whole_gram(weight.T)
         ctx.save_for_backward(products, weight, images)
-        norms: Tensor = torch.linalg.vecdot(images.flatten(1), products.flatten(1))
-        return norms
+        return _sum_of_products(images, products)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,14 +165,6 @@ class SquaredNormThroughGram(torch.autograd.Function):
         else:
             inner = whole_gram((doubled.sqrt() * products).flatten(0, 1))
         return doubled * images, inner @ weight
-
-
-def pays(rows: int, width: int, inputs: int) -> bool:
-    """Whether the Gram matrix is shorter: 3/2 w² (r + d) multiplications, against 3 r w d through the products.
-
-    A Gram matrix takes half of what a product of its size does.
-    """
-    return width * (rows + inputs) < 2 * rows * inputs
 
 
 @torch.no_grad()

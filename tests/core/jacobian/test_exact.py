@@ -7,6 +7,8 @@ from torch.testing import assert_close
 
 import caelab
 from caelab.jacobian import chain
+from caelab.jacobian.chain_costs import routes
+from caelab.jacobian.chain_products import squared_norm_by
 from caelab.jacobian.layers import Affine, chain_of, find_layers
 from caelab.jacobian.service import jacobian
 from tests.core.jacobian import references
@@ -97,12 +99,20 @@ def test_dense_and_products(case):
         assert j.shape == case.dense.shape[1:]
 
 
-def test_every_split_of_a_chain_gives_the_same_norm(case):
+def test_every_route_through_a_chain_gives_the_same_norm(case):
     layers = find_layers(case.encode, case.inputs.shape[1:])
-    slopes = chain.Chain(layers, case.inputs).slopes()
-    expected = case.dense.square().sum(dim=(1, 2))
-    for split in range(0 if len(layers) > 1 else 1, len(layers) + 1 if len(layers) > 1 else 1):
-        assert_close(chain.squared_norm_split_at(split, layers, slopes).detach(), expected, **EXACT)
+    if len(layers) == 1:
+        return
+    parameters = list(case.encode.parameters())
+    exact = penalty(case.hidden(), case.inputs)
+    gradient = torch.autograd.grad(exact, parameters, materialize_grads=True)
+    found = chain.Chain(layers, case.inputs)
+    for route in routes(found.widths, layers[-1].is_affine):
+        norms = squared_norm_by(route, layers, found.slopes())
+        assert_close(norms.detach(), case.dense.square().sum(dim=(1, 2)), **EXACT)
+        mine = torch.autograd.grad((norms * WEIGHTS).sum(), parameters, materialize_grads=True)
+        for one, other in zip(mine, gradient, strict=True):
+            assert_close(one, other, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from caelab.jacobian.chain_kernels import SquaredNormThroughGram, pays
+from caelab.jacobian.chain_kernels import SquaredNormOfProduct, SquaredNormThroughGram
 from caelab.jacobian.layers import Affine, find_layers
 from caelab.jacobian.recording import recorded
 from caelab.jacobian.service import jacobian
@@ -166,33 +166,17 @@ def test_a_recording_that_does_not_fit_is_left_alone(kind):
     assert_close(j.squared_norm(), jacobian(encode, x).squared_norm())
 
 
-def test_the_norm_through_the_gram_matrix():
+@pytest.mark.parametrize("kernel", [SquaredNormThroughGram, SquaredNormOfProduct])
+def test_the_norm_of_a_product(kernel):
     torch.manual_seed(1)
     products = torch.randn(5, 2, 4, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
-    found = SquaredNormThroughGram.apply(products, weight)
+    found = kernel.apply(products, weight)
     composed = (products @ weight).square().sum(dim=(1, 2))
     assert_close(found, composed, rtol=1e-12, atol=0)
     for g in (torch.rand(5, dtype=torch.float64), torch.randn(5, dtype=torch.float64)):  # of one sign, and of both
         mine, theirs = (torch.autograd.grad(y, (products, weight), g, retain_graph=True) for y in (found, composed))
         for each, other in zip(mine, theirs, strict=True):
             assert_close(each, other, rtol=1e-11, atol=1e-13)
-    assert torch.autograd.gradcheck(SquaredNormThroughGram.apply, (products, weight))
-    assert torch.autograd.gradgradcheck(SquaredNormThroughGram.apply, (products, weight))
-
-
-def test_it_is_taken_where_it_is_shorter(monkeypatch):
-    assert pays(3840, 1000, 784)
-    assert not pays(3840, 1000, 100)
-    assert not pays(30, 1000, 784)
-    encode = nn.Sequential(nn.Linear(8, 9), nn.Tanh(), nn.Linear(9, 2), nn.Tanh()).double()
-    inputs = torch.rand(50, 8, dtype=torch.float64)
-    taken = []
-    monkeypatch.setattr("caelab.jacobian.chain_products.pays", lambda *sizes: taken.append(sizes) or pays(*sizes))
-    norms = jacobian(encode, inputs).squared_norm()
-    assert taken == [(100, 9, 8)]
-    assert_close(norms, jacobian(lambda x: encode(x), inputs).squared_norm(), rtol=1e-12, atol=0)
-    found = torch.autograd.grad(norms.sum(), list(encode.parameters()))
-    exact = torch.autograd.grad(jacobian(lambda x: encode(x), inputs).squared_norm().sum(), list(encode.parameters()))
-    for mine, theirs in zip(found, exact, strict=True):
-        assert_close(mine, theirs, rtol=1e-11, atol=1e-14)
+    assert torch.autograd.gradcheck(kernel.apply, (products, weight))
+    assert torch.autograd.gradgradcheck(kernel.apply, (products, weight))
