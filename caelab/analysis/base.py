@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from caelab.analysis.contract import load_analysis, measures, options_of, source_of, whose_analysis
 from caelab.analysis.isolation import failure_told, run_left_as_found, undisturbed
+from caelab.analysis.pieces import titled
 from caelab.analysis.plotting import plain_look
 from caelab.errors import CaelabError, ContractError, DamagedFile, StorageError
 from caelab.registry.reserved import ABOUT_A_RUN
@@ -168,6 +169,7 @@ def _measured(run: Run, name: str, analysis: Any, options: Mapping[str, Any]) ->
         by_itself(name, run.seed),
         run_left_as_found(run, called(name)),
         named_failure(name, f"failed on {run.label!r}"),
+        titled(f"{name} of {run.label}"),
     ):
         table = analysis.measure(run, Streams(run.seed), **options)
     if not isinstance(table, pd.DataFrame):

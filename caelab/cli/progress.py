@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -22,6 +24,8 @@ from caelab.runs.config import RunConfig
 from caelab.runs.layers import is_stack, layer_configs
 
 console = Console(stderr=True, highlight=False)
+
+FIRST_TOLD, BETWEEN = 1.0, 10.0  # seconds, of lines without a terminal
 
 
 def _progress_bar() -> Progress:
@@ -62,6 +66,65 @@ class Steps:
         self.bar.update(self.task, completed=self.count, description=f"{self.title}: {what}")
         if not console.is_terminal:
             console.print(f"[{self.count}/{self.total}] {what}", markup=False, emoji=False, soft_wrap=True)
+
+
+class ExampleProgress:
+    """Progress of analyses over their examples: a bar, or now and then a line, with the time that is left.
+
+    A walk that is over within a second is not shown where there is no terminal.
+    """
+
+    def __init__(self) -> None:
+        self.bar = _progress_bar()
+        self.task: TaskID | None = None
+        self.began = self.told = 0.0
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def show(self, title: str, done: int, total: int) -> None:
+        """Show how many examples of a walk are done; none at its start."""
+        if done == 0 or self.task is None:
+            self._start(title, total)
+        if self.task is not None:
+            self.bar.update(self.task, completed=done)
+        if done and not console.is_terminal:
+            self._tell(title, done, total)
+
+    def _start(self, title: str, total: int) -> None:
+        if self.task is not None:
+            self.bar.remove_task(self.task)
+        self.task = self.bar.add_task(title, total=total)
+        self.began = time.monotonic()
+        self.told = self.began + FIRST_TOLD - BETWEEN
+
+    def _tell(self, title: str, done: int, total: int) -> None:
+        """A line, at most every few seconds: the first says how long it will take."""
+        now = time.monotonic()
+        if now - self.told < BETWEEN:
+            return
+        self.told = now
+        left = (now - self.began) / done * (total - done)
+        console.print(
+            f"[{done}/{total}] {title}, about {in_words(left)} left", markup=False, emoji=False, soft_wrap=True
+        )
+
+
+def in_words(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> in_words(4.2), in_words(200), in_words(9000)
+    ('4 s', '3 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 class EpochProgress:

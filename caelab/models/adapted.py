@@ -56,7 +56,7 @@ class Adapted(nn.Module):
             return getattr(self.inner, name)
 
     def _encode(self, inputs: Tensor) -> Tensor:
-        found = cast(Any, self.inner).encode(_shaped(inputs, self.example_shape, self.last))
+        found = cast(Any, self.inner).encode(shaped(inputs, self.example_shape, self.last))
         return _part_of(found, self.code_part)
 
     def _decode(self, code: Tensor) -> Tensor:
@@ -66,8 +66,8 @@ class Adapted(nn.Module):
         return flat(cast(Any, self.inner).logits(code), self.last)
 
     def _training_loss(self, inputs: Tensor, streams: Any) -> Tensor:
-        shaped = _shaped(inputs, self.example_shape, self.last)
-        return cast(Tensor, cast(Any, self.inner).training_loss(shaped, streams))
+        given = shaped(inputs, self.example_shape, self.last)
+        return cast(Tensor, cast(Any, self.inner).training_loss(given, streams))
 
     def state_dict(self, *arguments: Any, **keywords: Any) -> Any:
         """The weights under the names that they have in the user's model."""
@@ -78,7 +78,7 @@ class Adapted(nn.Module):
         return self.inner.load_state_dict(*arguments, **keywords)
 
 
-def _shaped(inputs: Tensor, shape: Shape | None, last: bool) -> Tensor:
+def shaped(inputs: Tensor, shape: Shape | None, last: bool) -> Tensor:
     """Flat inputs (batch, d) as (batch, *shape), channels in front where the data have them last."""
     if shape is None:
         return inputs
@@ -165,7 +165,7 @@ def adapted(
         )
     batch = inputs[:EXAMPLES].to(dtype)
     with evaluating(model), torch.no_grad(), seeded(seed, "initial weights"):
-        return _fitting(model, batch, [*_shapes(example_shape, image_shape)], code_part)
+        return _fitting(model, batch, [*shapes_to_try(example_shape, image_shape)], code_part)
 
 
 def _refuse_idle(**options: Any) -> None:
@@ -177,7 +177,7 @@ def _refuse_idle(**options: Any) -> None:
             )
 
 
-def _shapes(asked: Sequence[int] | None, image: Shape | None) -> Iterator[tuple[Shape | None, bool]]:
+def shapes_to_try(asked: Sequence[int] | None, image: Shape | None) -> Iterator[tuple[Shape | None, bool]]:
     """Shapes of an example to try in turn, each with whether its channels come last in the data."""
     channels = image[2] if image is not None and len(image) == 3 else 1
     if asked is not None:
@@ -194,7 +194,7 @@ def _fitting(
     name, told = type(model).__name__, []
     for shape, last in shapes:
         try:
-            given = _shaped(batch, shape, last)
+            given = shaped(batch, shape, last)
             found = cast(Any, model).encode(given)
         except (Exception, SystemExit) as error:  # a user's model may fail in any way
             told.append(f"on {_shown(batch if shape is None else shape)}: {type(error).__name__}: {_line(error)}")

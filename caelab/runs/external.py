@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from caelab.errors import CaelabError, unknown_name
+from caelab.models.adapted import Shape, shaped, shapes_to_try
 from caelab.registry.importing import allow_code, load_named
 from caelab.runs.config import make_config
 from caelab.runs.recipes import BASE
@@ -120,20 +121,75 @@ def encoder_run(target: str, data: str, seed: int = 0) -> Run:
     raw = merged(deepcopy(BASE), {"label": label, "seed": seed, "dataset": {"kind": data, "splits": None}})
     config = make_config(merged(raw, {"training": {"reconstruction": "squared-error", "epochs": 0}}))
     dataset = dataset_of(config)
-    _try_out(encode, dataset.inputs[:2], target)
+    encode = _fitting(encode, dataset.inputs[:2], dataset.image_shape, target)
     record = {"data_hash": dataset.content_hash, "versions": versions(), "encoder": target}
     return Run(config, EncoderOnly(encode).eval(), dataset, [], record)
 
 
-def _try_out(encode: Callable[[Tensor], Tensor], inputs: Tensor, target: str) -> None:
-    try:
-        with torch.no_grad():
-            code = encode(inputs)
-    except Exception as error:
-        raise CaelabError(
-            f"the encoder {target} does not take inputs of shape {tuple(inputs.shape)}: "
-            f"{' '.join(str(error).split())}; wrap it so that it maps (batch, input) to (batch, code)"
-        ) from error
+class ImagesFirst(nn.Module):
+    """Flat inputs (batch, d) as images (batch, channels, height, width)."""
+
+    def __init__(self, shape: Shape | None, last: bool) -> None:
+        super().__init__()
+        self.shape, self.last = shape, last
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The same values, channels in front."""
+        return shaped(inputs, self.shape, self.last)
+
+
+def _taking_images(encode: Callable[[Tensor], Tensor], shape: Shape | None, last: bool) -> Callable[[Tensor], Tensor]:
+    """The encoder as a map of flat inputs; a module stays one, so that its weights and its layers are found."""
+    if shape is None:
+        return encode
+    if isinstance(encode, nn.Module):
+        return nn.Sequential(ImagesFirst(shape, last), encode).eval()
+    owner = getattr(encode, "__self__", None)
+    if isinstance(owner, nn.Module):
+        return MethodOfImages(owner, encode.__name__, ImagesFirst(shape, last)).eval()
+    return lambda inputs: encode(shaped(inputs, shape, last))
+
+
+class MethodOfImages(nn.Module):
+    """A method of a module, as its ``encode``, behind a change of shapes."""
+
+    def __init__(self, owner: nn.Module, method: str, images: ImagesFirst) -> None:
+        super().__init__()
+        self.owner, self.method, self.images = owner, method, images
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """What the method makes of the images."""
+        code: Tensor = getattr(self.owner, self.method)(self.images(inputs))
+        return code
+
+
+def _fitting(
+    encode: Callable[[Tensor], Tensor], inputs: Tensor, image: Shape | None, target: str
+) -> Callable[[Tensor], Tensor]:
+    """The encoder of flat inputs; one that takes images, channels in front, gets them.
+
+    Raises:
+        CaelabError: it takes neither, or returns no code.
+    """
+    told, first = [], None
+    for shape, last in shapes_to_try(None, image):
+        taking = _taking_images(encode, shape, last)
+        try:
+            with torch.no_grad():
+                code = taking(inputs)
+        except Exception as error:  # a user's encoder may fail in any way
+            first = first or error
+            told.append(f"{(len(inputs), *(shape or inputs.shape[1:]))}: {' '.join(str(error).split())}")
+            continue
+        _refuse_no_code(code, inputs, target)
+        return taking
+    raise CaelabError(
+        f"the encoder {target} does not take inputs of shape {', nor of shape '.join(told)}; wrap it so that it maps "
+        "(batch, input) to (batch, code)"
+    ) from first
+
+
+def _refuse_no_code(code: Any, inputs: Tensor, target: str) -> None:
     if not (isinstance(code, Tensor) and code.is_floating_point() and code.shape[:1] == inputs.shape[:1]):
         came = f"{code.dtype} {tuple(code.shape)}" if isinstance(code, Tensor) else type(code).__name__
         raise CaelabError(

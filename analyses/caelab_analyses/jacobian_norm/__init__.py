@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from caelab.analysis.columns import Column
+from caelab.analysis.pieces import in_pieces
 from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, paper_style
 from caelab.jacobian.service import jacobian
 from caelab.models.layers import saturated_share
@@ -23,7 +24,7 @@ from caelab.options import Count
 from caelab.runs.run import Run
 from caelab.streams import Streams
 from caelab_analyses.shared.activations import code_activation
-from caelab_analyses.shared.float64 import double_encoder
+from caelab_analyses.shared.float64 import Encoder, double_encoder
 
 # column of the table -> column of the summary, and what the axis says of it
 COLUMNS = {
@@ -69,9 +70,16 @@ def measure(run: Run, streams: Streams, *, examples: Count = 500) -> pd.DataFram
         ‖J‖_F² / (m·d), ``saturated_share`` of the code's units (NaN where the activation has no two bounds),
         ``reconstruction_error`` L(x, r(x)), summed over inputs (NaN for an encoder without a decoder).
     """
+    encode = double_encoder(run)
     inputs = run.dataset.valid_inputs[:examples]
+    return pd.concat([_norms(run, encode, piece) for piece in in_pieces(inputs)], ignore_index=True)
+
+
+def _norms(run: Run, encode: Encoder, inputs: Tensor) -> pd.DataFrame:
+    """The rows of a piece of the examples."""
     code = run.encode(inputs)
-    squared = jacobian(double_encoder(run), inputs.double()).squared_norm().detach()
+    with torch.no_grad():
+        squared = jacobian(encode, inputs.double()).squared_norm()
     columns = {
         "norm": squared.sqrt(),
         "squared_norm": squared,

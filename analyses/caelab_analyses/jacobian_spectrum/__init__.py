@@ -17,11 +17,10 @@ from torch import Tensor
 
 from caelab.analysis.columns import Column
 from caelab.analysis.plotting import PAGE_WIDTH, band, curves, look, paper_style
-from caelab.jacobian.service import jacobian
 from caelab.options import Count, Positive
 from caelab.runs.run import Run
 from caelab.streams import Streams
-from caelab_analyses.shared.float64 import double_encoder
+from caelab_analyses.shared.float64 import singular_values
 from caelab_analyses.shared.legends import legend_below
 
 LOW, HIGH = 0.1, 0.9  # quantiles over examples, the ends of the band
@@ -55,8 +54,8 @@ def measure(run: Run, streams: Streams, *, examples: Count = 100, threshold: Pos
         ``above_threshold`` of large singular values (relative: it sees the shape of the spectrum) and the number
         ``above_absolute`` with s_i(x) > t (it sees the level too); then ``threshold`` and ``examples``.
     """
-    inputs = run.dataset.valid_inputs[:examples].double()
-    values = jacobian(double_encoder(run), inputs).singular_values().detach()
+    inputs = run.dataset.valid_inputs[:examples]
+    values = singular_values(run, inputs)
     low, high = values.quantile(torch.tensor([LOW, HIGH], dtype=values.dtype), dim=0)
     by_rank = {"mean": values.mean(dim=0), "low": low, "high": high}
     table = pd.DataFrame({"rank": np.arange(1, values.shape[1] + 1)} | {k: v.numpy() for k, v in by_rank.items()})

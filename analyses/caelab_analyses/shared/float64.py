@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 
+import torch
 from torch import Tensor, nn
 
+from caelab.analysis.pieces import in_pieces
 from caelab.jacobian.service import jacobian
 from caelab.runs.run import Run
 
@@ -38,14 +40,34 @@ def double_encoder(run: Run) -> Encoder:
 def leading_tangents(run: Run, inputs: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The leading singular values and right singular vectors of J_f, in float64.
 
+    Examples are walked in pieces, so that the memory does not grow with how many they are.
+
     Args:
         run: whose encoder is f.
-        inputs: shape (batch, d), float64.
+        inputs: shape (batch, d), of any floating-point type.
         count: k; fewer come back if the code or the input has fewer dimensions.
 
     Returns:
         Values (batch, k), descending, and directions (batch, k, d), orthonormal.
     """
-    found = jacobian(double_encoder(run), inputs)
-    values, directions = found.tangents(min(count, *found.shape))
-    return values.detach(), directions.detach()
+    encode, parts = double_encoder(run), []
+    for piece in in_pieces(inputs):
+        found = jacobian(encode, piece.double())
+        parts.append(found.tangents(min(count, *found.shape)))
+    values, directions = (torch.cat(part).detach() for part in zip(*parts, strict=True))
+    return values, directions
+
+
+def singular_values(run: Run, inputs: Tensor) -> Tensor:
+    """All singular values of J_f in float64, descending, the examples walked in pieces.
+
+    Args:
+        run: whose encoder is f.
+        inputs: shape (batch, d), of any floating-point type.
+
+    Returns:
+        Shape (batch, min(code, d)).
+    """
+    encode = double_encoder(run)
+    pieces = in_pieces(inputs)
+    return torch.cat([jacobian(encode, piece.double()).singular_values().detach() for piece in pieces])

@@ -63,14 +63,14 @@ def measure(
         walk), ``rank`` from 1 (0 for the example), ``t``, ``singular_value``, ``pixels``, ``height``, ``width``.
     """
     chosen = images.distinct_examples(run.dataset, examples)
-    inputs = run.dataset.valid_inputs[chosen].double()
+    inputs = run.dataset.valid_inputs[chosen]
     values, directions = leading_tangents(run, inputs, max(tangents, along))
     directions = _with_sign(directions)
     along = min(along, directions.shape[1])
     times = torch.linspace(-reach, reach, steps, dtype=torch.float64)
     shape = run.dataset.image_shape
     rows = []
-    for position, example, singular, vectors in zip(chosen, inputs, values.tolist(), directions, strict=True):
+    for position, example, singular, vectors in zip(chosen, inputs.double(), values.tolist(), directions, strict=True):
         shown = list(zip(singular, vectors, strict=True))[:tangents]
         described = [
             ("example", 0, 0.0, np.nan, example),

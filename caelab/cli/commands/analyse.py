@@ -36,10 +36,13 @@ def analyse(
     use_plugins(plugins)
     if bool(runs) == bool(encoder) or bool(encoder) != bool(dataset):
         raise CaelabError("give either --run FOLDER (once or more), or --encoder package:attribute with --dataset NAME")
+    from caelab.analysis.pieces import listening
     from caelab.analysis.standalone import analyse_runs
+    from caelab.cli.progress import ExampleProgress
     from caelab.runs.external import encoder_run
     from caelab.runs.run import load_run
 
     found = [encoder_run(encoder, dataset)] if encoder and dataset else [load_run(path) for path in runs]
-    for line in analyse_runs(found, analyses, settings, out):
-        click.echo(line)
+    with ExampleProgress() as progress, listening(progress.show):
+        for line in analyse_runs(found, analyses, settings, out):
+            click.echo(line)

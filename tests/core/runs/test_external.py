@@ -1,8 +1,11 @@
 """Encoders of users: what can be measured, and what is refused with a sentence."""
 
+import numpy as np
 import pytest
 import torch
 
+import caelab
+import caelab.analysis.base
 from caelab import CaelabError
 from caelab.runs.external import encoder_run
 
@@ -161,3 +164,65 @@ def test_a_part_of_a_module_is_measured_in_evaluation_mode(target, width):
     codes = [run.encode(run.dataset.inputs) for _ in range(2)]
     assert codes[0].shape == (40, width)
     assert torch.equal(*codes)
+
+
+IMAGES = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.steps = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
+    def forward(self, x):
+        return self.steps(x)
+
+class Encoding(Net):
+    def encode(self, x):
+        return 2 * self.steps(x)
+
+torch.manual_seed(0)
+net, encoding = Net(), Encoding()
+net(torch.zeros(1, 3, 4, 6)), encoding(torch.zeros(1, 3, 4, 6))
+
+def function(x):
+    return x[:, 2, 1]
+
+def other(x):
+    return x[:, :, :, :, 0]
+"""
+
+
+@pytest.fixture
+def colours(tmp_path, monkeypatch):
+    """Images (n, height, width, channels) in a file, and encoders that want the channels in front."""
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).random((40, 4, 6, 3)).astype("float32")
+    np.savez("colours.npz", x=images)
+    (tmp_path / "nets.py").write_text(IMAGES)
+    return torch.from_numpy(images)
+
+
+def test_an_encoder_of_images_gets_them_with_the_channels_in_front(colours):
+    run = encoder_run("nets.py:net", "npz:colours.npz")
+    net = run.model.encode[1]
+    expected = net(colours.movedim(-1, 1)).detach()
+    torch.testing.assert_close(run.encode(run.dataset.inputs), expected)
+    assert isinstance(run.model.encode, torch.nn.Module)  # its weights are found, and converted for spectra
+
+
+def test_a_method_and_a_function_of_images_are_encoders_too(colours):
+    run = encoder_run("nets.py:function", "npz:colours.npz")
+    assert torch.equal(run.encode(run.dataset.inputs), colours[:, 1, :, 2])
+    run = encoder_run("nets.py:encoding", "npz:colours.npz")
+    expected = 2 * run.model.encode.owner(colours.movedim(-1, 1)).detach()
+    torch.testing.assert_close(run.encode(run.dataset.inputs), expected)
+    spectrum = caelab.analysis.base.analyse(run, "jacobian_spectrum")
+    dense = caelab.jacobian(run.model.encode, run.dataset.valid_inputs).singular_values().mean(dim=0)
+    np.testing.assert_allclose(spectrum["mean"], dense.detach(), rtol=1e-4)
+
+
+def test_what_takes_neither_is_refused_with_both_shapes(colours):
+    with pytest.raises(CaelabError, match=r"of shape \(2, 72\): .* nor of shape \(2, 3, 4, 6\): ") as told:
+        encoder_run("nets.py:other", "npz:colours.npz")
+    assert "\n" not in str(told.value)
