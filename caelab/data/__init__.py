@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from caelab.data.dataset import Dataset, load_dataset, make_dataset
     from caelab.data.listing import describe
     from caelab.data.samples import Samples, describes
-    from caelab.data.truth import Score, Tangents
+    from caelab.data.truth import Score, SubspaceGaussian, Tangents
 
 __all__ = [
     "Dataset",
     "Samples",
     "Score",
+    "SubspaceGaussian",
     "Tangents",
     "describe",
     "describes",
@@ -30,6 +31,7 @@ _HOMES = {
     "Dataset": "caelab.data.dataset",
     "Samples": "caelab.data.samples",
     "Score": "caelab.data.truth",
+    "SubspaceGaussian": "caelab.data.truth",
     "Tangents": "caelab.data.truth",
     "describe": "caelab.data.listing",
     "describes": "caelab.data.samples",
@@ -54,6 +56,8 @@ LOADERS = {
     "sphere": "caelab.data.manifolds:sphere",
     "torus": "caelab.data.manifolds:torus",
     "swiss-roll": "caelab.data.manifolds:swiss_roll",
+    "subspace": "caelab.data.flat:subspace",
+    "flat-torus": "caelab.data.flat:flat_torus",
     "gaussian-mixture": "caelab.data.densities:gaussian_mixture",
     "spiral": "caelab.data.densities:spiral",
     "mnist-rot": "caelab.data.variations:mnist_rot",

@@ -39,7 +39,7 @@ def circle(
     samples: Count = 5000, noise: Weight = 0.01, ambient: Count = 50, scale: Positive = 1.0, sampling_seed: Seed = 0
 ) -> Samples:
     """A circle of radius ``scale``, uniform: p(t) = (cos t, sin t)."""
-    return _embedded(harmonic_curve("circle", 1), samples, noise, ambient, scale, sampling_seed)
+    return embedded(harmonic_curve("circle", 1), samples, noise, ambient, scale, sampling_seed)
 
 
 @describes(SIZE, SHAPE, "synthetic: a closed curve of several frequencies (dimension 1), tangents known")
@@ -52,7 +52,7 @@ def curve(
     sampling_seed: Seed = 0,
 ) -> Samples:
     """A closed curve, uniform: p(t) = (cos t, sin t, cos 2t, sin 2t, ..., sin Kt) / sqrt(K), K ``harmonics``."""
-    return _embedded(harmonic_curve("curve", harmonics), samples, noise, ambient, scale, sampling_seed)
+    return embedded(harmonic_curve("curve", harmonics), samples, noise, ambient, scale, sampling_seed)
 
 
 @describes(SIZE, SHAPE, "synthetic: a sphere (dimension 2), tangents known")
@@ -60,7 +60,7 @@ def sphere(
     samples: Count = 5000, noise: Weight = 0.01, ambient: Count = 50, scale: Positive = 1.0, sampling_seed: Seed = 0
 ) -> Samples:
     """A sphere of radius ``scale``, uniform by area."""
-    return _embedded(SPHERE, samples, noise, ambient, scale, sampling_seed)
+    return embedded(SPHERE, samples, noise, ambient, scale, sampling_seed)
 
 
 @describes(SIZE, SHAPE, "synthetic: a torus (dimension 2), tangents known")
@@ -68,7 +68,7 @@ def torus(
     samples: Count = 5000, noise: Weight = 0.01, ambient: Count = 50, scale: Positive = 1.0, sampling_seed: Seed = 0
 ) -> Samples:
     """A torus, a ring of radius 1 and a tube of radius 0.4 times ``scale``, uniform by area."""
-    return _embedded(TORUS, samples, noise, ambient, scale, sampling_seed)
+    return embedded(TORUS, samples, noise, ambient, scale, sampling_seed)
 
 
 @describes(SIZE, SHAPE, "synthetic: a swiss roll (dimension 2), tangents known")
@@ -79,10 +79,15 @@ def swiss_roll(
 
     Uniform in t and h, as in scikit-learn, hence denser by area where the roll is tight.
     """
-    return _embedded(SWISS_ROLL, samples, noise, ambient, scale, sampling_seed)
+    return embedded(SWISS_ROLL, samples, noise, ambient, scale, sampling_seed)
 
 
-def _embedded(manifold: Manifold, samples: int, noise: float, ambient: int, scale: float, seed: int) -> Samples:
+def embedded(manifold: Manifold, samples: int, noise: float, ambient: int, scale: float, seed: int) -> Samples:
+    """Draw points of a manifold, turn them into ``ambient`` dimensions at random, and add the noise.
+
+    Raises:
+        CaelabError: the manifold needs more dimensions than there are.
+    """
     import torch
 
     from caelab.data.truth import Tangents

@@ -27,6 +27,45 @@ class Tangents:
 
 
 @dataclass(frozen=True, eq=False)
+class SubspaceGaussian(Tangents):
+    """A Gaussian on a linear subspace, x = scale Q u + noise e with u and e standard normal, and its density.
+
+    Args:
+        scale: the standard deviation along the subspace.
+        noise: the standard deviation in each of all dimensions; 0 leaves the examples on the subspace.
+    """
+
+    scale: float
+    noise: float
+
+    def log_density(self, points: Tensor) -> Tensor:
+        """log p(x), with a² = scale² + noise² along the k rows of the basis and noise² across the other d - k.
+
+        -½ (‖Qᵀx‖² / a² + k log 2πa² + ‖x - QQᵀx‖² / noise² + (d - k) log 2π noise²); without noise the density with
+        respect to the area on the subspace, of the projection of x: the first two terms.
+
+        Args:
+            points: shape (n, d).
+
+        Returns:
+            Shape (n,), float64, differentiable with respect to the points.
+        """
+        basis, x = self.basis[0], points.double()
+        inside = x @ basis.T
+        along = _log_normal(inside, math.hypot(self.scale, self.noise))
+        if self.noise == 0:
+            return along
+        across = _log_normal(x - inside @ basis, self.noise)
+        counted_twice = self.dimension * math.log(self.noise * math.sqrt(2 * math.pi))
+        return along + across + counted_twice  # x - QQᵀx has only d - k dimensions
+
+
+def _log_normal(points: Tensor, sigma: float) -> Tensor:
+    """The log density of N(0, sigma² I) at points of shape (n, d), shape (n,)."""
+    return points.square().sum(dim=1) / (-2 * sigma**2) - points.shape[1] * math.log(sigma * math.sqrt(2 * math.pi))
+
+
+@dataclass(frozen=True, eq=False)
 class Score:
     """A mixture of K equally likely Gaussians, N(centre, sigma^2 I), and its score.
 
