@@ -141,6 +141,9 @@ class ModelMembers:
     def training_loss(self, inputs: Any, streams: Any) -> Any:
         """The loss ``()`` that training minimises in place of the reconstruction error."""
 
+    def loss_of_code(self, inputs: Any, code: Any, streams: Any) -> Any:
+        """The same loss from the inputs and their code, which training has already, so that it is computed once."""
+
     def solve(self, inputs: Any) -> None:
         """Sets the parameters from all training inputs ``(n, input)`` at once, before the first epoch."""
 

@@ -17,7 +17,9 @@ from caelab.jacobian.memory import pieces
 from caelab.jacobian.strategy import Strategy
 
 
-def entries_between(strategy: Strategy, rows: Tensor, columns: Tensor, budget: int) -> Tensor:
+def entries_between(
+    strategy: Strategy, rows: Tensor, columns: Tensor, budget: int, known: Tensor | None = None
+) -> Tensor:
     """J[b, rows[b, i], columns[b, j]], shape (batch, i, j), differentiable.
 
     Through the layers of a chain, whose first and last matrix are cut to the chosen columns and rows; for anything else
@@ -28,9 +30,10 @@ def entries_between(strategy: Strategy, rows: Tensor, columns: Tensor, budget: i
         rows: units of the code, (batch, i), integers.
         columns: entries of the input, (batch, j), integers.
         budget: bytes.
+        known: the columns of the first layer's weight, (batch, j, width), where someone has them already.
     """
     if strategy.layers:
-        return _through_layers(strategy, rows, columns, budget)
+        return _through_layers(strategy, rows, columns, budget, known)
     fewer = min(rows.shape[1], columns.shape[1])
     each = fewer * (strategy.bytes_per_product() + 8 * sum(strategy.shape) * strategy.inputs.element_size())
     at_once = pieces("the chosen entries of one example", len(rows), each, budget)
@@ -60,27 +63,31 @@ def one_hot(places: Tensor, width: int, like: Tensor) -> Tensor:
     return like.new_zeros(*places.shape, width).scatter(2, places[:, :, None], 1.0)
 
 
-def _through_layers(strategy: Strategy, rows: Tensor, columns: Tensor, budget: int) -> Tensor:
+def _through_layers(strategy: Strategy, rows: Tensor, columns: Tensor, budget: int, known: Tensor | None) -> Tensor:
     layers, slopes = strategy.layers, strategy.slopes()
     widest = max([layers[0].weight.shape[0], *(layer.weight.shape[1] for layer in layers[1:])])
     kept = 4 * len(layers) if torch.is_grad_enabled() else 4
     each = kept * widest * (rows.shape[1] + columns.shape[1]) * rows.element_size()
     at_once = pieces("the chosen entries of one example", len(rows), each, budget)
     whole = at_once >= len(rows)
+    if whole:
+        return _entries(layers, rows, columns, *slopes, known=known)
     compute = partial(_entries, layers)
-    run: Callable[..., Tensor] = compute if whole else partial(checkpoint, compute, use_reentrant=False)
+    run: Callable[..., Tensor] = partial(checkpoint, compute, use_reentrant=False)
     split = (torch.split(tensor, at_once) for tensor in (rows, columns, *slopes))
     return torch.cat([run(*part) for part in zip(*split, strict=True)])
 
 
-def _entries(layers: Sequence[Layer], rows: Tensor, columns: Tensor, *slopes: Tensor) -> Tensor:
+def _entries(
+    layers: Sequence[Layer], rows: Tensor, columns: Tensor, *slopes: Tensor, known: Tensor | None = None
+) -> Tensor:
     """The entries of D_L W_L ... D_1 W_1 for some examples, pushed from whichever side has fewer of them."""
     last = slopes[-1].gather(1, rows)[:, :, None]
     if len(layers) == 1:
         chosen = layers[0].weight[rows[:, :, None], columns[:, None, :]]
         return chosen * last
     above = own_rows(layers[-1].weight, rows) * last  # (batch, i, width)
-    below = own_rows(layers[0].weight.T, columns)  # (batch, j, width)
+    below = own_rows(layers[0].weight.T, columns) if known is None else known  # (batch, j, width)
     if rows.shape[1] <= columns.shape[1]:
         for layer, slope in zip(reversed(layers[1:-1]), reversed(slopes[1:-1]), strict=True):
             above = (_scaled(above, slope, layer)) @ layer.weight

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
-from caelab.jacobian.layers import is_affine, leaves, looks_like_a_chain
+from caelab.jacobian.layers import Affine, is_affine, leaves, looks_like_a_chain, step_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +22,8 @@ class Recording:
         outputs: encode(x).
         modules: the affine modules in the order in which they ran; none where the encoder is no chain of layers.
         layer_inputs: what each of them took in, h_0 = x, h_1 ... h_{L-1}, with its history.
+        places: of inputs that are sparse codes, where they are not 0, shape (batch, count).
+        columns: the columns of the first weight at these places, shape (batch, count, out).
     """
 
     encode: Any
@@ -28,6 +31,8 @@ class Recording:
     outputs: Tensor
     modules: Sequence[nn.Module] = ()
     layer_inputs: Sequence[Tensor] = ()
+    places: Tensor | None = None
+    columns: Tensor | None = None
 
     def layer_inputs_of(self, encode: Any, inputs: Tensor) -> Sequence[Tensor] | None:
         """What the layers of this very encoder took in at these very inputs; nothing where they ran otherwise."""
@@ -36,7 +41,7 @@ class Recording:
         return self.layer_inputs if now and now == list(self.modules) else None
 
 
-def recorded(encode: Callable[[Tensor], Tensor], inputs: Tensor) -> Recording:
+def recorded(encode: Callable[[Tensor], Tensor], inputs: Tensor, places: Tensor | None = None) -> Recording:
     """Run an encoder once; the modules of a chain one after the other, as ``nn.Sequential`` runs them itself.
 
     The numbers and autograd's record are those of ``encode(inputs)``, in every bit. Handed to ``caelab.jacobian`` as
@@ -47,13 +52,32 @@ def recorded(encode: Callable[[Tensor], Tensor], inputs: Tensor) -> Recording:
     >>> found = recorded(encode, x)
     >>> torch.equal(found.outputs, encode(x)), [tuple(h.shape) for h in found.layer_inputs]
     (True, [(5, 4), (5, 3)])
+
+    Args:
+        encode: the encoder.
+        inputs: x, shape ``(batch, *input)``.
+        places: of inputs that are sparse codes, (batch, code), the places that hold all entries which are not 0,
+            (batch, count). The first affine layer of a chain then reads these alone: the same numbers up to rounding,
+            with a gradient for these entries alone; an activation that set the others to 0 passes none on anyway.
     """
     if not looks_like_a_chain(encode):
         return Recording(encode, inputs, encode(inputs))
     modules, kept, h = [], [], inputs
+    columns = None
     for module in leaves(encode):  # type: ignore[arg-type]
         if is_affine(module):
             modules.append(module)
             kept.append(h)
-        h = module(h)
-    return Recording(encode, inputs, h, modules, kept)
+        if places is None or modules != [module]:
+            h = module(h)
+        else:
+            h, columns = _of_places(module, h, places)
+    return Recording(encode, inputs, h, modules, kept, places, columns)
+
+
+def _of_places(module: nn.Module, codes: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """W h + b from the entries of h at some places, (batch, count), the others being 0; and the columns of W there."""
+    affine = cast(Affine, step_of(module))
+    columns = affine.weight.T.index_select(0, places.flatten()).view(*places.shape, -1)  # (batch, count, out)
+    found = torch.bmm(codes.gather(1, places)[:, None], columns)[:, 0]
+    return found if affine.bias is None else found + affine.bias, columns

@@ -176,9 +176,10 @@ class Jacobian(ExaminedMap):
         self._renew()
         code, width = self.shape
         chosen = checked_places(rows, "rows", len(self.inputs), code)
-        return entries_between(
-            self.strategy, chosen, checked_places(columns, "columns", len(self.inputs), width), self._budget()
-        )
+        among = checked_places(columns, "columns", len(self.inputs), width)
+        recording = self._question.recording
+        known = recording.columns if recording is not None and recording.places is columns else None
+        return entries_between(self.strategy, chosen, among, self._budget(), known)
 
     @overload
     def singular_values(

@@ -67,6 +67,8 @@ class Objective:
 
     def own_term(self, clean: Tensor, corrupted: Tensor, code: Tensor) -> dict[str, Tensor]:
         """The model's own term without any penalty: the reconstruction error, unless it brings its own loss."""
+        if hasattr(self.model, "loss_of_code"):
+            return {"training_loss": self.model.loss_of_code(corrupted, code, self.streams)}
         if hasattr(self.model, "training_loss"):
             return {"training_loss": self.model.training_loss(corrupted, self.streams)}
         return {"reconstruction": reconstruction_error(self.kind, self.model, code, clean).mean()}

@@ -20,6 +20,7 @@ REGULARIZERS = {
     "gaussian": "caelab_regularizers.corruption:Gaussian",
     "group-sparsity": "caelab_regularizers.group_sparsity:GroupSparsity",
     "higher-order-contractive": "caelab_regularizers.higher_order:HigherOrderContractive",
+    "jacobian-sparsity": "caelab_regularizers.jacobian_sparsity:JacobianSparsity",
     "masking": "caelab_regularizers.corruption:Masking",
     "reconstruction-contractive": "caelab_regularizers.reconstruction_contractive:ReconstructionContractive",
     "resample-dead": "caelab_regularizers.resample_dead:ResampleDead",

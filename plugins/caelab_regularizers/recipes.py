@@ -105,6 +105,23 @@ PCA = Recipe(
     look=Look("#44aa99", "+", (0, (1, 1))),
 )
 
+SAE_PAIR = Recipe(
+    "two sparse auto-encoders, before and behind an MLP block",
+    {
+        "model": {"kind": "sae-pair", "hidden": 2048, "k": 32},
+        "training": {"reconstruction": "squared-error"},
+    },
+    name="SAE pair",
+    look=Look("#117733", "1", "-"),
+)
+JSAE = Recipe(
+    "Jacobian sparse auto-encoders (Farnik et al. 2025)",
+    {**SAE_PAIR.config, "regularizers": {"jacobian-sparsity": {"weight": 0.01, "rows": 1}}},
+    {"jacobian-sparsity.weight": [0.001, 0.003, 0.01, 0.03]},
+    name="JSAE",
+    look=Look("#ddcc77", "2", "--"),
+)
+
 
 def _stack(of: Recipe, layers: int, look: Look) -> Recipe:
     """The same model with several layers, trained one after the other."""
@@ -140,6 +157,8 @@ RECIPES: Mapping[str, Recipe] = {
     "sae-3": SAE_3,
     "dae-b-3": DAE_B_3,
     "rbm-3": RBM_3,
+    "sae-pair": SAE_PAIR,
+    "jsae": JSAE,
     "random": RANDOM,
     "pca": PCA,
     "inputs": INPUTS,

@@ -20,6 +20,7 @@ OPTIONS = {
     "gaussian": {"sigma": 0.3},
     "group-sparsity": {"weight": 0.5, "size": 2},
     "higher-order-contractive": {"weight": 0.5, "sigma": 0.1, "samples": 2},
+    "jacobian-sparsity": {"weight": 0.5, "rows": 3},
     "masking": {"p": 0.3},
     "reconstruction-contractive": {"weight": 0.5},
     "resample-dead": {"every": 1, "threshold": 1000.0, "scale": 0.2},
