@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from caelab.errors import CaelabError
+from caelab.jacobian.active import ActiveRows
 from caelab.jacobian.krylov import Plan, Triplets, leading_triplets
 from caelab.jacobian.krylov_bounds import bounds, of_roots, rounding_of
 from caelab.jacobian.krylov_space import Ritz
@@ -95,7 +96,9 @@ def by_matrix(strategy: Strategy, count: int, tolerance: float | None, budget: i
 
     Without a tolerance, maps whose layers are known are asked for their matrices, which cost few products.
     """
-    if is_inside() or getattr(strategy, "are_few", False):  # the rows of active units alone are few
+    if isinstance(strategy, ActiveRows):
+        return strategy.are_few or by_matrix(strategy.whole, count, tolerance, budget)
+    if is_inside():
         return True
     if _exceeds(strategy, budget):
         return False
