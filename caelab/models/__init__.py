@@ -14,4 +14,4 @@ def register_models(register: Callable[[str, Any], None]) -> None:
     register("inputs", "caelab.models.unchanged:unchanged")
     register("pca", "caelab.models.pca:pca")
     register("rbm", "caelab.models.rbm:rbm")
-    register("sae-pair", "caelab.models.sae_pair:sae_pair")
+    register("sparse-pair", "caelab.models.sae_pair:sae_pair")

@@ -133,7 +133,9 @@ def sae_pair(
         CaelabError: more active units than there are, or what ``block`` names makes no module.
     """
     if k > hidden:
-        raise CaelabError(f"sae-pair expects at most as many active units as there are, but k is {k} of {hidden}")
+        raise CaelabError(
+            f"expected at most as many active units as there are, but k is {k} of {hidden}; lower model.k"
+        )
     made = mlp_block(inputs) if block == BLOCK else _named_block(block, inputs)
     with torch.no_grad():
         outputs = made(torch.zeros(1, inputs)).shape[1]

@@ -108,7 +108,7 @@ PCA = Recipe(
 SAE_PAIR = Recipe(
     "two sparse auto-encoders, before and behind an MLP block",
     {
-        "model": {"kind": "sae-pair", "hidden": 2048, "k": 32},
+        "model": {"kind": "sparse-pair", "hidden": 2048, "k": 32},
         "training": {"reconstruction": "squared-error"},
     },
     name="SAE pair",
