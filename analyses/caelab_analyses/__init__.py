@@ -29,6 +29,7 @@ ANALYSES = (
     "alignment_transition",
     "linear_limit",
     "intrinsic_dimension",
+    "dimension_from_noise",
     "higher_order",
     "code_similarity",
     "fine_tuning",
