@@ -31,6 +31,8 @@ ANALYSES = (
     "intrinsic_dimension",
     "dimension_from_noise",
     "higher_order",
+    "eigendistortion",
+    "denoiser_directions",
     "code_similarity",
     "fine_tuning",
     "few_labels",

@@ -12,6 +12,7 @@ from caelab.runs.recipes import recipe_config
 from caelab.runs.run import Run, dataset_of
 from caelab.streams import Streams
 from caelab_analyses import score_field
+from caelab_analyses.shared.noise_levels import noise_level
 
 PLANE = ["training.reconstruction=squared-error", "model.output=identity", "model.activation=tanh", "model.hidden=[20]"]
 MIXTURE = {"kind": "gaussian-mixture", "samples": 400}
@@ -80,7 +81,7 @@ def test_weights_of_each_kind_add_up_to_one(perfect):
 )
 def test_noise_level_is_the_runs_own(recipe, setting, sigma):
     run = run_of(recipe, [setting], epochs=0)
-    assert score_field.noise_level(run) == pytest.approx(sigma)
+    assert noise_level(run, "x") == pytest.approx(sigma)
     assert analyse(run, "score_field", grid=3)["sigma"].unique() == pytest.approx([sigma])
 
 

@@ -21,9 +21,10 @@ from caelab.streams import Streams
 from caelab.training.objective import reconstruction_map
 from caelab_analyses.samples.figure import LANGEVIN, TRUTH, WALK, sampling_figure
 from caelab_analyses.samples.walks import contractive_walk, langevin
-from caelab_analyses.score_field import noise_level, square
+from caelab_analyses.score_field import square
 from caelab_analyses.shared import tiles
 from caelab_analyses.shared.fields import double_model, score_estimate
+from caelab_analyses.shared.noise_levels import noise_level
 
 GRID = 61  # points per side, for the contours
 DRIFT = 0.5  # Langevin's default step moves halfway to the reconstruction: η / (2 σ²)
@@ -74,7 +75,7 @@ def measure(
     start = run.dataset.valid_inputs[tiles.distinct_examples(run.dataset, chains)].double()
     found = {WALK: _walk(run, start, walk_sigma, steps, streams["walk noise"])}
     try:
-        sigma = noise_level(run)
+        sigma = noise_level(run, "samples.sigma")
         found = {LANGEVIN: _langevin(run, start, sigma, step, steps, streams["langevin noise"]), **found}
     except NotApplicable:
         pass

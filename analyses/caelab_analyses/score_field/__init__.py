@@ -25,6 +25,7 @@ from caelab.streams import Streams
 from caelab.training.objective import reconstruction_map
 from caelab_analyses.score_field.figure import GRID, SEGMENT, VALID, score_figure
 from caelab_analyses.shared import fields
+from caelab_analyses.shared.noise_levels import noise_level
 
 MARGIN = 0.15  # of the data's extent, around the grid
 BEYOND = 0.5  # of a segment's length, at either end
@@ -83,28 +84,11 @@ def measure(
     """
     if not hasattr(run.model, "decode"):
         raise NotApplicable(f"a reconstruction field needs a model with decode(code), but {run.label!r} only encodes")
-    sigma = sigma or noise_level(run)
+    sigma = sigma or noise_level(run, "score_field.sigma")
     truth = run.dataset.truth
     if isinstance(truth, Score):
         return _against_truth(run, truth, sigma, grid, examples)
     return between_examples(run, streams["score segments"], sigma, pairs, stations)
-
-
-def noise_level(run: Run) -> float:
-    """σ of the run: of its Gaussian corruption, or √λ of its reconstruction-contractive penalty.
-
-    Raises:
-        NotApplicable: it has neither.
-    """
-    blocks = {block.kind: block.options for block in run.config.regularizers.values()}
-    if "gaussian" in blocks:
-        return float(blocks["gaussian"]["sigma"])
-    if blocks.get("reconstruction-contractive", {}).get("weight", 0) > 0:
-        return math.sqrt(blocks["reconstruction-contractive"]["weight"])
-    raise NotApplicable(
-        f"the field (r(x) - x) / sigma^2 needs a noise level, but {run.label!r} has no gaussian corruption and no "
-        "reconstruction-contractive penalty; give score_field.sigma"
-    )
 
 
 def _against_truth(run: Run, truth: Score, sigma: float, grid: int, examples: int) -> pd.DataFrame:

@@ -143,14 +143,19 @@ def board(tiles: Sequence[Tile], width: float, title: str) -> tuple[Figure, Axes
     labels, header = 0.9, 0.25 + 0.14 * (1 + title.count("\n"))  # inches
     figure = Figure(figsize=(width, rows * (width - labels) / columns + header), layout="constrained")
     axes = figure.add_subplot()
+    fill(axes, tiles, columns, rows)
+    axes.set_title(title, loc="left", fontsize="small")
+    return figure, axes
+
+
+def fill(axes: Axes, tiles: Sequence[Tile], columns: float, rows: float) -> None:
+    """Draw tiles on axes that have room for so many columns and rows."""
     for tile in tiles:
         _draw_tile(axes, tile)
     axes.set(xlim=(0, columns), ylim=(rows, 0), aspect="equal")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
-    axes.set_title(title, loc="left", fontsize="small")
     axes.grid(visible=False)
-    return figure, axes
 
 
 def _draw_tile(axes: Axes, tile: Tile) -> None:

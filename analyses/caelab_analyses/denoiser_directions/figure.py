@@ -1,0 +1,67 @@
+"""The figure of a denoiser's directions: posterior variances by rank, and the directions at the first examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from caelab.analysis.plotting import PAGE_WIDTH, curves, display_name, paper_style
+from caelab_analyses.shared import tiles as images
+from caelab_analyses.shared.legends import legend_below
+from caelab_analyses.shared.tiles import Tile
+
+NOISY, RECONSTRUCTION, DIRECTION = "noisy", "reconstruction", "direction"
+SHOWN = 2  # examples
+
+
+@paper_style()
+def directions_figure(table: pd.DataFrame) -> Figure:
+    """Above: the variance of each rank, the mean over examples; below: a line per model and example."""
+    models = list(table["model"].unique())
+    lines = min(SHOWN, table["example"].nunique()) * len(models)
+    height = 0.3 + 0.75 * lines
+    figure = Figure(figsize=(PAGE_WIDTH, 2.4 + height), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=(2.4, height))
+    _variances(parts[0], table)
+    _pictures(parts[1], table, models)
+    return figure
+
+
+def _variances(figure: Any, table: pd.DataFrame) -> None:
+    rows = table[table["role"] == DIRECTION]
+    keys = ["model", "seed", "rank"]
+    means = rows.groupby(keys, sort=False, as_index=False)[["variance", "true_variance"]].mean()
+    axes = figure.subplots()
+    curves(axes, means, "rank", "variance", markers=8)
+    meanings = {}
+    if means["true_variance"].notna().any():
+        true = means.groupby("rank")["true_variance"].mean()
+        axes.plot(true.index, true, color="0.3", linestyle=":", linewidth=0.9)
+        meanings = {"dotted": "the posterior's own"}
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="rank", ylabel="posterior variance $\\sigma^2 \\lambda$", ylim=(min(0, axes.get_ylim()[0]), None))
+    legend_below(figure, axes, 6, meanings)
+
+
+def _pictures(figure: Any, table: pd.DataFrame, models: list[str]) -> None:
+    shown, _ = images.first_seed(table)
+    shown = shown[shown["example"].isin(shown["example"].unique()[:SHOWN])]
+    tiles: list[Tile] = []
+    names: dict[float, str] = {}
+    for line, ((_, model), rows) in enumerate(shown.groupby(["example", "model"], sort=False)):
+        limits = images.brightness(rows[rows["role"] == RECONSTRUCTION])
+        tiles += [
+            Tile(line, column, images.pixels_of(row), None if row.role == DIRECTION else limits)
+            for column, row in enumerate(rows.itertuples())
+        ]
+        names[float(line)] = display_name(str(model))
+    columns = int(max(tile.column for tile in tiles)) + 1
+    axes = figure.subplots()
+    images.fill(axes, tiles, columns, len(names))
+    images.label_rows(axes, names)
+    images.label_columns(
+        axes, {float(at): ("$y$", "$r(y)$")[at] if at < 2 else f"$v_{{{at - 1}}}$" for at in range(columns)}
+    )
