@@ -93,7 +93,8 @@ def test_every_example_is_shown_and_used_on_a_page():
     files = set(EXAMPLES.glob("*.py"))
     assert {path for path in shown if EXAMPLES in path.parents} == files
     for file in files:
-        assert any(f"--plugin docs/examples/{file.name}" in page for page in text.values()), file.name
+        uses = [f"--plugin docs/examples/{file.name}", f"--encoder docs/examples/{file.name}:"]
+        assert any(use in page for use in uses for page in text.values()), file.name
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if INCLUDED.search(p.read_text())], ids=lambda p: p.stem)
