@@ -4,30 +4,56 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from caelab.analysis.plotting import PAGE_WIDTH, curves, display_name, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, curves, display_name, look, paper_style
 from caelab_analyses.shared import tiles as images
 from caelab_analyses.shared.legends import legend_below
 from caelab_analyses.shared.tiles import Tile
 
 NOISY, RECONSTRUCTION, DIRECTION = "noisy", "reconstruction", "direction"
 SHOWN = 2  # examples
+POINTS = 60  # in the plane
 
 
 @paper_style()
 def directions_figure(table: pd.DataFrame) -> Figure:
-    """Above: the variance of each rank, the mean over examples; below: a line per model and example."""
+    """Above: the variance of each rank, the mean over examples; below: a line per model and example, or the plane."""
     models = list(table["model"].unique())
     lines = min(SHOWN, table["example"].nunique()) * len(models)
-    height = 0.3 + 0.75 * lines
+    height = 3.0 if _is_plane(table) else 0.3 + 0.75 * lines
     figure = Figure(figsize=(PAGE_WIDTH, 2.4 + height), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(2.4, height))
     _variances(parts[0], table)
-    _pictures(parts[1], table, models)
+    if _is_plane(table):
+        _plane(parts[1], table, models)
+    else:
+        _pictures(parts[1], table, models)
     return figure
+
+
+def _is_plane(table: pd.DataFrame) -> bool:
+    return bool((table["height"] == 1).all() and (table["width"] == 2).all())
+
+
+def _plane(figure: Any, table: pd.DataFrame, models: list[str]) -> None:
+    """A panel per model: noisy examples, and from each the standard deviation either way along its first direction."""
+    shown, _ = images.first_seed(table)
+    looks = look(table["model"])
+    panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, model in zip(panels, models, strict=True):
+        rows = shown[shown["model"] == model]
+        first = rows[rows["rank"] == 1].head(POINTS)
+        centres = rows[rows["role"] == RECONSTRUCTION].head(POINTS)
+        at, along = (np.stack([np.asarray(pixels) for pixels in part["pixels"]]) for part in (centres, first))
+        along = along * np.sqrt(first["variance"].clip(lower=0).to_numpy())[:, None]
+        axes.plot(*np.stack([at - along, at + along]).transpose(2, 0, 1), color=looks[model].color, linewidth=0.8)
+        axes.plot(*at.T, ".", color="0.3", markersize=2)
+        axes.set_title(f"{display_name(model)}: $r(y) \\pm \\sigma \\sqrt{{\\lambda_1}}\\, v_1$", loc="left")
+        axes.set_aspect("equal")
 
 
 def _variances(figure: Any, table: pd.DataFrame) -> None:
