@@ -31,8 +31,8 @@ from caelab_analyses.intrinsic_dimension import (
     participation_ratio,
 )
 from caelab_analyses.intrinsic_dimension.neighbours import maximum_likelihood, neighbour_distances, two_nearest
-from caelab_analyses.score_field import noise_level
 from caelab_analyses.shared.fields import double_model
+from caelab_analyses.shared.noise_levels import noise_level
 
 FLIPD, TRACE = "FLIPD", "trace alone"
 ENERGY, PARTICIPATION = "95 % of the energy of J_r", "participation ratio of J_r"
@@ -76,7 +76,7 @@ def measure(
         raise NotApplicable(f"a denoiser needs a model with decode(code), but {run.label!r} only encodes")
     if neighbours < 2:
         raise CaelabError(f"maximum likelihood compares at least 2 neighbours, but neighbours={neighbours} came")
-    sigma = sigma or noise_level(run)
+    sigma = sigma or noise_level(run, "dimension_from_noise.sigma")
     reconstruct = reconstruction_map(double_model(run))
     readings = readings_of(reconstruct, run.dataset.valid_inputs[:examples].double(), sigma)
     parts = [
