@@ -159,14 +159,13 @@ def singular_values(
     if method == "svd" or by_matrix(strategy, count, None, budget):
         return strategy.singular_values(count, method, budget, gradient), None
     found = leading(strategy, count, None, budget)
-    return (differentiable(strategy, found) if gradient else found.values), found
+    return (differentiable(strategy, found.values, found.directions) if gradient else found.values), found
 
 
-def differentiable(strategy: Strategy, found: Leading) -> Tensor:
+def differentiable(strategy: Strategy, values: Tensor, directions: Tensor) -> Tensor:
     """The values with the gradient of ‖J v_k‖ along the directions that were found."""
-    shape = (*found.values.shape, *strategy.inputs.shape[1:])
-    vectors = found.directions.to(strategy.inputs.dtype).reshape(shape)
-    return with_gradient(found.values, strategy.jvp(vectors).norm(dim=2), max(strategy.shape))
+    vectors = directions.to(strategy.inputs.dtype).reshape(*values.shape, *strategy.inputs.shape[1:])
+    return with_gradient(values, strategy.jvp(vectors).norm(dim=2), max(strategy.shape))
 
 
 def _warn(found: Triplets, wanted: float) -> None:

@@ -13,29 +13,25 @@ from caelab.errors import CaelabError
 from caelab.jacobian import leading as spectra_leading
 from caelab.jacobian import singular_values as spectra
 from caelab.jacobian.context import Context
-from caelab.jacobian.estimates import Estimate, projected_squared_norm
-from caelab.jacobian.examined_map import ExaminedMap
+from caelab.jacobian.estimates import Estimate, checked_samples, projected_squared_norm
 from caelab.jacobian.leading import Leading
 from caelab.jacobian.pairs import checked_places, entries_between
+from caelab.jacobian.quantities import Quantities
 from caelab.jacobian.recording import Recording
-from caelab.jacobian.strategy import Method, Mode
-from caelab.jacobian.validation import refusals
+from caelab.jacobian.strategy import Method, Mode, Strategy
 from caelab.jacobian.validation.surroundings import answered
 from caelab.jacobian.validation.vectors import are_many, recordable
 
 Encode = Callable[..., Tensor]
 
 
-class Jacobian(ExaminedMap):
+class Jacobian(Quantities):
     """J(x) = ∂f/∂x of a batch, lazily: nothing is computed, or even looked at, before something is asked."""
-
-    _last_estimate: Estimate | None = None
-    _last_search: str | None = None
 
     @property
     @answered
     def method(self) -> str:
-        """How it is computed: closed form, layer by layer, autodiff; after ``squared_norm(samples=k)``, estimate;
+        """How it is computed: closed form, layer by layer, autodiff; after an answer from samples, estimate;
         after a search for leading singular values, block Krylov with the number of products.
         """
         method = self.strategy.method
@@ -81,21 +77,15 @@ class Jacobian(ExaminedMap):
             generator: of the projections, on the inputs' device.
 
         Returns:
-            ``value`` and ``standard_error``, shape (batch,) each; the error is NaN for one sample.
+            ``value`` and ``standard_error``, shape (batch,) each, the error NaN for one sample, and ``freedom``;
+            ``interval(0.95)`` gives the ends of an interval by Student's t.
 
         Raises:
             CaelabError: there is no Jacobian per example, or one product with it exceeds the memory budget.
         """
         self._renew()
-        count = refusals.whole_number(samples)
-        if count is None or count < 1:
-            raise CaelabError(f"expected a whole number of samples, at least 1, but {samples!r} came")
+        count = checked_samples(samples)
         return projected_squared_norm(self.strategy, count, self._budget(), generator)
-
-    @property
-    def standard_error(self) -> Tensor | None:
-        """The standard error of the last ``squared_norm``: None of an exact one, (batch,) of an estimate."""
-        return None if self._last_estimate is None else self._last_estimate.standard_error
 
     @answered
     def jvp(self, vectors: Tensor) -> Tensor:
@@ -195,11 +185,12 @@ class Jacobian(ExaminedMap):
     ) -> Tensor | Leading:
         """Singular values of J in float64, descending.
 
-        Differentiable once with respect to the encoder's parameters where ``gradients=True`` was given, as a penalty
-        has it, and autograd records: ds_k = u_kᵀ dJ v_k with the singular vectors u_k, v_k (of values that are equal,
-        only the gradient of a function that treats them alike has a meaning). Where s_k is 0, up to rounding
-        (ε max(code, input, 64) s_1, ε of the inputs' type), the derivative is taken as 0: a subgradient of the kink
-        there, and right where J lacks rank for all weights. Otherwise without a gradient.
+        Differentiable once with respect to the encoder's parameters where autograd records: ds_k = u_kᵀ dJ v_k with
+        the singular vectors u_k, v_k (of values that are equal, only the gradient of a function that treats them alike
+        has a meaning). Where s_k is 0, up to rounding (ε max(code, input, 64) s_1, ε of the inputs' type), the
+        derivative is taken as 0: a subgradient of the kink there, and right where J lacks rank for all weights. The
+        vectors are computed with the values where ``gradients=True`` was given, as a penalty has it, and else on the
+        way back, so that values alone cost no more; for numpy, ``detach()`` them or ask under ``torch.no_grad()``.
 
         Args:
             count: only the largest so many; all by default.
@@ -224,17 +215,22 @@ class Jacobian(ExaminedMap):
         spectra.checked_method(method)
         if spectra_leading.checked_tolerance(tolerance) is not None:
             return self._leading(count, tolerance)
-        values, search = spectra_leading.singular_values(
-            self.strategy, count, method, self._budget(), self._wants_gradient()
-        )
-        self._last_search = None if search is None else search.method
+        search: Leading | None = None
+
+        def compute(strategy: Strategy, wanted: bool) -> Tensor:
+            nonlocal search
+            values, search = spectra_leading.singular_values(strategy, count, method, self._budget(), wanted)
+            return values
+
+        values = self._of_spectrum(compute)
+        self._noted(search)
         return values
 
     def _leading(self, count: int, tolerance: float | None) -> Leading:
-        """The leading triplets to a tolerance, their values with a gradient where one is wanted."""
+        """The leading triplets to a tolerance, their values with a gradient."""
         found = spectra_leading.leading(self.strategy, count, tolerance, self._budget())
-        self._last_search = found.method if found.method != "matrix" else None
-        values = spectra_leading.differentiable(self.strategy, found) if self._wants_gradient() else found.values
+        self._noted(found)
+        values = self._along(found.values, found.directions)
         directions = found.directions.reshape(*values.shape, *self.inputs.shape[1:])
         return replace(found, values=values, directions=directions)
 
@@ -286,7 +282,7 @@ class Jacobian(ExaminedMap):
         if spectra_leading.checked_tolerance(tolerance, mode) is not None:
             return self._leading(count, tolerance)
         values, directions, search = spectra_leading.tangents(self.strategy, count, mode, self._budget())
-        self._last_search = None if search is None else search.method
+        self._noted(search)
         return values, directions.reshape(*directions.shape[:2], *self.inputs.shape[1:])
 
     def _wants_gradient(self) -> bool:

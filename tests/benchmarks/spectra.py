@@ -77,7 +77,7 @@ def _exact() -> tuple[Tensor, Tensor]:
 def _error_of_all(bench: Bench) -> Spread:
     encode, digits = trained()
     exact = _exact()[0]
-    found = jacobian(encode.double(), digits[:8].double()).singular_values()
+    found = jacobian(encode.double(), digits[:8].double()).singular_values().detach()
     encode.float()
     counted = exact >= 1e-3 * exact[:, :1]
     return Spread.of([float((found / exact - 1).abs()[counted].max())])

@@ -71,7 +71,7 @@ def measure(run: Run, streams: Streams, *, examples: Count = 100, neighbours: Co
     if neighbours < 2:
         raise CaelabError(f"maximum likelihood compares at least 2 neighbours, but neighbours={neighbours} came")
     inputs = run.dataset.valid_inputs[:examples].double()
-    spectra = jacobian(double_encoder(run), inputs).singular_values()
+    spectra = jacobian(double_encoder(run), inputs).singular_values().detach()
     readings = {GAP: largest_gap(spectra), ENERGY: energy_count(spectra), PARTICIPATION: participation_ratio(spectra)}
     parts = [
         pd.DataFrame({"estimator": name, "example": range(len(values)), "dimension": values.double().numpy()})

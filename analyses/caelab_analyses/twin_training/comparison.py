@@ -55,7 +55,7 @@ def _own_numbers(model: Any, inputs: Tensor, directions: Tensor, radii: Sequence
     }
     found: list[Number] = [(name, math.nan, value.item()) for name, value in single.items()]
     spectra = {
-        "f": jacobian(model.encode, inputs[:JACOBIANS]).singular_values(),
+        "f": jacobian(model.encode, inputs[:JACOBIANS]).singular_values().detach(),
         "r": _factored(model, inputs[:JACOBIANS]).singular()[0],
     }
     for letter, values in spectra.items():

@@ -16,7 +16,8 @@ def test_the_estimate_is_unbiased_and_its_error_is_its_own(shape):
     case = make_case(shape, "sigmoid")
     exact = case.dense.square().sum(dim=(1, 2))
     for encode in (case.encode, case.hidden()):
-        found, error = jacobian(encode, case.inputs).estimated_squared_norm(20_000, draws())
+        found, error, freedom = jacobian(encode, case.inputs).estimated_squared_norm(20_000, draws())
+        assert freedom == 19_999
         assert (error < 0.05 * exact).all()
         assert ((found.detach() - exact).abs() < 4 * error).all()
 

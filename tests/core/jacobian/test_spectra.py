@@ -64,7 +64,7 @@ def test_the_tail_is_right_where_a_float32_gram_matrix_is_wrong():
     exact = np.linalg.svd(weight.double().numpy(), compute_uv=False)
     naive = torch.linalg.eigvalsh(weight.T @ weight).clamp(min=0).sqrt().flip(0).double().numpy()
     assert np.abs(naive / exact - 1).max() > 0.1
-    found = jacobian(single, inputs[:2].float()).singular_values()
+    found = jacobian(single, inputs[:2].float()).singular_values().detach()
     np.testing.assert_allclose(found[0].numpy(), exact, rtol=1e-6)
 
 
@@ -81,7 +81,7 @@ def test_the_tail_of_a_saturated_float32_encoder(widths):
     inputs = torch.rand(6, 24)
     double = deepcopy(single).double()
     exact = torch.linalg.svdvals(jacobian(lambda x: double(x), inputs.double()).dense().detach())
-    found = jacobian(single, inputs).singular_values()
+    found = jacobian(single, inputs).singular_values().detach()
     counted = exact > 1e-5 * exact[:, :1]
     assert float((found / exact - 1).abs()[counted].max()) < 1e-6
     slopes_in_single = torch.linalg.svdvals(jacobian(single, inputs).dense().detach().double())
