@@ -214,7 +214,8 @@ class Jacobian(Quantities):
         count = spectra.checked_count(min(code, width) if count is None else count, code, width)
         spectra.checked_method(method)
         if spectra_leading.checked_tolerance(tolerance) is not None:
-            return self._leading(count, tolerance)
+            found = self._leading(count, tolerance)
+            return replace(found, values=self._along(found.values, found.directions))
         search: Leading | None = None
 
         def compute(strategy: Strategy, wanted: bool) -> Tensor:
@@ -227,12 +228,11 @@ class Jacobian(Quantities):
         return values
 
     def _leading(self, count: int, tolerance: float | None) -> Leading:
-        """The leading triplets to a tolerance, their values with a gradient."""
+        """The leading triplets to a tolerance, without a gradient."""
         found = spectra_leading.leading(self.strategy, count, tolerance, self._budget())
         self._noted(found)
-        values = self._along(found.values, found.directions)
-        directions = found.directions.reshape(*values.shape, *self.inputs.shape[1:])
-        return replace(found, values=values, directions=directions)
+        directions = found.directions.reshape(*found.values.shape, *self.inputs.shape[1:])
+        return replace(found, directions=directions)
 
     @overload
     def tangents(self, count: int, mode: Mode = "exact", *, tolerance: None = None) -> tuple[Tensor, Tensor]: ...

@@ -193,3 +193,16 @@ def test_inside_a_transform_of_torch_func():
     assert_close(found.detach(), jacobian(made.encode, made.inputs).nuclear_norm().detach(), rtol=1e-7, atol=0)
     found = torch.func.vmap(lambda x: jacobian(made.encode, x[None]).spectral_norm()[0])(made.inputs)
     assert_close(found.detach(), jacobian(made.encode, made.inputs).spectral_norm().detach(), rtol=1e-9, atol=0)
+
+
+def test_the_spectral_norm_beyond_the_budget_comes_from_a_search_and_trains():
+    torch.manual_seed(0)
+    encode = nn.Sequential(nn.Linear(450, 600), nn.Tanh(), nn.Linear(600, 420)).double()
+    inputs = torch.rand(2, 450, dtype=torch.float64)
+    whole = jacobian(encode, inputs, gradients=True)
+    small = jacobian(lambda x: encode(x), inputs, memory_budget=1_500_000)
+    found, exact = small.spectral_norm(), whole.spectral_norm()
+    assert "block Krylov" in small.method
+    assert_close(found.detach(), exact.detach(), rtol=1e-4, atol=0)
+    mine, expected = (torch.autograd.grad(norm.sum(), encode[0].weight)[0] for norm in (found, exact))
+    assert float((mine - expected).norm() / expected.norm()) < 1e-2
