@@ -129,7 +129,7 @@ class JumpReLU(Switching):
     """h_j = z_j where z_j > θ_j, else 0, with a threshold θ_j > 0 for each unit that is trained straight through.
 
     Almost everywhere ∂h_j/∂θ_j is 0, which would train nothing. Instead autograd is given
-    ∂h_j/∂θ_j := -(θ_j / ε) K((z_j - θ_j) / ε) with the rectangle K(u) = 1 for |u| < 1/2, a kernel estimate of the
+    ∂h_j/∂θ_j := -(θ_j / ε) K((z_j - θ_j) / ε) with the rectangle K(u) = 1 for -1/2 < u < 1/2, a kernel estimate of the
     derivative of the mean over examples. The derivative by z is the exact one. Rajamanoharan et al. (2024),
     arXiv:2407.14435.
 

@@ -115,7 +115,9 @@ def test_wide_hidden_layers_count():
 def test_spectra_and_tangents_beyond_the_budget_are_refused():
     layer, x = nn.Linear(784, 500), torch.rand(3, 784)
     for ask in (lambda j: j.singular_values(), lambda j: j.tangents(4, "fast")):
-        with pytest.raises(CaelabError, match=r"one example needs about .* MiB, but the memory budget is 1 MiB"):
+        with pytest.raises(
+            CaelabError, match=r"(search for 500 directions|one example) needs about .* MiB, but the memory budget"
+        ):
             ask(jacobian(layer, x, memory_budget=2**20))
     with pytest.raises(CaelabError, match="random signs needs about"):
         jacobian(layer, x, memory_budget=2**20).squared_norm(samples=3000)
