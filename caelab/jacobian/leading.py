@@ -20,6 +20,7 @@ from caelab.jacobian.active import ActiveRows
 from caelab.jacobian.krylov import Plan, Triplets, leading_triplets
 from caelab.jacobian.krylov_bounds import bounds, of_roots, rounding_of
 from caelab.jacobian.krylov_space import Ritz
+from caelab.jacobian.leading_products import Kept
 from caelab.jacobian.memory import pieces, refuse_beyond
 from caelab.jacobian.singular_values import RANK_TOLERANCE
 from caelab.jacobian.spectrum_gradient import with_gradient
@@ -224,9 +225,7 @@ def _searched(strategy: Strategy, count: int, tolerance: float, budget: int) -> 
 
 def _searched_at_once(strategy: Strategy, plan: Plan) -> Triplets:
     template = strategy.inputs.flatten(1)[:, :1]
-    return leading_triplets(
-        _Kept(strategy), lambda which: _Kept(_part(strategy, which)), template, strategy.shape, plan
-    )
+    return leading_triplets(Kept(strategy), lambda which: Kept(_part(strategy, which)), template, strategy.shape, plan)
 
 
 def _block(batch: int) -> int:
@@ -249,21 +248,6 @@ def _planned(strategy: Strategy, count: int, tolerance: float, budget: int) -> t
     at_once = max(1, min(batch, (budget // 2) // (row * usual), (budget // 2) // (block * max(1, product))))
     capacity = (budget // 2) // (row * at_once)
     return Plan(count, tolerance, block, most, capacity), at_once
-
-
-class _Kept:
-    """Products of a strategy."""
-
-    def __init__(self, strategy: Strategy) -> None:
-        self.strategy = strategy
-
-    def push(self, vectors: Tensor) -> Tensor:
-        """J v, (batch, count, input) to (batch, count, code)."""
-        return self.strategy.jvp(vectors.reshape(*vectors.shape[:2], *self.strategy.inputs.shape[1:])).detach()
-
-    def pull(self, covectors: Tensor) -> Tensor:
-        """Jᵀ u, (batch, count, code) to (batch, count, input)."""
-        return self.strategy.vjp(covectors).flatten(2).detach()
 
 
 def _part(strategy: Strategy, which: Tensor) -> Strategy:
