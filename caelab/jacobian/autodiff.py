@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from caelab.jacobian.blockwise import Blocks, Forgetful, own_leaves
+from caelab.jacobian.columns import are_cheaper, column_blocks, columns_of, dense_by_columns
 from caelab.jacobian.context import Part, cut, innermost
 from caelab.jacobian.convolutions import with_narrow_convolutions
 from caelab.jacobian.memory import MEBIBYTE, budget_in_bytes, handful, pieces, refuse_beyond
@@ -54,6 +55,7 @@ class Autodiff(Opaque):
         odd += [] if products.directions is Directions.FORWARD else [str(products.directions)]
         odd += [] if products.own_record else ["its gradient by reverse mode"]
         odd += ["values alone"] if rows.lacking else []
+        odd += ["columns"] if self._by_columns() else []
         return f"autodiff ({', '.join(odd)})" if odd else "autodiff"
 
     @property
@@ -77,11 +79,43 @@ class Autodiff(Opaque):
         return self.found[key]
 
     def squared_norm(self, budget: int) -> Tensor:
-        """‖J(x)‖_F², shape (batch,); each block of rows is squared, summed and forgotten."""
+        """‖J(x)‖_F², shape (batch,); each block of rows, or columns, is squared, summed and forgotten."""
+        if self._by_columns():
+            return self._of_columns(partial(self._squared_norm_of_columns, budget))
         return self._of_rows(partial(self._squared_norm, budget))
+
+    def _squared_norm_of_columns(self, budget: int, wanted: bool) -> Tensor:
+        blocks = Blocks(self._squared_columns, list(self._column_blocks(budget, wanted)))
+        return self._of_blocks(blocks, budget, wanted)
+
+    def _of_columns(self, compute: Callable[[bool], Tensor]) -> Tensor:
+        """What is computed by J v, given whether its gradient is wanted; as ``_of_rows``."""
+        wanted, lacking = self.parameters_want_gradient(), self.products(many=True).lacking
+        if lacking is None or not wanted:
+            return compute(wanted)
+        return without_gradient(lambda: compute(False), lacking, self._sources())
+
+    def _by_columns(self) -> bool:
+        """Whether J is taken column by column: from the input's side, where that is narrower and J v can be taken."""
+        return are_cheaper(*self.shape) and self.products(many=True).directions is not Directions.ROWS
+
+    def _squared_columns(self, block: tuple[int, int], part: Tensor, inputs: Tensor) -> Tensor:
+        found = columns_of(self.at(inputs, part).jvp, inputs, block)
+        return found.square().flatten(1).sum(dim=1)
+
+    def _column_blocks(self, budget: int, wanted: bool) -> Iterator[tuple[Tensor, list[tuple[int, int]]]]:
+        """Indices of the examples that are computed at once, with the ranges of columns."""
+        each, count = self._bytes_per_row(wanted), len(self.inputs)
+        examples, blocks = column_blocks(count, self.shape[1], each, self._at_once(each, budget))
+        for part in torch.split(torch.arange(count, device=self.inputs.device), examples):
+            yield part, blocks
 
     def _squared_norm(self, budget: int, wanted: bool, together: bool) -> Tensor:
         blocks = Blocks(partial(_squared_rows, self.encode, together), list(self._blocks(budget, wanted)))
+        return self._of_blocks(blocks, budget, wanted)
+
+    def _of_blocks(self, blocks: Blocks, budget: int, wanted: bool) -> Tensor:
+        """The sums of all blocks, with their gradient where it is wanted."""
         if not wanted:
             return blocks.values(self.inputs)
         leaves = own_leaves((partial(self._of_part, part), self.inputs[part]) for part, _ in blocks.parts)
@@ -94,7 +128,7 @@ class Autodiff(Opaque):
 
     def _recorded(self, blocks: Blocks, budget: int) -> Tensor:
         """With the whole record kept: of an encoder that cannot be differentiated in blocks."""
-        needed = self._bytes_per_row(recorded=True) * len(self.inputs) * self._code_width()
+        needed = self._bytes_per_row(recorded=True) * len(self.inputs) * min(self.shape)
         refuse_beyond("the Jacobian's record", needed, budget)
         return blocks.values(self.inputs)
 
@@ -103,7 +137,13 @@ class Autodiff(Opaque):
         code, width = self._code_width(), self.inputs[0].numel()
         needed = len(self.inputs) * code * width * self.inputs.element_size()
         refuse_beyond("the dense Jacobian", needed, budget)
+        if self._by_columns():
+            return self._of_columns(partial(self._dense_by_columns, budget))
         return self._of_rows(partial(self._dense, budget))
+
+    def _dense_by_columns(self, budget: int, wanted: bool) -> Tensor:
+        parts = ((self.inputs[part], part, blocks) for part, blocks in self._column_blocks(budget, wanted))
+        return torch.cat([dense_by_columns(self.at(x, part).jvp, x, blocks) for x, part, blocks in parts])
 
     def _dense(self, budget: int, wanted: bool, together: bool) -> Tensor:
         matrices = [
@@ -201,18 +241,22 @@ class Autodiff(Opaque):
         return self._bytes_per_row(self.parameters_want_gradient())
 
     def _code_width(self) -> int:
-        """How many units the code has."""
-        with torch.no_grad():
-            return cut(self.encode, FIRST)(self.inputs[FIRST]).flatten(1).shape[1]
+        """How many units the code has, which is seen once."""
+        if "code width" not in self.found:
+            with torch.no_grad():
+                self.found["code width"] = cut(self.encode, FIRST)(self.inputs[FIRST]).flatten(1).shape[1]
+        return cast(int, self.found["code width"])
 
     def parameters_want_gradient(self) -> bool:
         """Whether autograd records and something inside asks for a gradient."""
         if not torch.is_grad_enabled():
             return False
+        if self.inputs.requires_grad or self.found.get("wants gradient"):
+            return True
         inputs = self.inputs.detach()
-        return self.inputs.requires_grad or any(
-            cut(self.encode, part)(inputs[part]).requires_grad for part in self._handfuls()
-        )
+        wanted = any(cut(self.encode, part)(inputs[part]).requires_grad for part in self._handfuls())
+        self.found["wants gradient"] = wanted  # a no is asked again: other examples may go another way
+        return wanted
 
     def _handfuls(self) -> list[slice]:
         """A few examples at a time; they may go different ways."""
@@ -220,14 +264,18 @@ class Autodiff(Opaque):
         return [slice(first, first + count) for first in range(0, len(self.inputs), count)]
 
     def _bytes_per_row(self, recorded: bool) -> int:
-        return bytes_per_row(cut(self.encode, FIRST), self.inputs[FIRST], recorded)
+        if ("bytes", recorded) not in self.found:
+            self.found["bytes", recorded] = bytes_per_row(cut(self.encode, FIRST), self.inputs[FIRST], recorded)
+        return cast(int, self.found["bytes", recorded])
+
+    def _at_once(self, each: int, budget: int) -> int:
+        return min(budget, max(each, LARGEST_BLOCK)) if self.inputs.device.type == "cpu" else budget
 
     def _blocks(self, budget: int, wanted: bool) -> Iterator[tuple[Tensor, list[tuple[int, int]]]]:
         """Indices of the examples that are computed at once, with the ranges of rows, each one backward pass."""
         code, count = self._code_width(), len(self.inputs)
         each = self._bytes_per_row(wanted)
-        if self.inputs.device.type == "cpu":
-            budget = min(budget, max(each, LARGEST_BLOCK))
+        budget = self._at_once(each, budget)
         examples = pieces("one row of one example's Jacobian", count, each, budget)
         rows = pieces("one row of the Jacobian", code, each * examples, budget)
         blocks = [(first, min(first + rows, code)) for first in range(0, code, rows)]

@@ -216,4 +216,5 @@ def test_the_one_hot_rows_of_a_wide_code_count(recorded, ask):
             j.vjp(torch.rand(3, 5, 4000))
         else:
             _ = j.squared_norm() if ask == "squared_norm" else j.method
-    assert 0 < largest.bytes <= 2**21
+    assert largest.bytes <= 2**21
+    assert largest.bytes > 0 or ask == "method"  # which may be known from the questions before
