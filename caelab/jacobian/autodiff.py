@@ -14,6 +14,7 @@ from caelab.jacobian.blockwise import Blocks, Forgetful, own_leaves
 from caelab.jacobian.columns import are_cheaper, column_blocks, columns_of, dense_by_columns
 from caelab.jacobian.context import Part, cut, innermost
 from caelab.jacobian.convolutions import with_narrow_convolutions
+from caelab.jacobian.known_pass import KnownPass
 from caelab.jacobian.memory import MEBIBYTE, budget_in_bytes, handful, pieces, refuse_beyond
 from caelab.jacobian.products import (
     PulledGradient,
@@ -46,6 +47,7 @@ class Autodiff(Opaque):
     encode: Encode
     inputs: Tensor
     found: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)  # what was tried out
+    known: KnownPass | None = field(default=None, repr=False, compare=False)  # a pass forward at these inputs
 
     @property
     def method(self) -> str:
@@ -194,12 +196,16 @@ class Autodiff(Opaque):
     def vjp(self, covectors: Tensor) -> Tensor:
         """Jᵀ u, shape (batch, [count,] code) to (batch, [count,] input)."""
         many = covectors if covectors.ndim == 3 else covectors[:, None]
-
-        def pulled(wanted: bool, together: bool) -> Tensor:
-            return pulled_back(self.encode, self.inputs, many.transpose(0, 1), wanted, together)
-
-        found = self._of_rows(pulled).transpose(0, 1)
+        found = self._of_rows(partial(self._vjp, many.transpose(0, 1))).transpose(0, 1)
         return found if covectors.ndim == 3 else found[:, 0]
+
+    def _vjp(self, covectors: Tensor, wanted: bool, together: bool) -> Tensor:
+        """Jᵀ u, shape (count, batch, code) to (count, batch, input); of one each from the pass that is known."""
+        one = len(covectors) == 1
+        found = self.known.pulled_back(covectors[0]) if self.known and wanted and one else None
+        if found is not None:
+            return found[None]
+        return pulled_back(self.encode, self.inputs, covectors, wanted, together and not one)
 
     def _of_rows(self, compute: Callable[[bool, bool], Tensor]) -> Tensor:
         """What is computed by reverse mode, given whether its gradient is wanted and whether rows go together.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from caelab.jacobian.layers import Affine, is_affine, leaves, looks_like_a_chain, step_of
 
@@ -24,6 +26,7 @@ class Recording:
         layer_inputs: what each of them took in, h_0 = x, h_1 ... h_{L-1}, with its history.
         places: of inputs that are sparse codes, where they are not 0, shape (batch, count).
         columns: the columns of the first weight at these places, shape (batch, count, out).
+        point: x as the encoder took it in, with a gradient, where it is no chain of layers and autograd records.
     """
 
     encode: Any
@@ -33,6 +36,7 @@ class Recording:
     layer_inputs: Sequence[Tensor] = ()
     places: Tensor | None = None
     columns: Tensor | None = None
+    point: Tensor | None = None
 
     def layer_inputs_of(self, encode: Any, inputs: Tensor) -> Sequence[Tensor] | None:
         """What the layers of this very encoder took in at these very inputs; nothing where they ran otherwise."""
@@ -41,11 +45,14 @@ class Recording:
         return self.layer_inputs if now and now == list(self.modules) else None
 
 
-def recorded(encode: Callable[[Tensor], Tensor], inputs: Tensor, places: Tensor | None = None) -> Recording:
+def recorded(
+    encode: Callable[[Tensor], Tensor], inputs: Tensor, places: Tensor | None = None, *, twice: bool = True
+) -> Recording:
     """Run an encoder once; the modules of a chain one after the other, as ``nn.Sequential`` runs them itself.
 
     The numbers and autograd's record are those of ``encode(inputs)``, in every bit. Handed to ``caelab.jacobian`` as
-    ``outputs``, the recording saves a chain of layers its second pass forward, and the way back through it.
+    ``outputs``, the recording saves a chain of layers its second pass forward, and the way back through it; and any
+    other encoder those of an estimate from one projection.
 
     >>> import torch
     >>> encode, x = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)), torch.rand(5, 4)
@@ -59,9 +66,10 @@ def recorded(encode: Callable[[Tensor], Tensor], inputs: Tensor, places: Tensor 
         places: of inputs that are sparse codes, (batch, code), the places that hold all entries which are not 0,
             (batch, count). The first affine layer of a chain then reads these alone: the same numbers up to rounding,
             with a gradient for these entries alone; an activation that set the others to 0 passes none on anyway.
+        twice: whether attention takes the one way that can be differentiated twice, whose rounding is its own.
     """
     if not looks_like_a_chain(encode):
-        return Recording(encode, inputs, encode(inputs))
+        return _of_whole(encode, inputs, twice)
     modules, kept, h = [], [], inputs
     columns = None
     for module in leaves(encode):  # type: ignore[arg-type]
@@ -73,6 +81,18 @@ def recorded(encode: Callable[[Tensor], Tensor], inputs: Tensor, places: Tensor 
         else:
             h, columns = _of_places(module, h, places)
     return Recording(encode, inputs, h, modules, kept, places, columns)
+
+
+def _of_whole(encode: Callable[[Tensor], Tensor], inputs: Tensor, twice: bool) -> Recording:
+    """A pass through an encoder whose inside is not known, at a point that has a gradient."""
+    point = inputs
+    if torch.is_grad_enabled() and not inputs.requires_grad and inputs.is_floating_point():
+        point = inputs.detach().requires_grad_()
+    with sdpa_kernel(SDPBackend.MATH) if twice else nullcontext():
+        try:
+            return Recording(encode, inputs, encode(point), point=point)
+        except RuntimeError:  # as where it writes to its inputs, which a point with a gradient does not allow
+            return Recording(encode, inputs, encode(inputs))
 
 
 def _of_places(module: nn.Module, codes: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from caelab.jacobian.autodiff import Autodiff
 from caelab.jacobian.chain import Chain
 from caelab.jacobian.compiled import uncompiled
 from caelab.jacobian.context import Context, conditioned
+from caelab.jacobian.known_pass import KnownPass, known_pass
 from caelab.jacobian.layers import Layer, find_layers
 from caelab.jacobian.memory import budget_in_bytes
 from caelab.jacobian.recording import Recording
@@ -49,6 +50,16 @@ class Question:
         if self.outputs is None or self.outputs.dtype != self.inputs.dtype:
             return None
         return None if torch.is_grad_enabled() and not self.outputs.requires_grad else self.outputs
+
+    def known_pass(self) -> KnownPass | None:
+        """The pass to the known code, where autograd can go back through it, and once more through the way back."""
+        outputs, recording = self.known_outputs(), self.recording
+        if outputs is None or not torch.is_grad_enabled():
+            return None
+        if recording is None:
+            return known_pass(self.inputs, outputs)
+        own = recording.encode == self.encode and recording.inputs is self.inputs and recording.point is not None
+        return known_pass(recording.point, outputs) if own and recording.point is not None else None
 
     def known_layer_inputs(self, layers: Sequence[Layer]) -> Sequence[Tensor] | None:
         """What each layer took in on the way to the known code, if that was recorded."""
@@ -121,7 +132,10 @@ def _pulled(strategy: Strategy, inputs: Tensor, covectors: Tensor) -> Tensor:
 
 
 def _by_autodiff(question: Question, function: Encode, finding: findings.Finding) -> Strategy:
-    strategy = Autodiff(function, question.inputs, finding.tried)
+    known = question.known_pass()
+    if known:
+        _refuse_other_outputs(question, finding)
+    strategy = Autodiff(function, question.inputs, finding.tried, known)
     if question.gradients and torch.is_grad_enabled() and not finding.trains:
         finding.trains = strategy.parameters_want_gradient()
         if not finding.trains:

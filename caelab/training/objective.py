@@ -62,7 +62,7 @@ class Objective:
     def encoded(self, inputs: Tensor) -> Recording:
         """One pass through the encoder, with what its Jacobian would otherwise compute again; the same in every bit."""
         if "encoder_jacobian" in self.plugins.wanted:
-            return recorded(self.model.encode, inputs)
+            return recorded(self.model.encode, inputs, twice=False)  # a plugin that only watches changes no bit
         return Recording(self.model.encode, inputs, self.model.encode(inputs))
 
     def own_term(self, clean: Tensor, corrupted: Tensor, code: Tensor) -> dict[str, Tensor]:
