@@ -19,6 +19,7 @@ from caelab.jacobian.active_front import Front, own_rows
 from caelab.jacobian.blockwise import Blocks, Forgetful, own_leaves
 from caelab.jacobian.chain_kernels import squared_row_norms
 from caelab.jacobian.context import Part
+from caelab.jacobian.engines import OwnProducts
 from caelab.jacobian.layers import Layer
 from caelab.jacobian.linalg import eigenvalues, gram
 from caelab.jacobian.memory import pieces, refuse_beyond
@@ -71,6 +72,10 @@ class ActiveRows:
     def at(self, inputs: Tensor, part: Part) -> ActiveRows:
         """The Jacobian of the same map elsewhere."""
         return ActiveRows(self.whole.at(inputs, part), self.front.at(inputs, part))
+
+    def kept(self) -> OwnProducts:
+        """Many products without gradients."""
+        return OwnProducts(self)
 
     def bytes_per_product(self) -> int:
         """Bytes that one product of one example takes."""

@@ -14,6 +14,7 @@ from caelab.jacobian.blockwise import Blocks, Forgetful, own_leaves
 from caelab.jacobian.columns import are_cheaper, column_blocks, columns_of, dense_by_columns
 from caelab.jacobian.context import Part, cut, innermost
 from caelab.jacobian.convolutions import with_narrow_convolutions
+from caelab.jacobian.engines import KeptProducts
 from caelab.jacobian.known_pass import KnownPass
 from caelab.jacobian.memory import MEBIBYTE, budget_in_bytes, handful, pieces, refuse_beyond
 from caelab.jacobian.products import (
@@ -241,6 +242,12 @@ class Autodiff(Opaque):
     def tangents(self, count: int, mode: Mode, budget: int) -> tuple[Tensor, Tensor]:
         """The leading singular values (batch, count) and right singular vectors (batch, count, input), exact."""
         return tangents_by_rows(self, count, self.inputs[0].numel(), budget)
+
+    def kept(self) -> KeptProducts:
+        """Many products without gradients, from one pass forward."""
+        with torch.no_grad():
+            together, directions = self.rows().together, self.products(many=True).directions
+        return KeptProducts(self, self.encode, together, directions, self.found.setdefault("engines", {}))
 
     def bytes_per_product(self) -> int:
         """Bytes that one product of one example takes, with what autograd keeps of it where it records."""

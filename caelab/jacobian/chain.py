@@ -15,6 +15,7 @@ from caelab.jacobian.chain_costs import Route, active_sets_pay, cheapest_route, 
 from caelab.jacobian.chain_kernels import squared_norm_of_active
 from caelab.jacobian.chain_products import from_input, from_output, squared_norm_by
 from caelab.jacobian.context import Part
+from caelab.jacobian.engines import OwnProducts
 from caelab.jacobian.layers import Layer
 from caelab.jacobian.memory import MEBIBYTE, pieces, refuse_beyond
 from caelab.jacobian.singular_values import differentiated_on_demand, singular_values_by_rows, tangents_by_rows
@@ -61,6 +62,10 @@ class Chain:
     def _in_double(self) -> Chain:
         """The same map in float64, so that the slopes of saturated units are as exact as its weights allow."""
         return Chain([layer.in_double() for layer in self.layers], self.inputs.detach().double())
+
+    def kept(self) -> OwnProducts:
+        """Many products without gradients."""
+        return OwnProducts(self)
 
     def bytes_per_product(self) -> int:
         """Bytes that one product of one example takes, with what autograd keeps of it where it records."""

@@ -20,7 +20,6 @@ from caelab.jacobian.active import ActiveRows
 from caelab.jacobian.krylov import Plan, Triplets, leading_triplets
 from caelab.jacobian.krylov_bounds import bounds, of_roots, rounding_of
 from caelab.jacobian.krylov_space import Ritz
-from caelab.jacobian.leading_products import Kept
 from caelab.jacobian.memory import pieces, refuse_beyond
 from caelab.jacobian.singular_values import RANK_TOLERANCE
 from caelab.jacobian.spectrum_gradient import with_gradient
@@ -225,7 +224,9 @@ def _searched(strategy: Strategy, count: int, tolerance: float, budget: int) -> 
 
 def _searched_at_once(strategy: Strategy, plan: Plan) -> Triplets:
     template = strategy.inputs.flatten(1)[:, :1]
-    return leading_triplets(Kept(strategy), lambda which: Kept(_part(strategy, which)), template, strategy.shape, plan)
+    return leading_triplets(
+        strategy.kept(), lambda which: _part(strategy, which).kept(), template, strategy.shape, plan
+    )
 
 
 def _block(batch: int) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 from caelab.jacobian import layer_spectra
 from caelab.jacobian.chain_kernels import squared_norm_of_layer
 from caelab.jacobian.context import Part
+from caelab.jacobian.engines import OwnProducts
 from caelab.jacobian.layers import Layer
 from caelab.jacobian.memory import refuse_beyond
 from caelab.jacobian.singular_values import (
@@ -56,6 +57,10 @@ class SingleLayer:
     def at(self, inputs: Tensor, part: Part) -> SingleLayer:
         """The Jacobian of the same map elsewhere; it is the same for every part of the batch."""
         return SingleLayer(self.layer, inputs)
+
+    def kept(self) -> OwnProducts:
+        """Many products without gradients."""
+        return OwnProducts(self)
 
     def bytes_per_product(self) -> int:
         """Bytes that one product of one example takes, with what autograd keeps of it where it records."""

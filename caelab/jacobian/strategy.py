@@ -14,6 +14,18 @@ Method = Literal["gram", "svd"]
 Mode = Literal["exact", "strict", "fast"]
 
 
+class Kept(Protocol):
+    """Many products at the same inputs, without gradients; input and code have their axes flattened."""
+
+    def push(self, vectors: Tensor) -> Tensor:
+        """J v, (batch, count, input) to (batch, count, code)."""
+        ...
+
+    def pull(self, covectors: Tensor) -> Tensor:
+        """Jᵀ u, (batch, count, code) to (batch, count, input)."""
+        ...
+
+
 class Strategy(Protocol):
     """The Jacobian of one map at a batch of inputs, computed by one strategy.
 
@@ -52,6 +64,10 @@ class Strategy(Protocol):
 
     def bytes_per_product(self) -> int:
         """Bytes that one product of one example takes, with what autograd keeps of it where it records."""
+        ...
+
+    def kept(self) -> Kept:
+        """What takes many products at these inputs without gradients, and keeps what they share."""
         ...
 
     def squared_norm(self, budget: int) -> Tensor:

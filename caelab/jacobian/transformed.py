@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from caelab.jacobian.context import Part, cut
+from caelab.jacobian.engines import OwnProducts
 from caelab.jacobian.products import code_at
 from caelab.jacobian.strategy import Method, Mode, Opaque
 
@@ -77,6 +78,10 @@ class Transformed(Opaque):
     def at(self, inputs: Tensor, part: Part) -> Transformed:
         """The Jacobian of the same map elsewhere, for some of the examples of the batch."""
         return Transformed(cut(self.encode, part), inputs)
+
+    def kept(self) -> OwnProducts:
+        """Many products without gradients."""
+        return OwnProducts(self)
 
     def bytes_per_product(self) -> int:
         """Nothing: a transform keeps what it keeps."""
