@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from caelab.jacobian.compiled import uncompiled
 from caelab.jacobian.layers import Affine, is_affine, leaves, looks_like_a_chain, step_of
 
 
@@ -66,7 +67,8 @@ def recorded(
         places: of inputs that are sparse codes, (batch, code), the places that hold all entries which are not 0,
             (batch, count). The first affine layer of a chain then reads these alone: the same numbers up to rounding,
             with a gradient for these entries alone; an activation that set the others to 0 passes none on anyway.
-        twice: whether attention takes the one way that can be differentiated twice, whose rounding is its own.
+        twice: whether attention takes the one way that can be differentiated twice, and compiled code is run as it was
+            written, each with a rounding of its own.
     """
     if not looks_like_a_chain(encode):
         return _of_whole(encode, inputs, twice)
@@ -90,7 +92,7 @@ def _of_whole(encode: Callable[[Tensor], Tensor], inputs: Tensor, twice: bool) -
         point = inputs.detach().requires_grad_()
     with sdpa_kernel(SDPBackend.MATH) if twice else nullcontext():
         try:
-            return Recording(encode, inputs, encode(point), point=point)
+            return Recording(encode, inputs, (uncompiled(encode) if twice else encode)(point), point=point)
         except RuntimeError:  # as where it writes to its inputs, which a point with a gradient does not allow
             return Recording(encode, inputs, encode(inputs))
 

@@ -123,6 +123,19 @@ def test_the_record_of_fused_attention_is_not_taken():
     assert net.layer.linear1.weight.grad is not None
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_code_is_recorded_as_it_was_written():
+    torch.manual_seed(0)
+    net, x = Conv(), torch.randn(6, 1, 8, 8)
+    compiled = torch.compile(net, backend="aot_eager")
+    point = x.clone().requires_grad_()
+    assert known_pass(point, compiled(point)) is None
+    passed = recorded(compiled, x)
+    assert known_pass(passed.point, passed.outputs) is not None
+    for mine, theirs in zip(estimate(compiled, x, passed), estimate(net, x, None), strict=True):
+        assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
 def test_under_autocast_the_answer_is_in_full_precision():
     torch.manual_seed(0)
     net, x = Conv(), torch.randn(6, 1, 8, 8)
