@@ -16,6 +16,7 @@ from caelab.storage.files import written_aside
 from tests.benchmarks import (
     classifiers,
     curves,
+    encoders,
     growth,
     norms,
     overhead,
@@ -34,6 +35,7 @@ TOPICS = {
     "Training steps": training,
     "Norms": norms,
     "Singular values and tangents": spectra,
+    "Jacobians of any encoder": encoders,
     "Contraction curves": curves,
     "What the trainer adds": overhead,
     "Data in files, and stacks": stacks,

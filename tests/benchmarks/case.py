@@ -58,12 +58,14 @@ class Case:
         aim: the bound, or None for a number that is only shown.
         measure: computes the number.
         unit: of the number, where there is no aim.
+        before: the number of an earlier version, as the table says it.
     """
 
     what: str
     aim: Aim | None
     measure: Callable[[Bench], Spread]
     unit: str = ""
+    before: str = ""
 
 
 @dataclass(frozen=True)

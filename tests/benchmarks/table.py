@@ -16,9 +16,13 @@ HEAD = ("what", "aim", "measured", "met")
 
 
 def markdown(rows: Iterable[Row]) -> str:
-    """The rows as a table in Markdown, which reads well in a terminal too."""
-    lines = [HEAD, *(row.cells() for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+    """The rows as a table in Markdown, which reads well in a terminal too; ``before`` where one of them has it."""
+    rows = list(rows)
+    lines: list[tuple[str, ...]] = [HEAD, *(row.cells() for row in rows)]
+    if any(row.case.before for row in rows):
+        known = ["before", *(row.case.before for row in rows)]
+        lines = [(*line[:2], before, *line[2:]) for line, before in zip(lines, known, strict=True)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     ruled = [lines[0], tuple("-" * width for width in widths), *lines[1:]]
     return "\n".join(
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in ruled
