@@ -20,7 +20,7 @@ def small(digits_file):
     """A small run's config: ``small("cae", "contractive.weight=1")``."""
 
     def config(recipe, *settings, seed=0):
-        size = ["model.hidden=12"] if recipe == "rbm" else []
+        size = {"rbm": ["model.hidden=12"], "sae-pair": ["model.k=4"], "jsae": ["model.k=4"]}.get(recipe, [])
         dataset = {"kind": f"npz:{digits_file}", "splits": [40, 10, 10]}
         return recipe_config(recipe, [*SMALL, *size, *settings], dataset=dataset, seed=seed)
 
