@@ -30,6 +30,7 @@ ANALYSES = (
     "linear_limit",
     "intrinsic_dimension",
     "dimension_from_noise",
+    "log_volume",
     "higher_order",
     "eigendistortion",
     "denoiser_directions",

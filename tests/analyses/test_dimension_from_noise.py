@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from scipy import special
 
 from caelab.analysis.base import analyse
 from caelab.data import load_dataset
+from caelab.data.flat import flat_torus_of
 from caelab.errors import CaelabError, NotApplicable
 from caelab.runs.recipes import recipe_config
 from caelab.runs.run import Run, dataset_of
@@ -75,6 +77,27 @@ def test_at_noisy_points_its_mean_is_the_number_of_inputs():
     noisy = truth.points + 0.3 * torch.randn(4000, 20, generator=torch.Generator().manual_seed(0)).double()
     found = flipd(denoiser(truth, 0.3), noisy, 0.3)
     assert float(found.mean()) == pytest.approx(20, abs=4 * float(found.std()) / 4000**0.5)
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.3, 0.5])
+def test_the_best_denoiser_of_a_flat_torus_has_its_dimension_up_to_curvature(sigma):
+    """E[x | x~] of a circle is A(ρ/σ²) x~/ρ, A = I_1 / I_0, and log p_σ = log I_0(ρ/σ²) - (ρ² + 1) / 2σ² - 2 log σ."""
+
+    def circles(x):
+        pairs = x.unflatten(1, (-1, 2))
+        radius = pairs.norm(dim=2, keepdim=True)
+        ratio = torch.special.i1e(radius / sigma**2) / torch.special.i0e(radius / sigma**2)
+        return (ratio * pairs / radius).flatten(1)
+
+    points = torch.from_numpy(flat_torus_of(4).points(np.random.default_rng(0).uniform(0, 6, (10, 4))))
+    found = flipd(circles, points, sigma)
+
+    def log_density(level):
+        return np.log(special.ive(0, 1 / level**2)) - 2 * np.log(level)  # at ρ = 1 the exponentials cancel
+
+    growth = (log_density(sigma * (1 + 1e-5)) - log_density(sigma * (1 - 1e-5))) / 2e-5
+    assert_allclose(found, 4 * (2 + growth), rtol=1e-6)
+    assert abs(float(found.mean()) - 4) < 4 * sigma**2 / 2
 
 
 def test_the_table_of_a_perfect_denoiser(perfect):

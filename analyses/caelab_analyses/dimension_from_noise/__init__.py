@@ -122,7 +122,7 @@ def draw(table: pd.DataFrame) -> Figure:
     """A panel per reading: every model from its lowest to its highest seed; what the data say as lines."""
     models = table["model"].nunique()
     figure = Figure(figsize=(PAGE_WIDTH, 1.15 + 0.17 * models), layout="constrained")
-    panels = figure.subplots(1, len(OF_MODEL), sharey=True)
+    panels = figure.subplots(1, len(OF_MODEL), sharey=True, sharex=True)
     for axes, name in zip(panels, OF_MODEL, strict=True):
         of_model = table[table["estimator"] == name].groupby(["model", "seed"], sort=False)["dimension"].mean()
         dot_chart(axes, of_model.reset_index(), "dimension", "dimension", errorbar=FROM_LOWEST_TO_HIGHEST)
