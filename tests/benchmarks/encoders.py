@@ -16,10 +16,11 @@ from caelab import jacobian
 from tests.benchmarks import networks
 from tests.benchmarks.case import Bench, Case, at_most
 from tests.benchmarks.measure import Effort, Spread, Work, time_ratio
-from tests.benchmarks.models import quietly, random_inputs
+from tests.benchmarks.models import quietly, random_inputs, step
 from tests.benchmarks.peer_krylov import leading_by_krylov
 
 HAND = at_most(1.25)
+PAIR = 16_384  # units of either code of a pair
 LONG = 4.0  # seconds of both sides from which on they are not measured again
 TOLERANCE = 1e-3  # of a search's directions: the sine, for both sides
 
@@ -81,6 +82,7 @@ def _chains() -> list[Case]:
 def _training() -> list[Case]:
     steps = {"conv28": "convolutions 28²", "residual32": "residual convolutions 32²", "vit": "ViT 32²",
              "transformer_encoder": "TransformerEncoder 32²"}  # fmt: skip
+    pair = f"step of sparse pair, {PAIR} units, with Jacobian between its codes"
     before = {"conv28": "2.2", "residual32": "1.7", "vit": "1.7", "transformer_encoder": "1.6"}
     return [
         *(
@@ -88,7 +90,8 @@ def _training() -> list[Case]:
                  before=before[name])
             for name, what in steps.items()
         ),
-        Case("step with the Jacobian between two sparse codes / step of the plain pair", at_most(1.3), _pair_step),
+        Case(f"{pair}, 1 row / plain pair", at_most(1.3), partial(_pair_step, 1)),
+        Case(f"{pair}, all 32 rows / plain pair", None, partial(_pair_step, 32)),
     ]  # fmt: skip
 
 
@@ -260,7 +263,7 @@ def _step(name: str, bench: Bench) -> Spread:
     optimizer = torch.optim.Adam([*encode.parameters(), *decode.parameters()], lr=1e-4)
 
     @sdpa_kernel(SDPBackend.MATH)  # torch's other kernels of attention have no second derivative
-    def step(penalty: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def one(penalty: Callable[[Tensor, Tensor], Tensor]) -> None:
         inputs = x.detach().requires_grad_()
         code = encode(inputs)
         error = F.mse_loss(decode(code), x, reduction="sum") / len(x)
@@ -276,32 +279,10 @@ def _step(name: str, bench: Bench) -> Spread:
     def ours(inputs: Tensor, code: Tensor) -> Tensor:
         return jacobian(encode, inputs, code, gradients=True).squared_norm(samples=1).mean()
 
-    return bench.ratio(partial(step, ours), partial(step, double_backward))
+    return bench.ratio(partial(one, ours), partial(one, double_backward))
 
 
-def _pair_step(bench: Bench) -> Spread:
-    """Two sparse auto-encoders around an MLP block 768-3072-768, whose codes' Jacobian is made sparse, and without."""
-    torch.manual_seed(0)
-    width, units, k = 768, 6144, 32
-    block = networks.mlp((width, 3072), nn.GELU).append(nn.Linear(3072, width)).requires_grad_(False)  # type: ignore[operator]
-    first, second = (nn.Sequential(nn.Linear(width, units), networks.TopK(k)) for _ in range(2))
-    back, again = nn.Linear(units, width), nn.Linear(units, width)
-    parts = nn.ModuleList([block, first, second, back, again]).to(bench.device)
-    optimizer = torch.optim.Adam([p for p in parts.parameters() if p.requires_grad], lr=1e-4)
-    between = nn.Sequential(back, *block, *second)
-    x = random_inputs(256, width, device=bench.device) - 0.5
-
-    def step(penalised: bool) -> None:
-        code = first(x)
-        y = block(x)
-        decoded = back(code)
-        after = second(block(decoded))
-        loss = F.mse_loss(decoded, x) + F.mse_loss(again(after), y)
-        if penalised:
-            rows, places = (each.topk(k, dim=1).indices for each in (after.detach(), code.detach()))
-            loss = loss + 1e-3 * jacobian(between, code.detach(), after).between(rows, places).abs().sum() / len(x)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return bench.ratio(partial(step, True), partial(step, False))
+def _pair_step(rows: int, bench: Bench) -> Spread:
+    """Sparse auto-encoders before and behind an MLP block of digits' width, with the penalty and without."""
+    penalised = step("jsae", 128, PAIR, [f"jacobian-sparsity.rows={rows}"], device=bench.device)
+    return bench.ratio(penalised, step("sae-pair", 128, PAIR, device=bench.device))

@@ -48,14 +48,15 @@ def trainer(
 def step(
     recipe: str,
     batch: int,
-    hidden: Sequence[int] = (1000,),
+    hidden: Sequence[int] | int = (1000,),
     settings: Sequence[str] = (),
     observers: dict[str, object] | None = None,
     by_autograd: bool = False,
     device: str = "cpu",
 ) -> Work:
-    """One training step of a recipe on digits, every call on the next batch."""
-    shape = [f"model.hidden={list(hidden)}", f"training.batch_size={batch}"]
+    """One training step of a recipe on digits, every call on the next batch; one number for models of one width."""
+    units = hidden if isinstance(hidden, int) else list(hidden)
+    shape = [f"model.hidden={units}", f"training.batch_size={batch}"]
     ready = trainer(recipe, [*shape, *settings], observers, by_autograd, device)
     ready.model.train()
     batches = [part for part in torch.split(ready.train_inputs, batch) if len(part) == batch]
