@@ -41,7 +41,7 @@ def _is_plane(table: pd.DataFrame) -> bool:
 
 def _plane(figure: Any, table: pd.DataFrame, models: list[str]) -> None:
     """A panel per model: noisy examples, and from each the standard deviation either way along its first direction."""
-    shown, _ = images.first_seed(table)
+    shown = images.first_seed_of_each(table)
     looks = look(table["model"])
     panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
     for axes, model in zip(panels, models, strict=True):
@@ -73,7 +73,7 @@ def _variances(figure: Any, table: pd.DataFrame) -> None:
 
 
 def _pictures(figure: Any, table: pd.DataFrame, models: list[str]) -> None:
-    shown, _ = images.first_seed(table)
+    shown = images.first_seed_of_each(table)
     shown = shown[shown["example"].isin(shown["example"].unique()[:SHOWN])]
     tiles: list[Tile] = []
     names: dict[float, str] = {}

@@ -47,7 +47,7 @@ def _curves(figure: Any, table: pd.DataFrame) -> None:
 
 def _pictures(figure: Any, table: pd.DataFrame, models: list[str]) -> None:
     """A line per model: the first example, either direction, and what it makes of the example."""
-    shown, _ = images.first_seed(table)
+    shown = images.first_seed_of_each(table)
     shown = shown[(shown["height"] > 0) & (shown["rank"] <= 1)]
     axes = figure.subplots()
     tiles: list[Tile] = []

@@ -71,6 +71,11 @@ def first_seed(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     return table[table["seed"] == seed], seed
 
 
+def first_seed_of_each(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the lowest seed of each model, whatever seeds the others have."""
+    return table[table["seed"] == table.groupby("model")["seed"].transform("min")]
+
+
 @dataclass(frozen=True)
 class Tile:
     """One image on a board; ``limits`` are its darkest and brightest value, or None for signed images."""
