@@ -18,6 +18,7 @@ from tests.benchmarks import (
     curves,
     encoders,
     growth,
+    large,
     norms,
     overhead,
     report_page,
@@ -44,6 +45,10 @@ TOPICS = {
     "Several runs in one process": runs,
     "Studies": studies,
 }
+ON_A_GPU = {
+    **{title: TOPICS[title] for title in list(TOPICS)[:5]},
+    "An encoder of today's size": large,
+}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -66,7 +71,7 @@ def main(only: str, quick: bool, device: str, out: Path) -> None:
 
 def measured(bench: Bench, only: str) -> Iterator[tuple[str, list[Row]]]:
     """The rows of each topic, told as they come."""
-    for title, topic in TOPICS.items():
+    for title, topic in (TOPICS if bench.device == "cpu" else ON_A_GPU).items():
         chosen: list[Case] = [c for c in topic.cases() if only.lower() in c.what.lower()]
         rows = []
         for case in chosen:

@@ -157,16 +157,16 @@ class Attention(nn.Module):
 
 
 class Tokens(nn.Module):
-    """Patches of an image as tokens, (batch, 3072) to (batch, 64, width), with places added."""
+    """Square patches of an image of three channels as tokens, with places added."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, size: int = 32, patch: int = 4) -> None:
         super().__init__()
-        self.cut = nn.Conv2d(3, width, 4, 4)
-        self.places = nn.Parameter(0.02 * torch.randn(64, width))
+        self.size, self.cut = size, nn.Conv2d(3, width, patch, patch)
+        self.places = nn.Parameter(0.02 * torch.randn((size // patch) ** 2, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Every patch of 4 × 4 is a token."""
-        found: Tensor = self.cut(x.view(-1, 3, 32, 32)).flatten(2).mT + self.places
+        """(batch, 3 · size²), or the images themselves, to (batch, tokens, width)."""
+        found: Tensor = self.cut(x.view(-1, 3, self.size, self.size)).flatten(2).mT + self.places
         return found
 
 
@@ -178,19 +178,24 @@ class Mean(nn.Module):
         return x.mean(dim=1)
 
 
-def vit(width: int = 96, depth: int = 3) -> nn.Module:
-    """3072 → 96, a vision transformer (Dosovitskiy et al., 2021, ICLR) of three blocks."""
+def vit(width: int = 96, depth: int = 3, heads: int = 4, size: int = 32, patch: int = 4) -> nn.Module:
+    """3 · size² → width, a vision transformer (Dosovitskiy et al., 2021, ICLR); 3072 → 96 of three blocks."""
     blocks = [
         step
         for _ in range(depth)
         for step in (
-            Residual(nn.Sequential(nn.LayerNorm(width), Attention(width, 4))),
+            Residual(nn.Sequential(nn.LayerNorm(width), Attention(width, heads))),
             Residual(
                 nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
             ),
         )
     ]
-    return nn.Sequential(Tokens(width), *blocks, nn.LayerNorm(width), Mean())
+    return nn.Sequential(Tokens(width, size, patch), *blocks, nn.LayerNorm(width), Mean())
+
+
+def vit_s() -> nn.Module:
+    """3 · 224² → 384, of the size ViT-S/16 (Touvron et al., 2021, ICML): twelve blocks, six heads, 22 M parameters."""
+    return vit(384, 12, 6, 224, 16)
 
 
 def transformer_encoder(width: int = 96) -> nn.Module:
