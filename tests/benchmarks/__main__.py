@@ -28,7 +28,7 @@ from tests.benchmarks import (
     studies,
     training,
 )
-from tests.benchmarks.case import Bench, Case, Row
+from tests.benchmarks.case import Bench, Case, Row, without_aim
 from tests.benchmarks.measure import QUICK, Effort
 from tests.benchmarks.table import machine, markdown, page
 
@@ -73,9 +73,11 @@ def measured(bench: Bench, only: str) -> Iterator[tuple[str, list[Row]]]:
     """The rows of each topic, told as they come."""
     for title, topic in (TOPICS if bench.device == "cpu" else ON_A_GPU).items():
         chosen: list[Case] = [c for c in topic.cases() if only.lower() in c.what.lower()]
+        if bench.device != "cpu" and topic is not large:
+            chosen = [without_aim(case) for case in chosen]
         rows = []
         for case in chosen:
-            if case.aim or not bench.quick:
+            if case.aim or not bench.quick or bench.device != "cpu":
                 rows.append(Row(case, case.measure(bench)))
                 click.echo("  ".join(cell for cell in rows[-1].cells() if cell), err=True)
         if rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tests.benchmarks.measure import Clock, Effort, Spread, Work, clock_of, time_ratio
@@ -66,6 +66,11 @@ class Case:
     measure: Callable[[Bench], Spread]
     unit: str = ""
     before: str = ""
+
+
+def without_aim(case: Case) -> Case:
+    """The same row where its aim, which is for one core, does not count: elsewhere the peers are bound otherwise."""
+    return replace(case, aim=None, unit=case.aim.unit if case.aim else case.unit, before="")
 
 
 @dataclass(frozen=True)

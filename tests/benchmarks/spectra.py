@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache, partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
 from caelab import jacobian
@@ -64,10 +64,16 @@ def _tangents(mode: str, count: int, bench: Bench) -> Spread:
     return bench.ratio(slow, fast).times(len(used) / PEERS)
 
 
+def _on_the_processor() -> tuple[nn.Module, Tensor]:
+    """The trained encoder, which another row may have moved, and digits."""
+    encode, digits = trained()
+    return encode.cpu(), digits
+
+
 @cache
 def _exact() -> tuple[Tensor, Tensor]:
     """All singular values and the right singular vectors of some Jacobians, by a float64 decomposition."""
-    encode, digits = trained()
+    encode, digits = _on_the_processor()
     dense = vmap(jacrev(encode.double()))(digits[:8].double()).detach()
     encode.float()
     _, values, right = torch.linalg.svd(dense, full_matrices=False)
@@ -75,7 +81,7 @@ def _exact() -> tuple[Tensor, Tensor]:
 
 
 def _error_of_all(bench: Bench) -> Spread:
-    encode, digits = trained()
+    encode, digits = _on_the_processor()
     exact = _exact()[0]
     found = jacobian(encode.double(), digits[:8].double()).singular_values().detach()
     encode.float()
@@ -85,7 +91,7 @@ def _error_of_all(bench: Bench) -> Spread:
 
 def _found(mode: str, count: int) -> tuple[Tensor, Tensor]:
     """By caelab, among the examples that are timed."""
-    encode, digits = trained()
+    encode, digits = _on_the_processor()
     values, directions = jacobian(encode.double(), digits[:EXAMPLES].double()).tangents(count, mode)  # type: ignore[arg-type]
     encode.float()
     return values[:8], directions[:8]
