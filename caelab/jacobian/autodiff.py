@@ -297,7 +297,9 @@ class Autodiff(Opaque):
 
 
 def _squared_rows(encode: Encode, together: bool, block: tuple[int, int], part: Tensor, inputs: Tensor) -> Tensor:
-    some = with_narrow_convolutions(cut(encode, part), innermost(encode))
+    some = cut(encode, part)
+    if inputs.device.type == "cpu":
+        some = with_narrow_convolutions(some, innermost(encode))
     rows = _rows(some, block, inputs, torch.is_grad_enabled(), together)
     return rows.square().flatten(1).sum(dim=1)
 

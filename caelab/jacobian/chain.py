@@ -105,7 +105,8 @@ class Chain:
         each = self._bytes_each(route)
         at_once = pieces("the Jacobian of one example", len(self.inputs), each, budget)
         if slopes is not None:
-            at_once = min(at_once, max(1, CACHED // each))
+            if self.inputs.device.type == "cpu":
+                at_once = min(at_once, max(1, CACHED // each))
             parts = zip(*(torch.split(slope, at_once) for slope in slopes), strict=True)
             return torch.cat([squared_norm_by(route, self.layers, part) for part in parts])
         if at_once >= len(self.inputs):
@@ -118,6 +119,8 @@ class Chain:
         return cheapest_route(self.widths, batch, recorded, self.layers[-1].is_affine)
 
     def _active_sets_pay(self, slopes: Sequence[Tensor]) -> bool:
+        if self.inputs.device.type != "cpu":  # many small steps, which a GPU takes one by one
+            return False
         active = [float(torch.count_nonzero(slope)) / len(slope) for slope in slopes]
         return active_sets_pay(self.widths, len(self.inputs), active)
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from caelab.jacobian.blockwise import reached
 
-# attention that is fused, compiled code, and steps that autocast took in fewer digits
-_NOT_TWICE = ("ScaledDotProduct", "CompiledFunction", "ToCopy", "torch::autograd::Error")
+# attention that is fused, a recurrent network of cuDNN's, compiled code, and steps that autocast took in fewer digits
+_NOT_TWICE = ("ScaledDotProduct", "CudnnRnn", "CompiledFunction", "ToCopy", "torch::autograd::Error")
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from caelab.jacobian.context import innermost
 
 Encode = Callable[[Tensor], Tensor]
 Map = Callable[[Tensor], Tensor]
 
 
 def code_at(encode: Encode, inputs: Tensor) -> Tensor:
-    """The code, shape (batch, code), with attention in the one way that can be differentiated twice and forward."""
-    with sdpa_kernel(SDPBackend.MATH):
+    """The code, shape (batch, code), in the one way that can be differentiated twice and forward."""
+    with differentiable_twice(encode, inputs.device):
         return encode(inputs).flatten(1)
+
+
+@contextmanager
+def differentiable_twice(encode: Encode, device: torch.device) -> Iterator[None]:
+    """Within the block attention is not fused, and a recurrent network does not go through cuDNN."""
+    recurrent = device.type == "cuda" and torch.backends.cudnn.enabled and _is_recurrent(innermost(encode))
+    with sdpa_kernel(SDPBackend.MATH):
+        if not recurrent:
+            yield
+            return
+        torch.backends.cudnn.enabled = False  # ``cudnn.flags`` would set all its other settings too
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.enabled = True
+
+
+def _is_recurrent(owner: Any) -> bool:
+    return isinstance(owner, nn.Module) and any(isinstance(module, nn.RNNBase) for module in owner.modules())
 
 
 def pulled_back(encode: Encode, inputs: Tensor, cotangents: Any, recorded: bool, together: bool = True) -> Tensor:

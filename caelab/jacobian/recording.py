@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from caelab.jacobian.compiled import uncompiled
 from caelab.jacobian.layers import Affine, is_affine, leaves, looks_like_a_chain, step_of
+from caelab.jacobian.products import differentiable_twice
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +67,8 @@ def recorded(
         places: of inputs that are sparse codes, (batch, code), the places that hold all entries which are not 0,
             (batch, count). The first affine layer of a chain then reads these alone: the same numbers up to rounding,
             with a gradient for these entries alone; an activation that set the others to 0 passes none on anyway.
-        twice: whether attention takes the one way that can be differentiated twice, and compiled code is run as it was
-            written, each with a rounding of its own.
+        twice: whether attention and recurrent networks take the one way that can be differentiated twice, and compiled
+            code is run as it was written, each with a rounding of its own.
     """
     if not looks_like_a_chain(encode):
         return _of_whole(encode, inputs, twice)
@@ -90,7 +90,7 @@ def _of_whole(encode: Callable[[Tensor], Tensor], inputs: Tensor, twice: bool) -
     point = inputs
     if torch.is_grad_enabled() and not inputs.requires_grad and inputs.is_floating_point():
         point = inputs.detach().requires_grad_()
-    with sdpa_kernel(SDPBackend.MATH) if twice else nullcontext():
+    with differentiable_twice(encode, inputs.device) if twice else nullcontext():
         try:
             return Recording(encode, inputs, (uncompiled(encode) if twice else encode)(point), point=point)
         except RuntimeError:  # as where it writes to its inputs, which a point with a gradient does not allow

@@ -49,16 +49,16 @@ def leading_by_krylov(
     by_code = narrow < x.numel()
     there, back = (pull, push) if by_code else (push, pull)
     draws = torch.Generator().manual_seed(0)
-    q = torch.linalg.qr(torch.randn(narrow, block, generator=draws, dtype=torch.float64)).Q.T
-    basis, halves = torch.empty(0, narrow, dtype=torch.float64), []
-    coordinates, looked_at = torch.empty(0, 0, dtype=torch.float64), 0
+    q = torch.linalg.qr(torch.randn(narrow, block, generator=draws, dtype=torch.float64).to(x.device)).Q.T
+    basis, halves = torch.empty(0, narrow, dtype=torch.float64, device=x.device), []
+    coordinates, looked_at = torch.empty(0, 0, dtype=torch.float64, device=x.device), 0
     while len(basis) < narrow:
         half = there(q.to(x.dtype))
         images = back(half).double()
         halves.append(half)
         basis = torch.cat([basis, q])
         own = images @ basis.T
-        grown = torch.zeros(len(basis), len(basis), dtype=torch.float64)
+        grown = torch.zeros(len(basis), len(basis), dtype=torch.float64, device=x.device)
         grown[: -len(q), : -len(q)] = coordinates
         grown[-len(q) :] = own
         grown[:, -len(q) :] = own.T

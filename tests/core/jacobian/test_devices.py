@@ -141,6 +141,7 @@ def test_a_trace_and_a_volume(device):
     assert_close(volume.value.detach().cpu(), singular(dense, 1)[:, :5].log().sum(dim=1), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:RNN module weights")  # of torch, since ``deepcopy`` lays them out anew
 def test_half_the_digits_forward_and_a_spectrum_in_double(case, device):
     encode, inputs, dense = case
     there = deepcopy(encode).to(device, torch.bfloat16)

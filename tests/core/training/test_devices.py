@@ -9,6 +9,7 @@ from caelab import load_run, train
 from tests.devices import DEVICES
 
 DRAWN = {"dae-b", "dae-g", "cae-h"}
+TOLERANCE = {"sae-pair": 1e-2, "jsae": 1e-2}  # another unit among the largest, by a last digit, is another code
 RECIPES = ["ae", "cae", "ae-wd", "rcae", "sae-pair", "jsae", *sorted(DRAWN)]
 
 
@@ -26,4 +27,4 @@ def test_it_trains(small, tmp_path, recipe, device):
     assert codes.device.type == "cpu"  # wherever it was trained, it can be read anywhere
     if recipe not in DRAWN:
         expected = train(small(recipe)).history[-1]["valid_reconstruction"]
-        assert_close(run.history[-1]["valid_reconstruction"], expected, rtol=1e-3, atol=1e-5)
+        assert_close(run.history[-1]["valid_reconstruction"], expected, rtol=TOLERANCE.get(recipe, 1e-3), atol=1e-5)
