@@ -43,6 +43,19 @@ def processor() -> str:
     return found[1] if found else platform.processor() or platform.machine()
 
 
+ON_A_GPU = """# Benchmarks on a GPU
+
+Ratios of times in one run, both sides in turns; the median over the rounds, with the quartiles in brackets. Aims are for
+the encoder of today's size alone: the others were set for [one core](benchmarks.md), where arithmetic takes the time.
+Small networks leave a GPU idle while the processor hands it one step after the other, so their ratios count steps.
+
+* machine: {machine}
+* date: {date}
+* command: `{command}`
+
+{sections}
+"""
+
 PAGE = """# Benchmarks
 
 Ratios of times in one run, both sides in turns on one core; the median over the rounds, with the quartiles in
@@ -67,7 +80,8 @@ Jacobian of the batch at once; the spectrum holds one Gram matrix at a time.
 
 
 def page(sections: Sequence[tuple[str, Sequence[Row]]], command: str, device: str) -> str:
-    """docs/benchmarks.md."""
+    """docs/benchmarks.md, or the page of a GPU."""
     tables = "\n\n".join(f"## {title}\n\n{markdown(rows)}" for title, rows in sections)
     date = datetime.now(UTC).strftime("%Y-%m-%d")
-    return PAGE.format(machine=machine(device), date=date, command=command, sections=tables)
+    layout = PAGE if device == "cpu" else ON_A_GPU
+    return layout.format(machine=machine(device), date=date, command=command, sections=tables)

@@ -15,6 +15,7 @@ from caelab.jacobian.service import Jacobian, jacobian
 Map = Callable[[Tensor, Part], Tensor]
 EVERY = slice(None)
 ROWS = 256  # pairs at once: their pre-activations stay in the processor's cache
+ROWS_ON_A_GPU = 2**16  # which is bound by the number of its steps
 
 
 @torch.no_grad()
@@ -79,7 +80,8 @@ def _far(local: Jacobian, directions: Tensor, radii: Tensor) -> Tensor:
     here = rest(start, EVERY)  # (batch, 1, code)
     count = directions.shape[1]
     found = inputs.new_empty(len(radii), len(inputs), count)
-    for part in torch.split(torch.arange(len(inputs)), max(1, ROWS // count)):
+    rows = ROWS if inputs.device.type == "cpu" else ROWS_ON_A_GPU
+    for part in torch.split(torch.arange(len(inputs), device=inputs.device), max(1, rows // count)):
         steps = along[part] if len(along) > 1 else along
         for number, radius in enumerate(radii.tolist()):
             moved = torch.add(start[part], steps, alpha=radius)  # (part, count, width)
