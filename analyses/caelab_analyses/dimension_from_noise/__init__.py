@@ -8,10 +8,12 @@ the truth is known.
 from __future__ import annotations
 
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from caelab.analysis.columns import Column
+from caelab.analysis.pieces import in_pieces
 from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, paper_style
 from caelab.data import Tangents
 from caelab.errors import CaelabError, NotApplicable
@@ -78,7 +80,9 @@ def measure(
         raise CaelabError(f"maximum likelihood compares at least 2 neighbours, but neighbours={neighbours} came")
     sigma = sigma or noise_level(run, "dimension_from_noise.sigma")
     reconstruct = reconstruction_map(double_model(run))
-    readings = readings_of(reconstruct, run.dataset.valid_inputs[:examples].double(), sigma)
+    pieces = in_pieces(run.dataset.valid_inputs[:examples])
+    found = [readings_of(reconstruct, piece.double(), sigma) for piece in pieces]
+    readings = {name: torch.cat([each[name] for each in found]) for name in found[0]}
     parts = [
         pd.DataFrame({"estimator": name, "example": range(len(values)), "dimension": values.double().numpy()})
         for name, values in readings.items()

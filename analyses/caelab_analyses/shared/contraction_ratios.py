@@ -16,6 +16,7 @@ Map = Callable[[Tensor, Part], Tensor]
 EVERY = slice(None)
 ROWS = 256  # pairs at once: their pre-activations stay in the processor's cache
 ROWS_ON_A_GPU = 2**16  # which is bound by the number of its steps
+VALUES = 2**22  # of inputs at once, where these are large
 
 
 @torch.no_grad()
@@ -80,7 +81,7 @@ def _far(local: Jacobian, directions: Tensor, radii: Tensor) -> Tensor:
     here = rest(start, EVERY)  # (batch, 1, code)
     count = directions.shape[1]
     found = inputs.new_empty(len(radii), len(inputs), count)
-    rows = ROWS if inputs.device.type == "cpu" else ROWS_ON_A_GPU
+    rows = min(ROWS if inputs.device.type == "cpu" else ROWS_ON_A_GPU, VALUES // inputs[0].numel())
     for part in torch.split(torch.arange(len(inputs), device=inputs.device), max(1, rows // count)):
         steps = along[part] if len(along) > 1 else along
         for number, radius in enumerate(radii.tolist()):
