@@ -16,6 +16,9 @@ from caelab.jacobian.validation.refusals import whole_number
 MODES: Sequence[Mode] = ("exact", "strict", "fast")
 METHODS: Sequence[Method] = ("gram", "svd")
 RANK_TOLERANCE = 1e-7  # below it, against the largest, a Gram matrix no longer holds a singular vector
+GRAM_TOLERANCE = (
+    1e-4  # below it J v / s, with v from a Gram matrix, is off by up to ε (s_1 / s)², as a gradient of log s is
+)
 
 
 def differentiated_on_demand(
@@ -91,7 +94,7 @@ def tangents_of_one(matrix: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """
     squares, vectors = leading_eigenpairs(gram(_tall(matrix)), count)
     values = roots(squares)
-    if bool(values[-1] <= RANK_TOLERANCE * values[0]):
+    if bool(values[-1] <= GRAM_TOLERANCE * values[0]):
         _, values, right = torch.linalg.svd(matrix, full_matrices=False)
         return values[:count], right[:count]
     wide = matrix.shape[0] < matrix.shape[1]

@@ -1,5 +1,7 @@
 """The largest singular value, the nuclear norm and the log-volume, with their gradients, against torch's own svd."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -206,3 +208,17 @@ def test_the_spectral_norm_beyond_the_budget_comes_from_a_search_and_trains():
     assert_close(found.detach(), exact.detach(), rtol=1e-4, atol=0)
     mine, expected = (torch.autograd.grad(norm.sum(), encode[0].weight)[0] for norm in (found, exact))
     assert float((mine - expected).norm() / expected.norm()) < 1e-2
+
+
+@pytest.mark.parametrize("smallest", [1e-3, 1e-5, 1e-6])
+def test_the_gradient_of_a_volume_with_small_singular_values(smallest):
+    torch.manual_seed(0)
+    left, right = (torch.linalg.qr(torch.randn(n, n, dtype=torch.float64)).Q for n in (5, 7))
+    scales = torch.logspace(0, math.log10(smallest), 5, dtype=torch.float64)
+    encode = nn.Sequential(linear(left @ torch.diag(scales) @ right[:5]), nn.Tanh())
+    inputs = 0.1 * torch.randn(2, 7, dtype=torch.float64)
+    weight = encode[0].weight
+    (found,) = torch.autograd.grad(jacobian(encode, inputs).log_volume().value.sum(), weight)
+    dense = torch.func.vmap(torch.func.jacrev(lambda x: encode(x[None])[0]))(inputs)
+    (expected,) = torch.autograd.grad(torch.linalg.svdvals(dense).log().sum(), weight)
+    assert (found - expected).norm() <= 1e-9 * expected.norm()
