@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from caelab.jacobian.precision import keeps_precision
+
 Rows = tuple[int, int]
 SquaredRows = Callable[[Rows, Tensor, Tensor], Tensor]
 
@@ -37,6 +39,7 @@ class Blocks:
         return total
 
 
+@keeps_precision
 class Forgetful(torch.autograd.Function):
     """Σ of squares over all blocks, keeping the record of one block at a time.
 

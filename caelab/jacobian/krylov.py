@@ -72,6 +72,7 @@ class Plan:
         block: vectors in a step.
         most: products of each example, there and as many back, after which it is given up.
         capacity: dimension at which the space is started anew from its Ritz vectors.
+        rounding: ‖E‖ / s_1 of the error E that products have, where more is known of it than their type.
     """
 
     count: int
@@ -79,6 +80,7 @@ class Plan:
     block: int
     most: int
     capacity: int
+    rounding: float = 0.0
 
     @property
     def pairs(self) -> int:
@@ -164,7 +166,8 @@ class _Search:
 
     def _look(self) -> tuple[Ritz, Bounds]:
         ritz = self.space.ritz(self.plan.pairs)
-        rounding = rounding_of(ritz.values[:, 0], self.space.asymmetry, self.space.dtype, self.space.narrow)
+        seen = torch.maximum(self.space.asymmetry, 2 * self.plan.rounding * ritz.values[:, 0])  # of Jᵀ J
+        rounding = rounding_of(ritz.values[:, 0], seen, self.space.dtype, self.space.narrow)
         return ritz, bounds(ritz, self.plan.count, self.plan.tolerance, self.space.narrow, rounding)
 
     def _guard_is_due(self, settled: Tensor) -> bool:

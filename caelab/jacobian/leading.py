@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from numbers import Real
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from caelab.jacobian.active import ActiveRows
 from caelab.jacobian.krylov import Plan, Triplets, leading_triplets
 from caelab.jacobian.krylov_bounds import bounds, of_roots, rounding_of
 from caelab.jacobian.krylov_space import Ritz
+from caelab.jacobian.measured_rounding import relative_rounding
 from caelab.jacobian.memory import pieces, refuse_beyond
 from caelab.jacobian.singular_values import RANK_TOLERANCE
 from caelab.jacobian.spectrum_gradient import with_gradient
@@ -83,7 +85,7 @@ def checked_tolerance(tolerance: float | None, mode: Mode = "exact") -> float | 
             "expected no tolerance inside a transform of torch.func, where no value can be looked at, "
             f"but {tolerance!r} came; leave it out"
         )
-    number = isinstance(tolerance, int | float) and not isinstance(tolerance, bool)
+    number = isinstance(tolerance, Real) and not isinstance(tolerance, bool)
     if not number or not math.isfinite(tolerance) or not 0 < tolerance < 1:
         raise CaelabError(
             f"expected a tolerance above 0 and below 1, but {tolerance!r} came; leave it out for exact values"
@@ -130,18 +132,28 @@ def leading(strategy: Strategy, count: int, tolerance: float | None, budget: int
     """
     wanted = UNASKED if tolerance is None else tolerance
     if by_matrix(strategy, count, tolerance, budget):
-        return _named(_from_matrix(strategy, count, wanted, budget), "matrix")
-    found = _searched(strategy, count, wanted, budget)
-    lacking = ~found.settled | (found.values[:, -1] < RANK_TOLERANCE * found.values[:, 0])
+        rounding = 0.0 if strategy.layers else relative_rounding(strategy)  # layers are taken in float64
+        return _named(_from_matrix(strategy, count, wanted, budget, rounding), "matrix")
+    rounding = relative_rounding(strategy)
+    found = _searched(strategy, count, wanted, budget, rounding)
+    lacking = ~found.settled | _beyond(found, max(wanted, rounding, 5 * torch.finfo(strategy.inputs.dtype).eps))
     if not bool(lacking.any()):
         return _named(found, f"block Krylov, {int(found.products.max())} products")
     if _exceeds(strategy, budget):
         _warn(found, wanted)
         return _named(found, f"block Krylov, {int(found.products.max())} products")
     part = lacking.nonzero()[:, 0]
-    rest = _from_matrix(strategy.at(strategy.inputs[part], part), count, wanted, budget)
+    rest = _from_matrix(strategy.at(strategy.inputs[part], part), count, wanted, budget, rounding)
     name = "matrix" if bool(lacking.all()) else f"block Krylov, {int(found.products.max())} products; matrix for some"
     return _named(_put(found, part, rest), name)
+
+
+def _beyond(found: Triplets, reached: float) -> Tensor:
+    """Where values are 0 or less well known than the matrix would tell them: squares of small ones lose digits."""
+    largest = found.values[:, 0]
+    return (found.values[:, -1] < RANK_TOLERANCE * largest) | (found.value_error > reached * largest[:, None]).any(
+        dim=1
+    )
 
 
 def tangents(strategy: Strategy, count: int, mode: Mode, budget: int) -> tuple[Tensor, Tensor, Leading | None]:
@@ -192,31 +204,32 @@ def _put(found: Triplets, part: Tensor, rest: Triplets) -> Triplets:
     return Triplets(**changed)
 
 
-def _from_matrix(strategy: Strategy, count: int, tolerance: float, budget: int) -> Triplets:
-    """From the exact route, whose only error is rounding."""
+def _from_matrix(strategy: Strategy, count: int, tolerance: float, budget: int, relative: float) -> Triplets:
+    """From the exact route, whose only error is rounding, of which so much is seen relative to s_1."""
     narrow = min(strategy.shape)
     more = min(narrow, count + _LOOKED_BEHIND)
     values, directions = strategy.tangents(more, "exact", budget)
     dtype, squares = strategy.inputs.dtype, values.square()
-    rounding = rounding_of(squares[:, 0], torch.zeros_like(squares[:, 0]), dtype, narrow)
+    rounding = rounding_of(squares[:, 0], 2 * relative * squares[:, 0], dtype, narrow)
     none = Ritz(squares, squares[:, :0, None], squares.new_zeros(*squares.shape, 1))
     known = bounds(none, count, tolerance, narrow, rounding)
-    error = torch.minimum(known.value, _rounding_of_matrix(values[:, :count], narrow, dtype))
+    error = torch.minimum(known.value, _rounding_of_matrix(values[:, :count], narrow, dtype, relative))
     products = torch.full_like(known.promised, narrow)
     settled = torch.ones_like(known.settled)
     return Triplets(values[:, :count], directions[:, :count], error, known.sine, known.promised, settled, products)
 
 
-def _rounding_of_matrix(values: Tensor, narrow: int, dtype: torch.dtype) -> Tensor:
+def _rounding_of_matrix(values: Tensor, narrow: int, dtype: torch.dtype, relative: float) -> Tensor:
     """The matrix is off by rounding of its type, and eigenvalues of its Gram matrix by that of float64."""
     largest = values[:, :1]
     gram = 3 * max(20, narrow) * torch.finfo(torch.float64).eps * largest.square()
-    return 5 * torch.finfo(dtype).eps * largest + of_roots(values, gram)
+    return max(5 * torch.finfo(dtype).eps, relative) * largest + of_roots(values, gram)
 
 
-def _searched(strategy: Strategy, count: int, tolerance: float, budget: int) -> Triplets:
+def _searched(strategy: Strategy, count: int, tolerance: float, budget: int, rounding: float) -> Triplets:
     """By block Krylov, some examples at a time."""
     plan, at_once = _planned(strategy, count, tolerance, budget)
+    plan = replace(plan, rounding=rounding)
     every = torch.arange(len(strategy.inputs), device=strategy.inputs.device)
     parts = [_searched_at_once(_part(strategy, part), plan) for part in torch.split(every, at_once)]
     return Triplets(**{each.name: torch.cat([getattr(part, each.name) for part in parts]) for each in fields(Triplets)})

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from caelab.jacobian.context import innermost
+from caelab.jacobian.precision import keeps_precision
 
 Encode = Callable[[Tensor], Tensor]
 Map = Callable[[Tensor], Tensor]
@@ -113,6 +114,7 @@ def _gradient(value: Tensor, source: Tensor, weights: Tensor, recorded: bool) ->
 Pull = Callable[[Tensor, Tensor], Tensor]
 
 
+@keeps_precision
 class PulledGradient(torch.autograd.Function):
     """J v, its gradient taken through ⟨Jᵀ g, v⟩ for the incoming gradient g: two plain reverse passes.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from caelab.errors import CaelabError
 from caelab.jacobian.blockwise import reached
 from caelab.jacobian.memory import handful
+from caelab.jacobian.precision import keeps_precision
 from caelab.jacobian.strategy import Strategy
 
 NARROW = 64  # width below which rounding against the largest singular value does not fall any more
@@ -68,6 +69,7 @@ def _refuse_twice() -> None:
         )
 
 
+@keeps_precision
 class _Deferred(torch.autograd.Function):
     """Values that were computed without a record; where a gradient is asked for, they are computed again with one."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 
 import pytest
@@ -182,3 +183,49 @@ def test_inside_a_transform_a_tolerance_is_refused():
 
     with pytest.raises(CaelabError, match="inside a transform"):
         torch.func.grad(largest)(inputs_of(2, 6))
+
+
+class InFewerDigits(nn.Module):
+    """Steps that autocast takes in bfloat16, whatever type comes and goes."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.inner(x).to(x.dtype)
+
+
+def deep(width, layers):
+    torch.manual_seed(0)
+    return nn.Sequential(
+        *(step for _ in range(layers) for step in (nn.Linear(width, width), nn.LayerNorm(width), nn.GELU()))
+    )
+
+
+LOSSY = {
+    "many layers": lambda: (deep(50, 30), 50),
+    "many layers, searched": lambda: (deep(500, 12), 500),
+    "autocast inside": lambda: (InFewerDigits(deep(50, 3)), 50),
+}
+
+
+@pytest.mark.parametrize("make", LOSSY.values(), ids=LOSSY)
+@pytest.mark.parametrize("hidden", [False, True], ids=["a module", "a function"])
+def test_bounds_hold_where_the_products_have_lost_digits(make, hidden):
+    encode, width = make()
+    inputs, twin = torch.randn(3, width), copy.deepcopy(encode).double()
+    dense = torch.func.vmap(torch.func.jacrev(lambda x: twin(x[None])[0]))(inputs.double()).detach()
+    found = caelab.jacobian((lambda x: encode(x)) if hidden else encode, inputs).tangents(5, tolerance=1e-3)
+    assert ((found.values - torch.linalg.svdvals(dense)[:, :5]).abs() <= found.value_error).all()
+
+
+def test_small_values_that_a_search_in_float32_does_not_resolve_come_from_the_matrix():
+    torch.manual_seed(0)
+    left, right = (torch.linalg.qr(torch.randn(n, 2)).Q for n in (600, 500))
+    layer = nn.Linear(500, 600, bias=False)
+    layer.weight.data = left * torch.tensor([3.0, 1.0]) @ right.T
+    found = caelab.jacobian(nn.Sequential(layer, nn.Identity()).forward, torch.rand(2, 500)).tangents(3, tolerance=1e-3)
+    assert (found.value_error <= 1e-3 * found.values[:, :1]).all()
+    assert (found.values - torch.tensor([3.0, 1.0, 0.0]).double()).abs().max() < 1e-5

@@ -353,3 +353,35 @@ class ByHand:
 
     def tangents(self, count):
         return (self.singular_values(count),)
+
+
+MAPS = {
+    "layer": lambda: [nn.Linear(8, 6), nn.Tanh()],
+    "chain": lambda: [nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 5), nn.Sigmoid()],
+    "autodiff": lambda: [nn.Linear(8, 6), nn.LayerNorm(6), nn.GELU()],
+    "attention": lambda: [nn.Unflatten(1, (2, 4)), nn.TransformerEncoderLayer(4, 2, 8, 0.0, batch_first=True),
+                          nn.Flatten()],
+}  # fmt: skip
+ASKED = {
+    "squared norm": lambda j: j.squared_norm(),
+    "spectral norm": lambda j: j.spectral_norm(),
+    "nuclear norm": lambda j: j.nuclear_norm(),
+    "log-volume": lambda j: j.log_volume().value,
+    "singular values": lambda j: j.singular_values(2),
+    "estimate": lambda j: j.squared_norm(2, torch.Generator().manual_seed(0)),
+    "jvp": lambda j: j.jvp(torch.ones_like(j.inputs)),
+}
+
+
+@pytest.mark.parametrize("make", MAPS.values(), ids=MAPS)
+@pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
+def test_the_way_back_inside_autocast(make, ask):
+    """To the digits that torch's own steps on the way back then have."""
+    torch.manual_seed(0)
+    encode, inputs = nn.Sequential(*make()), torch.randn(5, 8)
+    parameters = list(encode.parameters())
+    expected = torch.autograd.grad(ask(jacobian(encode, inputs)).sum(), parameters, materialize_grads=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = torch.autograd.grad(ask(jacobian(encode, inputs)).sum(), parameters, materialize_grads=True)
+    one, other = (torch.cat([grad.flatten() for grad in grads]) for grads in (found, expected))
+    assert (one - other).norm() <= 0.02 * other.norm()
