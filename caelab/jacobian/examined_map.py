@@ -90,6 +90,8 @@ class ExaminedMap:
 
     @answered
     def _select(self) -> Selection:
+        if self._question.memory_budget is not None:
+            self._budget()  # refused here, also by questions that need none
         return selected(self._question)
 
     def _renew(self) -> None:

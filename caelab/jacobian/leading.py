@@ -251,14 +251,14 @@ def _planned(strategy: Strategy, count: int, tolerance: float, budget: int) -> t
     """What a search may take, and how many examples go at once."""
     (code, width), batch = strategy.shape, len(strategy.inputs)
     narrow, product = min(code, width), strategy.bytes_per_product()
-    block = pieces("a product with the Jacobian of one example", _block(batch), product, budget // 2)
+    block = pieces("a search in products with the Jacobian of one example", _block(batch), 2 * product, budget)
     # a basis vector, its image, the way between where codes are narrower; the largest matrix of coordinates
     kept = strategy.inputs.element_size()
     row = (8 + kept) * narrow + (kept * width if code < width else 0)
     most = 4 * narrow if _exceeds(strategy, budget) else narrow // 4
     usual = min(narrow, max(_USUAL * count, 200))
     least = Plan(count, tolerance, block, most, 0).least_capacity
-    refuse_beyond(f"the basis of a search for {count} directions", row * min(least, narrow), budget // 2)
+    refuse_beyond(f"the basis of a search for {count} directions", 2 * row * min(least, narrow), budget)
     at_once = max(1, min(batch, (budget // 2) // (row * usual), (budget // 2) // (block * max(1, product))))
     capacity = (budget // 2) // (row * at_once)
     return Plan(count, tolerance, block, most, capacity), at_once

@@ -11,6 +11,11 @@ from caelab.errors import CaelabError
 
 log = logging.getLogger(__name__)
 
+
+class BudgetError(CaelabError):
+    """A computation would exceed the memory budget."""
+
+
 _SHARE_OF_FREE = 0.25
 MEBIBYTE = 2**20
 _MOST_TRIED, ENTRIES_TRIED = 8, 2**18
@@ -44,14 +49,10 @@ def pieces(what: str, count: int, bytes_each: int, budget: int) -> int:
     4
 
     Raises:
-        CaelabError: not even one fits.
+        BudgetError: not even one fits.
     """
     if bytes_each > budget:
-        raise CaelabError(
-            f"{what} needs about {bytes_each / MEBIBYTE:.3g} MiB, but the memory budget is "
-            f"{budget / MEBIBYTE:.3g} MiB; give fewer examples at once, ask for an estimate with samples=1, "
-            "or raise memory_budget"
-        )
+        raise _beyond(what, bytes_each, budget, "raise memory_budget")
     most = max(1, min(count, budget // max(bytes_each, 1)))
     rounds = -(-count // most)
     log.debug(
@@ -62,5 +63,31 @@ def pieces(what: str, count: int, bytes_each: int, budget: int) -> int:
 
 
 def refuse_beyond(what: str, needed: int, budget: int) -> None:
-    """Refuse a result that does not fit into the budget, before anything is computed."""
-    pieces(what, 1, needed, budget)
+    """Refuse a result that does not fit into the budget, before anything is computed.
+
+    Raises:
+        BudgetError: it does not fit.
+    """
+    if needed > budget:
+        raise _beyond(what, needed, budget, "give fewer examples at once, or raise memory_budget")
+
+
+def _beyond(what: str, needed: int, budget: int, remedy: str) -> BudgetError:
+    return BudgetError(
+        f"expected a memory budget of about {in_mebibytes(needed)} or more for {what}, but it is "
+        f"{in_mebibytes(budget)}; {remedy}"
+    )
+
+
+def in_mebibytes(count: int) -> str:
+    """So many bytes, for a sentence.
+
+    >>> in_mebibytes(3 * MEBIBYTE), in_mebibytes(1)
+    ('3 MiB', '1 bytes')
+    """
+    return f"{count / MEBIBYTE:.3g} MiB" if count >= MEBIBYTE / 10 else f"{count} bytes"
+
+
+def with_an_estimate_instead(error: BudgetError) -> BudgetError:
+    """The refusal of what could be estimated, which then says so."""
+    return BudgetError(f"{error}, or ask for an estimate with samples=1")

@@ -10,6 +10,7 @@ from torch import Tensor
 from caelab.jacobian import leading
 from caelab.jacobian.estimates import Estimate
 from caelab.jacobian.examined_map import ExaminedMap
+from caelab.jacobian.memory import BudgetError, with_an_estimate_instead
 from caelab.jacobian.spectrum import (
     LogVolume,
     log_volume,
@@ -18,7 +19,13 @@ from caelab.jacobian.spectrum import (
 )
 from caelab.jacobian.spectrum_gradient import with_deferred_gradient
 from caelab.jacobian.strategy import Strategy
-from caelab.jacobian.trace import TraceMethod, estimated_trace, exact_trace, refuse_unless_square
+from caelab.jacobian.trace import (
+    TraceMethod,
+    checked_trace_method,
+    estimated_trace,
+    exact_trace,
+    refuse_unless_square,
+)
 from caelab.jacobian.transformed import is_inside
 from caelab.jacobian.validation.surroundings import answered
 
@@ -129,12 +136,16 @@ class Quantities(ExaminedMap):
             CaelabError: J is not square, another method, too few samples, or one product exceeds the memory budget.
         """
         self._last_estimate = self._last_search = None
+        checked_trace_method(method)
         if samples is not None:
             self._last_estimate = self.estimated_trace(samples, method, generator)
             return self._last_estimate.value
         self._renew()
         refuse_unless_square(*self.shape)
-        return exact_trace(self.strategy, self._budget())
+        try:
+            return exact_trace(self.strategy, self._budget())
+        except BudgetError as error:
+            raise with_an_estimate_instead(error) from None
 
     @answered
     def estimated_trace(

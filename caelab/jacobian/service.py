@@ -15,6 +15,7 @@ from caelab.jacobian import singular_values as spectra
 from caelab.jacobian.context import Context
 from caelab.jacobian.estimates import Estimate, checked_samples, projected_squared_norm
 from caelab.jacobian.leading import Leading
+from caelab.jacobian.memory import BudgetError, with_an_estimate_instead
 from caelab.jacobian.pairs import checked_places, entries_between
 from caelab.jacobian.quantities import Quantities
 from caelab.jacobian.recording import Recording
@@ -63,7 +64,10 @@ class Jacobian(Quantities):
         self._renew()
         if self.known_squared_norm is not None:
             return self.known_squared_norm
-        return self.strategy.squared_norm(self._budget())
+        try:
+            return self.strategy.squared_norm(self._budget())
+        except BudgetError as error:
+            raise with_an_estimate_instead(error) from None
 
     @answered
     def estimated_squared_norm(self, samples: int, generator: torch.Generator | None = None) -> Estimate:

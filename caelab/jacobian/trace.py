@@ -124,6 +124,16 @@ ESTIMATORS: Mapping[str, Callable[[Strategy, int, int, torch.Generator | None], 
 }
 
 
+def checked_trace_method(method: TraceMethod) -> None:
+    """Refuse a method that there is not.
+
+    Raises:
+        CaelabError: it is not one of ``ESTIMATORS``.
+    """
+    if method not in ESTIMATORS:
+        raise CaelabError(f"expected the method {' or '.join(ESTIMATORS)} for a trace, but {method!r} came")
+
+
 def estimated_trace(
     jacobian: Strategy, samples: int, method: TraceMethod, budget: int, generator: torch.Generator | None
 ) -> Estimate:
@@ -132,6 +142,5 @@ def estimated_trace(
     Raises:
         CaelabError: a method that there is not, or too few samples for it.
     """
-    if method not in ESTIMATORS:
-        raise CaelabError(f"expected the method {' or '.join(ESTIMATORS)} for a trace, but {method!r} came")
+    checked_trace_method(method)
     return ESTIMATORS[method](jacobian, samples, budget, generator)

@@ -116,10 +116,10 @@ def test_spectra_and_tangents_beyond_the_budget_are_refused():
     layer, x = nn.Linear(784, 500), torch.rand(3, 784)
     for ask in (lambda j: j.singular_values(), lambda j: j.tangents(4, "fast")):
         with pytest.raises(
-            CaelabError, match=r"(search for 500 directions|one example) needs about .* MiB, but the memory budget"
+            CaelabError, match=r"a memory budget of about .* MiB or more for .*(search for 500 directions|one example)"
         ):
             ask(jacobian(layer, x, memory_budget=2**20))
-    with pytest.raises(CaelabError, match="random signs needs about"):
+    with pytest.raises(CaelabError, match="or more for a set of random signs"):
         jacobian(layer, x, memory_budget=2**20).squared_norm(samples=3000)
 
 
@@ -131,10 +131,12 @@ def test_an_impossible_request_is_refused_before_it_starts():
         return inputs.flatten(1) * 2
 
     images = torch.rand(4, 3, 500, 500)
-    with pytest.raises(CaelabError, match=r"the dense Jacobian needs about .* MiB, but the memory budget is 1 MiB"):
+    with pytest.raises(
+        CaelabError, match=r"a memory budget of about .* MiB or more for the dense Jacobian, but it is 1 MiB"
+    ):
         jacobian(encode, images, memory_budget=2**20).dense()
     assert max(calls) <= 2
-    with pytest.raises(CaelabError, match="one row of one example's Jacobian needs about"):
+    with pytest.raises(CaelabError, match="or more for one row of one example's Jacobian"):
         jacobian(encode, images, memory_budget=2**20).squared_norm()
     with pytest.raises(CaelabError, match="memory budget above 0 bytes, but -5 came"):
         jacobian(encode, images, memory_budget=-5).squared_norm()
@@ -218,3 +220,29 @@ def test_the_one_hot_rows_of_a_wide_code_count(recorded, ask):
             _ = j.squared_norm() if ask == "squared_norm" else j.method
     assert largest.bytes <= 2**21
     assert largest.bytes > 0 or ask == "method"  # which may be known from the questions before
+
+
+@pytest.mark.parametrize(
+    ("ask", "remedy"),
+    [
+        (lambda j: j.squared_norm(), "raise memory_budget, or ask for an estimate with samples=1"),
+        (lambda j: j.trace(), "raise memory_budget, or ask for an estimate with samples=1"),
+        (lambda j: j.tangents(2, tolerance=1e-3), "raise memory_budget"),
+        (lambda j: j.dense(), "give fewer examples at once, or raise memory_budget"),
+        (lambda j: j.squared_norm(samples=1), "give fewer examples at once, or raise memory_budget"),
+    ],
+)
+def test_a_budget_below_one_product(ask, remedy):
+    encode = nn.Sequential(nn.Linear(6, 6), nn.LayerNorm(6))
+    with pytest.raises(
+        CaelabError, match=rf"expected a memory budget of about \d+ bytes or more for .*; {remedy}$"
+    ) as told:
+        ask(jacobian(encode, torch.rand(3, 6), memory_budget=1))
+    assert "it is 1 bytes" in str(told.value)
+
+
+@pytest.mark.parametrize("budget", [0, -1, "a"])
+def test_a_budget_that_is_none_is_refused_by_every_question(budget):
+    chain = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4), nn.Tanh())
+    with pytest.raises(CaelabError, match="expected a memory budget"):
+        jacobian(chain, torch.rand(3, 6), memory_budget=budget).jvp(torch.rand(3, 6))
