@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from caelab.data import Dataset
 from caelab.errors import CaelabError, unknown_name
-from caelab.models.adapted import Shape, shaped, shapes_to_try
+from caelab.models.adapted import Shape, adapted, flat, shaped, shapes_to_try
 from caelab.registry.importing import allow_code, load_named
 from caelab.runs.config import make_config
 from caelab.runs.recipes import BASE
 from caelab.runs.run import Run, dataset_of, versions
 from caelab.runs.settings import merged
+
+log = logging.getLogger(__name__)
 
 
 class EncoderOnly(nn.Module):
@@ -27,8 +31,25 @@ class EncoderOnly(nn.Module):
         self.encode = encode
 
 
+class DenoiserAlone(nn.Module):
+    """A map r of inputs to inputs as a model: its code is r(x), and nothing comes behind.
+
+    Args:
+        denoise: flat inputs to a tensor with as many numbers.
+        last: whether its channels are in front, and last in the data.
+    """
+
+    def __init__(self, denoise: Callable[[Tensor], Tensor], last: bool) -> None:
+        super().__init__()
+        self.denoise, self.last, self.decode = denoise, last, nn.Identity()
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """r(x), (batch, d) in the data's order."""
+        return flat(self.denoise(inputs), self.last)
+
+
 def _load_encoder(target: str) -> Callable[[Tensor], Tensor]:
-    """The encoder at ``package.module:attribute`` or ``folder/file.py:attribute``, in evaluation mode.
+    """What is at ``package.module:attribute`` or ``folder/file.py:attribute``, in evaluation mode.
 
     The attribute is an ``nn.Module``, a function of a batch, or something that makes one when called without
     arguments (a class, a factory). A module with an ``encode`` of its own stands for that encoder; a part of a module
@@ -49,8 +70,7 @@ def _load_encoder(target: str) -> Callable[[Tensor], Tensor]:
     if isinstance(found, nn.Module):
         found.eval()
         _refuse_whole(found, target)
-    encode: Callable[[Tensor], Tensor] = getattr(found, "encode", found)
-    return encode
+    return cast(Callable[[Tensor], Tensor], found)
 
 
 def _part(whole: Any, name: str, target: str) -> Any:
@@ -110,20 +130,50 @@ def _required_arguments(thing: Callable[..., Any]) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind not in kinds]
 
 
-def encoder_run(target: str, data: str, seed: int = 0) -> Run:
-    """A run that was never trained here: this encoder on these data.
+def encoder_run(target: str, data: str, seed: int = 0, *, denoiser: bool = False) -> Run:
+    """A run that was never trained here: this encoder, auto-encoder or denoiser on these data.
+
+    Args:
+        target: where it is. A module with ``encode`` and ``decode`` is a whole auto-encoder.
+        data: the data set.
+        seed: of the splits.
+        denoiser: it maps inputs to inputs, and is the reconstruction itself.
 
     Raises:
-        CaelabError: the encoder or the data cannot be loaded, or the encoder does not take such inputs.
+        CaelabError: it or the data cannot be loaded, it does not take such inputs, or as a denoiser returns others.
     """
-    encode = _load_encoder(target)
+    found = _load_encoder(target)
     label = target.rpartition(":")[2]
     raw = merged(deepcopy(BASE), {"label": label, "seed": seed, "dataset": {"kind": data, "splits": None}})
     config = make_config(merged(raw, {"training": {"reconstruction": "squared-error", "epochs": 0}}))
     dataset = dataset_of(config)
-    encode = _fitting(encode, dataset.inputs[:2], dataset.image_shape, target)
+    model = _denoiser(found, dataset, target) if denoiser else _auto_encoder(found, dataset, target)
     record = {"data_hash": dataset.content_hash, "versions": versions(), "encoder": target}
-    return Run(config, EncoderOnly(encode).eval(), dataset, [], record)
+    return Run(config, model.eval(), dataset, [], record)
+
+
+def _auto_encoder(found: Callable[[Tensor], Tensor], dataset: Dataset, target: str) -> nn.Module:
+    """A module with ``encode`` and ``decode`` as it is, or behind a change of shapes; all else as an encoder alone."""
+    if isinstance(found, nn.Module) and callable(getattr(found, "encode", None)) and hasattr(found, "decode"):
+        try:
+            return adapted(found, dataset.inputs, dataset.image_shape)
+        except CaelabError as error:
+            log.warning("%s is measured as an encoder alone, since its decode cannot be used: %s", target, error)
+    encode = _fitting(getattr(found, "encode", found), dataset.inputs[:2], dataset.image_shape, target)[0]
+    return EncoderOnly(encode)
+
+
+def _denoiser(found: Callable[[Tensor], Tensor], dataset: Dataset, target: str) -> nn.Module:
+    few = dataset.inputs[:2]
+    denoise, last = _fitting(found, few, dataset.image_shape, target)
+    with torch.no_grad():
+        outputs = denoise(few)
+    if outputs.numel() != few.numel():
+        raise CaelabError(
+            f"expected from the denoiser {target} an output of its inputs' shape {tuple(few.shape)}, but "
+            f"{tuple(outputs.shape)} came; give an encoder as --encoder"
+        )
+    return DenoiserAlone(denoise, last)
 
 
 class ImagesFirst(nn.Module):
@@ -165,8 +215,8 @@ class MethodOfImages(nn.Module):
 
 def _fitting(
     encode: Callable[[Tensor], Tensor], inputs: Tensor, image: Shape | None, target: str
-) -> Callable[[Tensor], Tensor]:
-    """The encoder of flat inputs; one that takes images, channels in front, gets them.
+) -> tuple[Callable[[Tensor], Tensor], bool]:
+    """The encoder of flat inputs, and whether it gets images whose channels come last in the data and first for it.
 
     Raises:
         CaelabError: it takes neither, or returns no code.
@@ -182,7 +232,7 @@ def _fitting(
             told.append(f"{(len(inputs), *(shape or inputs.shape[1:]))}: {' '.join(str(error).split())}")
             continue
         _refuse_no_code(code, inputs, target)
-        return taking
+        return taking, last
     raise CaelabError(
         f"the encoder {target} does not take inputs of shape {', nor of shape '.join(told)}; wrap it so that it maps "
         "(batch, input) to (batch, code)"

@@ -226,3 +226,74 @@ def test_what_takes_neither_is_refused_with_both_shapes(colours):
     with pytest.raises(CaelabError, match=r"of shape \(2, 72\): .* nor of shape \(2, 3, 4, 6\): ") as told:
         encoder_run("nets.py:other", "npz:colours.npz")
     assert "\n" not in str(told.value)
+
+
+DENOISERS = """
+import torch
+from torch import nn
+
+class Both(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(20, 3), nn.Linear(3, 20)
+    def encode(self, x):
+        return self.encoder(x)
+    def decode(self, h):
+        return self.decoder(h)
+
+class Odd(Both):
+    def decode(self, h, condition):
+        return h
+
+class OfImages(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Conv2d(3, 3, 3, padding=1)
+    def forward(self, x):
+        return x + self.inner(x)
+
+def unchanged(x):
+    return 1 * x
+
+torch.manual_seed(0)
+both, of_images = Both(), OfImages()
+"""
+
+
+@pytest.fixture
+def denoisers(file, colours, tmp_path):
+    (tmp_path / "denoisers.py").write_text(DENOISERS)
+    np.savez(tmp_path / "flat.npz", x=np.random.default_rng(0).random((40, 20)).astype("float32"))
+
+
+@pytest.mark.usefixtures("denoisers")
+def test_a_module_that_decodes_is_a_whole_auto_encoder():
+    run = encoder_run("denoisers.py:both", "npz:flat.npz")
+    assert run.encode(run.dataset.inputs).shape == (40, 3)
+    assert run.reconstruct(run.dataset.inputs).shape == (40, 20)
+
+
+@pytest.mark.usefixtures("denoisers")
+def test_a_decode_that_cannot_be_used_is_said_and_left(caplog):
+    run = encoder_run("denoisers.py:Odd", "npz:flat.npz")
+    assert run.encode(run.dataset.inputs).shape == (40, 3)
+    assert not hasattr(run.model, "decode")
+    assert "measured as an encoder alone, since its decode cannot be used: the model Odd fails in decode" in caplog.text
+
+
+@pytest.mark.usefixtures("denoisers")
+def test_a_denoiser_of_colour_images_gives_them_back_in_the_data_s_order():
+    run = encoder_run("denoisers.py:unchanged", "npz:colours.npz", denoiser=True)
+    assert torch.equal(run.reconstruct(run.dataset.inputs), run.dataset.inputs)
+    run = encoder_run("denoisers.py:of_images", "npz:colours.npz", denoiser=True)
+    inputs = run.dataset.inputs
+    images = inputs.reshape(-1, 4, 6, 3).movedim(3, 1)
+    with torch.no_grad():
+        expected = run.model.denoise[1](images).movedim(1, 3).flatten(1)
+    assert torch.allclose(run.reconstruct(inputs), expected)
+
+
+@pytest.mark.usefixtures("denoisers")
+def test_an_encoder_is_no_denoiser():
+    with pytest.raises(CaelabError, match=r"expected from the denoiser mine.py:Made an output of its inputs' shape"):
+        encoder_run("mine.py:Made", "npz:flat.npz", denoiser=True)
