@@ -25,7 +25,7 @@ from caelab.jacobian.validation.trial import COARSE, TOLERANCE, Directions
 
 Encode = Callable[[Tensor], Tensor]
 Push = Callable[[Tensor], Tensor]
-MANY = 40  # blocks of vectors after which tracing pays
+MANY = 120  # blocks of vectors after which tracing pays: it costs some forty, and saves a third of each
 LINEARIZED = "linearized"
 _SHARE = 0.25  # of the budget that what is kept may take
 _RECORDED = 3  # what a reverse pass that is recorded keeps, in terms of one that is not
