@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from caelab.jacobian.active import ActiveRows
-from caelab.jacobian.context import Conditioned, cut
+from caelab.jacobian.active_front import below_of
+from caelab.jacobian.context import cut
 from caelab.jacobian.memory import handful
 from caelab.jacobian.products import pulled_back
 from caelab.jacobian.strategy import Strategy
 from caelab.jacobian.validation.double_precision import in_double
 
 UNSEEN = 64  # times ε, where there is no copy in float64 to compare with: what some thirty layers lose
+Pull = Callable[[Tensor, slice], Tensor]
 _MARGIN = 4  # one direction is looked at, and others may be worse
 
 
@@ -33,32 +34,39 @@ def relative_rounding(strategy: Strategy) -> float:
     if isinstance(strategy, ActiveRows):
         return relative_rounding(strategy.whole)
     unseen = UNSEEN * torch.finfo(dtype).eps
-    encode = getattr(strategy, "encode", None)
-    twin = in_double(encode) if encode is not None else None
-    if twin is None:
+    pull = _pull_in_double(strategy)
+    if pull is None:
         return unseen
     count = handful(strategy.inputs)
     parts = [slice(first, first + count) for first in range(0, len(strategy.inputs), count)]
     try:
-        return _MARGIN * max(_lost(strategy, twin, part) for part in parts)
+        return _MARGIN * max(_lost(strategy, pull, part) for part in parts)
     except Exception:  # a copy may hold something that stayed in float32, or an operator that float64 lacks
         return unseen
 
 
-def _lost(strategy: Strategy, twin: Callable[[Tensor], Tensor], part: slice) -> float:
+def _pull_in_double(strategy: Strategy) -> Pull | None:
+    """Jᵀ u in float64 for some of the examples, or nothing where no copy in float64 can be made."""
+    inputs = strategy.inputs.detach().double()
+    doubled = below_of([layer.in_double() for layer in strategy.layers], inputs)
+    if doubled is not None:
+        return lambda u, part: doubled.at(inputs[part], part).vjp(u)
+    twin = in_double(getattr(strategy, "encode", None))
+    if twin is None:
+        return None
+    return lambda u, part: pulled_back(cut(twin, part), inputs[part], u[None], False, False)[0]
+
+
+def _lost(strategy: Strategy, pull: Pull, part: slice) -> float:
     """The largest ‖Eᵀ u‖ / ‖Jᵀ u‖ among some examples."""
     here = strategy.at(strategy.inputs[part], part)
     draws = torch.Generator().manual_seed(0)
     start = torch.randn(len(here.inputs), here.inputs[0].numel(), generator=draws).to(here.inputs)
     u = _unit(here.jvp(start.reshape(here.inputs.shape)))
     found = here.vjp(u).flatten(1).double()
-    exact = pulled_back(_part_of(twin, part), here.inputs.detach().double(), u.double()[None], False, False)[0]
+    exact = pull(u.double(), part).flatten(1)
     lost = (found - exact).norm(dim=1) / exact.norm(dim=1)
     return float(lost.nan_to_num(0.0).max())  # 0 / 0 where J is 0
-
-
-def _part_of(twin: Any, part: slice) -> Any:
-    return cut(twin, part) if isinstance(twin, Conditioned) else twin
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -83,9 +83,9 @@ def in_mebibytes(count: int) -> str:
     """So many bytes, for a sentence.
 
     >>> in_mebibytes(3 * MEBIBYTE), in_mebibytes(1)
-    ('3 MiB', '1 bytes')
+    ('3 MiB', '1 byte')
     """
-    return f"{count / MEBIBYTE:.3g} MiB" if count >= MEBIBYTE / 10 else f"{count} bytes"
+    return f"{count / MEBIBYTE:.3g} MiB" if count >= MEBIBYTE / 10 else f"{count} byte{'s' * (count != 1)}"
 
 
 def with_an_estimate_instead(error: BudgetError) -> BudgetError:

@@ -16,9 +16,7 @@ from caelab.jacobian.validation.refusals import whole_number
 MODES: Sequence[Mode] = ("exact", "strict", "fast")
 METHODS: Sequence[Method] = ("gram", "svd")
 RANK_TOLERANCE = 1e-7  # below it, against the largest, a Gram matrix no longer holds a singular vector
-GRAM_TOLERANCE = (
-    1e-4  # below it J v / s, with v from a Gram matrix, is off by up to ε (s_1 / s)², as a gradient of log s is
-)
+GRAM_TOLERANCE = 1e-4  # below it J v / s is too inexact for a gradient of log s: off by ε (s_1 / s)²
 
 
 def differentiated_on_demand(

@@ -22,6 +22,9 @@ from caelab.runs.settings import merged
 
 log = logging.getLogger(__name__)
 
+ENCODER, DENOISER = "encoder", "denoiser"
+RETURNS = {ENCODER: "code", DENOISER: "input"}
+
 
 class EncoderOnly(nn.Module):
     """A model that can only encode; analyses that need reconstructions leave it out."""
@@ -48,12 +51,11 @@ class DenoiserAlone(nn.Module):
         return flat(self.denoise(inputs), self.last)
 
 
-def _load_encoder(target: str) -> Callable[[Tensor], Tensor]:
-    """What is at ``package.module:attribute`` or ``folder/file.py:attribute``, in evaluation mode.
+def _load_map(target: str, what: str) -> Callable[[Tensor], Tensor]:
+    """The encoder or denoiser at ``package.module:attribute`` or ``folder/file.py:attribute``, in evaluation mode.
 
     The attribute is an ``nn.Module``, a function of a batch, or something that makes one when called without
-    arguments (a class, a factory). A module with an ``encode`` of its own stands for that encoder; a part of a module
-    is named behind a full stop, as ``file.py:net.encoder``.
+    arguments (a class, a factory); a part of a module is named behind a full stop, as ``file.py:net.encoder``.
 
     Raises:
         CaelabError: nothing is there, it cannot be imported or made, or it is no encoder.
@@ -61,15 +63,17 @@ def _load_encoder(target: str) -> Callable[[Tensor], Tensor]:
     place, _, names = target.rpartition(":")
     first, *parts = names.split(".")
     allow_code(target, f"{place}:{first}")  # it was asked for by this name
-    found: Any = load_named(f"{place}:{first}" if place else target, "encoder")
+    found: Any = load_named(f"{place}:{first}" if place else target, what)
     for part in parts:
         found = _part(found, part, target)
-    found = found if isinstance(found, nn.Module) else _made(found, target)
+    found = found if isinstance(found, nn.Module) else _made(found, target, what)
     if not callable(found):
-        raise CaelabError(f"{target} is {type(found).__name__}, but an encoder maps a batch of inputs to codes")
+        a_map = f"{'an' if what == ENCODER else 'a'} {what} maps a batch of inputs to {RETURNS[what]}s"
+        raise CaelabError(f"{target} is {type(found).__name__}, but {a_map}")
     if isinstance(found, nn.Module):
         found.eval()
-        _refuse_whole(found, target)
+        if what == ENCODER:
+            _refuse_whole(found, target)
     return cast(Callable[[Tensor], Tensor], found)
 
 
@@ -103,7 +107,7 @@ def _refuse_whole(module: nn.Module, target: str) -> None:
         )
 
 
-def _made(found: Callable[..., Any], target: str) -> Any:
+def _made(found: Callable[..., Any], target: str, what: str = ENCODER) -> Any:
     """What a class or a factory makes; a function of a batch itself."""
     required = _required_arguments(found)
     if required and inspect.isclass(found):
@@ -117,7 +121,7 @@ def _made(found: Callable[..., Any], target: str) -> Any:
         return found()
     except Exception as error:  # a user's class may fail in any way
         raise CaelabError(
-            f"the encoder {target} fails when it is made: {type(error).__name__}: {' '.join(str(error).split())}"
+            f"the {what} {target} fails when it is made: {type(error).__name__}: {' '.join(str(error).split())}"
         ) from error
 
 
@@ -142,7 +146,7 @@ def encoder_run(target: str, data: str, seed: int = 0, *, denoiser: bool = False
     Raises:
         CaelabError: it or the data cannot be loaded, it does not take such inputs, or as a denoiser returns others.
     """
-    found = _load_encoder(target)
+    found = _load_map(target, DENOISER if denoiser else ENCODER)
     label = target.rpartition(":")[2]
     raw = merged(deepcopy(BASE), {"label": label, "seed": seed, "dataset": {"kind": data, "splits": None}})
     config = make_config(merged(raw, {"training": {"reconstruction": "squared-error", "epochs": 0}}))
@@ -159,13 +163,13 @@ def _auto_encoder(found: Callable[[Tensor], Tensor], dataset: Dataset, target: s
             return adapted(found, dataset.inputs, dataset.image_shape)
         except CaelabError as error:
             log.warning("%s is measured as an encoder alone, since its decode cannot be used: %s", target, error)
-    encode = _fitting(getattr(found, "encode", found), dataset.inputs[:2], dataset.image_shape, target)[0]
+    encode = _fitting(getattr(found, "encode", found), dataset.inputs[:2], dataset.image_shape, target, ENCODER)[0]
     return EncoderOnly(encode)
 
 
 def _denoiser(found: Callable[[Tensor], Tensor], dataset: Dataset, target: str) -> nn.Module:
     few = dataset.inputs[:2]
-    denoise, last = _fitting(found, few, dataset.image_shape, target)
+    denoise, last = _fitting(found, few, dataset.image_shape, target, DENOISER)
     with torch.no_grad():
         outputs = denoise(few)
     if outputs.numel() != few.numel():
@@ -214,7 +218,7 @@ class MethodOfImages(nn.Module):
 
 
 def _fitting(
-    encode: Callable[[Tensor], Tensor], inputs: Tensor, image: Shape | None, target: str
+    encode: Callable[[Tensor], Tensor], inputs: Tensor, image: Shape | None, target: str, what: str
 ) -> tuple[Callable[[Tensor], Tensor], bool]:
     """The encoder of flat inputs, and whether it gets images whose channels come last in the data and first for it.
 
@@ -231,18 +235,18 @@ def _fitting(
             first = first or error
             told.append(f"{(len(inputs), *(shape or inputs.shape[1:]))}: {' '.join(str(error).split())}")
             continue
-        _refuse_no_code(code, inputs, target)
+        _refuse_no_code(code, inputs, target, what)
         return taking, last
     raise CaelabError(
-        f"the encoder {target} does not take inputs of shape {', nor of shape '.join(told)}; wrap it so that it maps "
-        "(batch, input) to (batch, code)"
+        f"the {what} {target} does not take inputs of shape {', nor of shape '.join(told)}; wrap it so that it maps "
+        f"(batch, input) to (batch, {RETURNS[what]})"
     ) from first
 
 
-def _refuse_no_code(code: Any, inputs: Tensor, target: str) -> None:
+def _refuse_no_code(code: Any, inputs: Tensor, target: str, what: str) -> None:
     if not (isinstance(code, Tensor) and code.is_floating_point() and code.shape[:1] == inputs.shape[:1]):
         came = f"{code.dtype} {tuple(code.shape)}" if isinstance(code, Tensor) else type(code).__name__
         raise CaelabError(
-            f"the encoder {target} returns {came} for inputs {tuple(inputs.shape)}, but a code is a tensor "
-            "(batch, code) of floating-point numbers; wrap the encoder in a function that returns one"
+            f"the {what} {target} returns {came} for inputs {tuple(inputs.shape)}, but a code is a tensor "
+            f"(batch, code) of floating-point numbers; wrap the {what} in a function that returns one"
         )

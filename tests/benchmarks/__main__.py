@@ -46,7 +46,16 @@ TOPICS = {
     "Studies": studies,
 }
 ON_A_GPU = {
-    **{title: TOPICS[title] for title in list(TOPICS)[:5]},
+    **{
+        title: TOPICS[title]
+        for title in (
+            "Training steps",
+            "Norms",
+            "Singular values and tangents",
+            "Jacobians of any encoder",
+            "Contraction curves",
+        )
+    },
     "An encoder of today's size": large,
 }
 

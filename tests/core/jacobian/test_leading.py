@@ -12,6 +12,7 @@ from torch import nn
 import caelab
 from caelab.errors import CaelabError
 from caelab.jacobian.leading import Leading
+from caelab.jacobian.measured_rounding import UNSEEN, relative_rounding
 
 WIDTH = 500  # beyond which a matrix is not cheaper in any case
 
@@ -204,9 +205,15 @@ def deep(width, layers):
     )
 
 
+def chain(width, layers):
+    torch.manual_seed(0)
+    return nn.Sequential(*(step for _ in range(layers) for step in (nn.Linear(width, width), nn.Tanh())))
+
+
 LOSSY = {
     "many layers": lambda: (deep(50, 30), 50),
     "many layers, searched": lambda: (deep(500, 12), 500),
+    "known layers, searched": lambda: (chain(500, 12), 500),
     "autocast inside": lambda: (InFewerDigits(deep(50, 3)), 50),
 }
 
@@ -229,3 +236,10 @@ def test_small_values_that_a_search_in_float32_does_not_resolve_come_from_the_ma
     found = caelab.jacobian(nn.Sequential(layer, nn.Identity()).forward, torch.rand(2, 500)).tangents(3, tolerance=1e-3)
     assert (found.value_error <= 1e-3 * found.values[:, :1]).all()
     assert (found.values - torch.tensor([3.0, 1.0, 0.0]).double()).abs().max() < 1e-5
+
+
+def test_the_rounding_of_known_layers_is_seen_beside_float64():
+    inputs = torch.randn(3, 500)
+    seen = relative_rounding(caelab.jacobian(chain(500, 12), inputs).strategy)
+    assert 0 < seen < UNSEEN * torch.finfo(torch.float32).eps
+    assert relative_rounding(caelab.jacobian(chain(500, 12).double(), inputs.double()).strategy) == 0

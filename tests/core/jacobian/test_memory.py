@@ -238,7 +238,7 @@ def test_a_budget_below_one_product(ask, remedy):
         CaelabError, match=rf"expected a memory budget of about \d+ bytes or more for .*; {remedy}$"
     ) as told:
         ask(jacobian(encode, torch.rand(3, 6), memory_budget=1))
-    assert "it is 1 bytes" in str(told.value)
+    assert "it is 1 byte;" in str(told.value)
 
 
 @pytest.mark.parametrize("budget", [0, -1, "a"])

@@ -297,3 +297,26 @@ def test_a_denoiser_of_colour_images_gives_them_back_in_the_data_s_order():
 def test_an_encoder_is_no_denoiser():
     with pytest.raises(CaelabError, match=r"expected from the denoiser mine.py:Made an output of its inputs' shape"):
         encoder_run("mine.py:Made", "npz:flat.npz", denoiser=True)
+
+
+@pytest.mark.usefixtures("denoisers")
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("mine.py:number", "mine.py:number is int, but a denoiser maps a batch of inputs to inputs"),
+        ("mine.py:Raises", "the denoiser mine.py:Raises fails when it is made: KeyError"),
+        ("mine.py:nothing", "unknown denoiser of mine.py 'nothing'"),
+        ("mine.py:square", "the denoiser mine.py:square does not take inputs of shape (2, 20)"),
+    ],
+)
+def test_a_denoiser_is_refused_by_that_name(target, sentence):
+    with pytest.raises(CaelabError) as told:
+        encoder_run(target, "npz:flat.npz", denoiser=True)
+    assert str(told.value).startswith(sentence)
+
+
+@pytest.mark.usefixtures("denoisers")
+def test_a_whole_auto_encoder_is_a_denoiser_by_what_it_returns():
+    run = encoder_run("mine.py:whole", "npz:flat.npz", denoiser=True)
+    with torch.no_grad():
+        assert torch.equal(run.reconstruct(run.dataset.inputs), run.model.denoise(run.dataset.inputs))
