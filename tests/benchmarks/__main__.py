@@ -68,6 +68,8 @@ ON_A_GPU = {
 def main(only: str, quick: bool, device: str, out: Path) -> None:
     """Measure how fast caelab is, as ratios in one run on one core, beside what is aimed at."""
     torch.set_num_threads(1)
+    for kind in (torch.backends.cudnn.conv, torch.backends.cudnn.rnn):
+        kind.fp32_precision = "ieee"  # of both sides: the service takes no TF32
     bench = Bench(QUICK if quick else Effort(), device, quick)
     started = time.perf_counter()
     click.echo(machine(device))

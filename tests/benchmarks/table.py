@@ -48,7 +48,7 @@ ON_A_GPU = """# Benchmarks on a GPU
 Ratios of times in one run, both sides in turns; the median over the rounds, with the quartiles in brackets. Aims are
 for the encoder of today's size alone: the others were set for [one core](benchmarks.md), where arithmetic takes the
 time. Small networks leave a GPU idle while the processor hands it one step after the other, so their ratios count
-steps.
+steps. Convolutions are in float32 itself on both sides, not in TF32, which is torch's default on a GPU.
 
 * machine: {machine}
 * date: {date}

@@ -84,6 +84,17 @@ def test_values(case, device, dtype, question):
     assert_close(found.detach().cpu().double(), expected(dense), **TOLERANCES[dtype])
 
 
+def test_convolutions_keep_the_digits_of_float32(device):
+    """On a GPU torch's default for them is TF32, which is off by a thousandth."""
+    torch.manual_seed(0)
+    encode = nn.Sequential(nn.Conv2d(16, 32, 3), nn.Tanh(), nn.Conv2d(32, 32, 3), nn.Flatten(), nn.Linear(128, 6))
+    inputs = torch.randn(BATCH, 16, 6, 6)
+    exact = torch.linalg.svdvals(dense_jacobian(deepcopy(encode).double(), inputs.double())).detach()
+    found = jacobian(encode.to(device), inputs.to(device)).tangents(4, tolerance=1e-4)
+    assert_close(found.values.cpu(), exact[:, :4], rtol=5e-6, atol=0)
+    assert (found.value_error.cpu() <= 1e-5 * exact[:, :1]).all()
+
+
 def test_products(case, device):
     encode, inputs, dense = case
     rows, columns = (
