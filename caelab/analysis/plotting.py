@@ -211,6 +211,17 @@ def interval_of_mean(values: Iterable[float]) -> tuple[float, float]:
     return mean - half, mean + half
 
 
+def show_zero(axes: Axes) -> None:
+    """Widen the vertical axis, and those shared with it, to 0, with matplotlib's margin at the other end.
+
+    ``set_ylim(bottom=0)`` would keep the margin of what is drawn: almost none where that is nearly flat.
+    """
+    intervals = [each.dataLim.intervaly for each in axes.get_shared_y_axes().get_siblings(axes)]
+    low, high = (float(end) for end in (min(0, *(i[0] for i in intervals)), max(0, *(i[1] for i in intervals))))
+    margin = mpl.rcParams["axes.ymargin"] * (high - low)
+    axes.set_ylim(low - margin * (low < 0), high + margin * (high > 0))
+
+
 def curves(
     axes: Axes,
     table: pd.DataFrame,

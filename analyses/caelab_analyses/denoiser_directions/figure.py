@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from caelab.analysis.plotting import PAGE_WIDTH, curves, display_name, look, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, curves, display_name, look, paper_style, show_zero
 from caelab_analyses.shared import tiles as images
 from caelab_analyses.shared.legends import legend_below
 from caelab_analyses.shared.tiles import Tile
@@ -68,7 +68,8 @@ def _variances(figure: Any, table: pd.DataFrame) -> None:
         axes.plot(true.index, true, color="0.3", linestyle=":", linewidth=0.9)
         meanings = {"dotted": "the posterior's own"}
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="rank", ylabel="posterior variance $\\sigma^2 \\lambda$", ylim=(min(0, axes.get_ylim()[0]), None))
+    axes.set(xlabel="rank", ylabel="posterior variance $\\sigma^2 \\lambda$")
+    show_zero(axes)
     legend_below(figure, axes, 6, meanings)
 
 

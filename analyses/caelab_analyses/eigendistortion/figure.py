@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from caelab.analysis.plotting import PAGE_WIDTH, curves, display_name, look, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, curves, display_name, look, paper_style, show_zero
 from caelab_analyses.shared import tiles as images
 from caelab_analyses.shared.legends import legend_below
 from caelab_analyses.shared.tiles import Tile
@@ -40,7 +40,8 @@ def _curves(figure: Any, table: pd.DataFrame) -> None:
         for model, part in means.groupby("model", sort=False):
             line = part.groupby("distance")["predicted"].mean()
             axes.plot(line.index, line, color=looks[str(model)].color, linestyle=":", linewidth=0.9)
-        axes.set(xlabel="distance $|t|$", ylabel="change of the code", xlim=(0, None), ylim=(0, None))
+        axes.set(xlabel="distance $|t|$", ylabel="change of the code", xlim=(0, None))
+        show_zero(axes)
         axes.set_title(f"along the {role} noticeable direction", loc="left")
     legend_below(figure, panels[0], 6, {"dotted": "predicted, $|t|\\,\\Vert Jv\\Vert$"})
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from caelab.analysis.columns import Column
-from caelab.analysis.plotting import PAGE_WIDTH, curves, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, curves, paper_style, show_zero
 from caelab.classifiers import finetune
 from caelab.errors import NotApplicable
 from caelab.options import Count, Positive, Probability
@@ -122,7 +122,7 @@ def draw(table: pd.DataFrame) -> Figure:
         axes.set_xticklabels([f"{count:g}" for count in ticks])
         axes.set(xlabel="labelled examples", ylabel="error (%)")
         axes.set_title(name, loc="left")
-    panels[0].set_ylim(bottom=0)
+    show_zero(panels[0])
     legend_below(figure, panels[0], 7)
     return figure
 

@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from scipy import stats
 
-from caelab.analysis.plotting import curves, display_name, dot_chart, look, save_figure, svg_of
+from caelab.analysis.plotting import curves, display_name, dot_chart, look, save_figure, show_zero, svg_of
 from caelab.analysis.statistics import mean_and_half_width
 from caelab.registry.catalogue import catalogue
 from caelab.runs.recipes import load_recipe
@@ -137,3 +137,13 @@ def test_charts_leave_the_generators_and_pyplot_alone():
     curves(Figure().add_subplot(), of_seeds(), "radius", "ratio")
     assert random_states() == states
     assert pyplot.get_fignums() == opened
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"), [([9.9, 10], 0, 10.5), ([-2, -2.01], -2.1105, 0), ([-1, 1], -1.1, 1.1)]
+)
+def test_zero_is_shown_and_nothing_is_cut(values, low, high):
+    left, right = Figure().subplots(1, 2, sharey=True)
+    left.plot(values)
+    show_zero(right)
+    assert left.get_ylim() == pytest.approx((low, high))
