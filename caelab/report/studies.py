@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from caelab.errors import CaelabError
+from caelab.progress import checked, display
 from caelab.registry.arguments import path_of
 from caelab.report.publish import publish_comparison
 from caelab.report.store import MANIFEST, TUNING, collect
@@ -41,7 +42,7 @@ from caelab.study.making import Made, make_study
 from caelab.study.outcomes import StoredTables, StudyResult
 from caelab.study.records import Entry, entries_in
 from caelab.study.specification import StudyFile, study_file
-from caelab.study.study import RunsFailed, Study
+from caelab.study.study import RunsFailed, Study, told_both
 from caelab.study.tuning import decided, told, tuning_study
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,22 @@ Watch = Callable[[str, int], AbstractContextManager[Callable[[Told], None]]]
 def unwatched(title: str, count: int) -> AbstractContextManager[Callable[[Told], None]]:
     """A display of progress that shows nothing."""
     return nullcontext(lambda _: None)
+
+
+def watching(done: Callable[[Told], None], progress: bool | None) -> Watch:
+    """A display as a Python caller asks for it, which tells a function too.
+
+    Args:
+        done: is told each outcome, or failure.
+        progress: as that of ``caelab.progress.display``.
+    """
+
+    @contextmanager
+    def watch(title: str, count: int) -> Iterator[Callable[[Told], None]]:
+        with display(title, count, progress) as advance:
+            yield told_both(done, advance)
+
+    return watch
 
 
 @dataclass(frozen=True)
@@ -142,6 +159,7 @@ def run_study(
     executor: str = "processes",
     workers: int = 1,
     done: Callable[[Told], None] = lambda _: None,
+    progress: bool | None = None,
     **options: Any,
 ) -> Path:
     """Carry out a study, or go on with it, with tables, figures and the page; ``caelab study run`` in Python.
@@ -152,6 +170,7 @@ def run_study(
         executor: the name of an executor.
         workers: how many runs at once.
         done: called with each outcome, or failure, as it comes.
+        progress: whether progress over the runs is shown; None shows it in a notebook and on a terminal.
         options: of the executor, as ``address``.
 
     Returns:
@@ -161,6 +180,7 @@ def run_study(
         RunsFailed: once everything else is published, runs failed.
         CaelabError: it cannot be begun, or none of its runs or analyses worked.
     """
+    checked(progress)
     if isinstance(place, Mapping):
         file, text, home = study_file(place), "", Path()
     else:
@@ -170,7 +190,7 @@ def run_study(
     folder = place if is_folder else Path(file.out if out is None else out).expanduser()
     how = {"executor": executor, "workers": workers, "options": options}
     file = file.model_copy(update={"out": str(folder)})
-    asked = Undertaking(file, text, folder, home, "caelab.run_study", how, lambda title, count: nullcontext(done))
+    asked = Undertaking(file, text, folder, home, "caelab.run_study", how, watching(done, progress))
     for line in carry_out_study(asked, Path("the study") if isinstance(place, Mapping) else place):
         log.info("%s", line)
     return folder
@@ -217,7 +237,7 @@ def _run(title: str, study: Study, asked: Undertaking) -> tuple[StudyResult, Run
     with asked.watch(title, len(study.run_configs())) as done:
         try:
             how = {name: value for name, value in asked.how.items() if name != "options"}
-            return study.run(**how, **asked.how.get("options", {}), done=done), None
+            return study.run(**how, **asked.how.get("options", {}), done=done, progress=False), None
         except RunsFailed as error:
             return error.result, error
 

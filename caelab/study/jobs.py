@@ -235,7 +235,7 @@ def _attempted(job: Job) -> Outcome | Failure:
 
 def _carried_out(job: Job) -> Outcome:
     reused = existing_run(job.out, job.config, dataset_of(job.config)) is not None
-    run = train(job.config, out=job.out, observers=trackers_in_worker(job.track))
+    run = train(job.config, out=job.out, observers=trackers_in_worker(job.track), progress=False)
     found = Measured()
     for name, options in job.analyses.items():
         doing(f"the analysis {name!r}")

@@ -16,6 +16,7 @@ from caelab.analysis.contract import columns_of, load_analysis, options_of
 from caelab.analysis.plotting import family_of, known_look
 from caelab.errors import CaelabError
 from caelab.models.reconstruction import check_objective
+from caelab.progress import display
 from caelab.registry.arguments import by_label, count_of, function_of, path_of, rows_of, texts_of
 from caelab.registry.catalogue import catalogue, installed_providers
 from caelab.registry.importing import allowed_code
@@ -200,6 +201,7 @@ class Study:
         executor: str = "processes",
         workers: int = 1,
         done: Callable[[Told], None] = lambda _: None,
+        progress: bool | None = None,
         **options: Any,
     ) -> StudyResult:
         """Carry out all jobs, once it is checked that they can work; one that fails does not stop the others.
@@ -210,13 +212,14 @@ class Study:
             executor: the name of an executor.
             workers: how many runs at once.
             done: called with each outcome, or failure, as it comes.
+            progress: whether progress over the runs is shown; None shows it in a notebook and on a terminal.
             options: of the executor, as ``address``.
 
         Raises:
             RunsFailed: once all others are carried out, some runs failed; what there is stands in its ``result``.
             CaelabError: nothing could be begun, or a plugin does what spoils every other run.
         """
-        how = {"executor": executor, "workers": workers, "done": done, **options}
+        how = {"executor": executor, "workers": workers, "done": done, "progress": progress, **options}
         return run_together({"": self}, **how)[""]
 
 
@@ -226,6 +229,7 @@ def run_together(
     executor: str = "processes",
     workers: int = 1,
     done: Callable[[Told], None] = lambda _: None,
+    progress: bool | None = None,
     **options: Any,
 ) -> dict[str, StudyResult]:
     """Carry out several studies with one executor, so that all workers are busy to the end; see ``Study.run``.
@@ -235,6 +239,7 @@ def run_together(
         executor: the name of an executor.
         workers: how many runs at once.
         done: called with each outcome, or failure, as it comes.
+        progress: whether progress over the runs is shown; None shows it in a notebook and on a terminal.
         options: of the executor.
 
     Raises:
@@ -249,13 +254,24 @@ def run_together(
         if executor == "processes":
             study.refuse_unknown_to_workers()
     jobs = {name: study.jobs() for name, study in studies.items()}
-    with without_main(), make(workers) as pool:
-        found = iter(performed(begun(pool, [job for each in jobs.values() for job in each]), pool, done))
+    together = [job for each in jobs.values() for job in each]
+    with display("runs", len(together), progress) as advance, without_main(), make(workers) as pool:
+        found = iter(performed(begun(pool, together), pool, told_both(done, advance)))
     results = {name: result_of([next(found) for _ in jobs[name]], study.analyses) for name, study in studies.items()}
     failures = [failure for result in results.values() for failure in result.failures]
     if failures:
-        raise RunsFailed(failures_told(failures, sum(map(len, jobs.values()))), results)
+        raise RunsFailed(failures_told(failures, len(together)), results)
     return results
+
+
+def told_both(done: Callable[[Told], None], advance: Callable[[Told], None]) -> Callable[[Told], None]:
+    """A function that passes on to both what it is told."""
+
+    def tell(told: Told) -> None:
+        done(told)
+        advance(told)
+
+    return tell
 
 
 def result_of(found: Sequence[Told], analyses: Mapping[str, Any]) -> StudyResult:

@@ -38,7 +38,8 @@ def trial_runs(place: int) -> tuple[Run, ...]:
     """Two tiny runs on one kind of data, told apart by label and seed."""
     noisy, dataset, settings = RUNS[place]
     config = (noisy_config if noisy else base_config)([*SETTINGS, *settings], dataset=dataset)
-    return tuple(train(config.with_seed(seed).with_label(f"{config.label} {seed}")) for seed in (0, 1))
+    configs = [config.with_seed(seed).with_label(f"{config.label} {seed}") for seed in (0, 1)]
+    return tuple(train(each, progress=False) for each in configs)
 
 
 def check_analysis(

@@ -28,6 +28,7 @@ from caelab.storage.locks import clear_lock, one_writer
 from caelab.streams import Streams
 from caelab.training.asked import Asked, asked_for
 from caelab.training.batches import Rows
+from caelab.training.epochs import epochs_shown
 from caelab.training.greedy import trained_stack
 from caelab.training.loop import Trainer
 from caelab.training.parallel import ParallelTrainer
@@ -50,6 +51,7 @@ def train(
     splits: Sequence[int] | None = None,
     seed: int | None = None,
     trace: Callable[[str], None] | None = None,
+    progress: bool | None = None,
 ) -> Run:
     """Train one run, or read it back if ``out`` already holds it.
 
@@ -71,6 +73,8 @@ def train(
         splits: how many examples train, validate and test.
         seed: instead of the config's.
         trace: is told each call of a hook, once per kind of call: who answers, the arguments' shapes, the answer.
+        progress: whether a display of the epochs is shown, which changes neither the run nor its name; None shows
+            it in a notebook and on a terminal, and nowhere else.
 
     Returns:
         The run, its model in evaluation mode.
@@ -84,11 +88,15 @@ def train(
     trace = None if trace is None else function_of(trace, "trace")
     with pinned_settings(), near(None if out is None else place):
         asked = asked_for(config, **given, splits=splits, seed=seed, stored=out is not None)
-        folder = None if out is None else _place_of(place, asked)
-        if together := group():
-            with together.ending_together():
-                return _shared(together, asked, folder, trace)
-        return _made(asked, None, trace) if folder is None else _stored(asked, folder, trace)
+        with epochs_shown(asked, progress) as asked:
+            return _carried_out(asked, None if out is None else _place_of(place, asked), trace)
+
+
+def _carried_out(asked: Asked, folder: Path | None, trace: Callable[[str], None] | None) -> Run:
+    if together := group():
+        with together.ending_together():
+            return _shared(together, asked, folder, trace)
+    return _made(asked, None, trace) if folder is None else _stored(asked, folder, trace)
 
 
 def _made(asked: Asked, folder: Path | None, trace: Callable[[str], None] | None) -> Run:

@@ -156,9 +156,12 @@ class _Together:
             folder = self.folders[place]
             try:
                 found = folder is not None and folder.is_dir()
-                self.done[place] = found_run(folder, asked) if folder and found else train(asked.config, out=self.out)
+                self.done[place] = found_run(folder, asked) if folder and found else self._alone(asked)
             except CaelabError as error:
                 self.failed[place] = error
+
+    def _alone(self, asked: Asked) -> Run:
+        return train(asked.config, out=self.out, progress=False)
 
     def runs(self) -> list[Run]:
         """All runs, in order.

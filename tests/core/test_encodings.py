@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from caelab.cli import progress
+from caelab import progress
 from caelab.cli.main import main
 from caelab.cli.signs import in_ascii, print_whatever_comes
 from caelab.cli.tables import print_table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,6 @@ def train(
         if print_config:
             click.echo(config.to_yaml(), nl=False) if first else None
             return
-        from caelab.cli.progress import EpochProgress
         from caelab.runs.run import is_run
         from caelab.storage.folders import refuse_foreign
         from caelab.training import train as train_run
@@ -85,9 +84,8 @@ def train(
 
         refuse_foreign(out, is_run, "a folder of runs, or a new one,")
         trackers = trackers_of(track)
-        with EpochProgress(config) if first else nullcontext() as progress:
-            observers = {"progress": progress, **trackers} if first else {}
-            run = train_run(config, out=out, observers=observers, trace=click.echo if trace_hooks else None)
+        trace = click.echo if trace_hooks else None
+        run = train_run(config, out=out, observers=trackers if first else {}, trace=trace, progress=first)
         if not first:
             return
         last = run.history[-1] if run.history else {}

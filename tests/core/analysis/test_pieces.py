@@ -7,9 +7,9 @@ import pytest
 import torch
 from rich.console import Console
 
+from caelab import progress
 from caelab.analysis.base import analyse
 from caelab.analysis.pieces import in_pieces, listening, titled
-from caelab.cli import progress
 from caelab.cli.progress import ExampleProgress
 from caelab.data import Samples
 from caelab.data.dataset import make_dataset

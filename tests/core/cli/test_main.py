@@ -136,7 +136,8 @@ def test_a_damaged_run_says_what_to_delete_and_then_trains_anew(file, damage, ca
 
 
 def test_a_resumed_run_counts_the_epochs_that_are_there(capsys, monkeypatch):
-    from caelab.cli.progress import EpochProgress, console
+    from caelab.progress import console
+    from caelab.training.epochs import EpochProgress
 
     monkeypatch.setattr(console, "_file", sys.stderr)
     with EpochProgress(recipe_config("ae", ["training.epochs=5"])) as progress:

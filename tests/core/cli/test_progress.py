@@ -9,7 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from caelab.cli import progress
+from caelab import progress
 from caelab.cli.main import main
 from caelab.cli.progress import Steps, table_of
 from caelab.errors import reason
