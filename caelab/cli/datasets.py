@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from caelab.data import Dataset, load_dataset
+from caelab.data.scaling_options import NAMES as SCALINGS
 from caelab.errors import CaelabError, unknown_name
 from caelab.registry.catalogue import catalogue
 from caelab.registry.signatures import option_fields
 from caelab.runs.settings import parse_setting
 
 MANY_LABELS = 10
-FURTHER = ("splits", "seed")  # of any data set
+FURTHER = ("splits", "seed", *SCALINGS)  # of any data set
 
 
 def load_named(names: Sequence[str], settings: Sequence[str]) -> list[Dataset]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Any
 
@@ -15,6 +15,8 @@ from torch import Tensor
 
 from caelab.data.mapped import is_mapped
 from caelab.data.samples import Samples, published_splits
+from caelab.data.scaling import Scaling, fitted, in_new_units, scaled
+from caelab.data.scaling_options import ScalingOptions, take_scaling
 from caelab.data.splits import draw_splits, first_of_parts
 from caelab.errors import CaelabError, reason, shown
 from caelab.process.exits import held_open
@@ -36,10 +38,11 @@ class Dataset:
         image_shape: (height, width), or (height, width, channels), or None.
         train: indices into the examples, shape (count,), int64; so are ``valid`` and ``test``.
         content_hash: SHA-256 of inputs, labels, image shape and, where there are any, the labels' names, whatever the
-            split; computed where it is left out.
+            split; computed where it is left out. Of scaled data: of these before they were scaled, and of the option.
         truth: what is known of the law behind the examples, for all n of them in order, or None.
         label_names: what the labels 0, 1, 2, ... are called, or None.
         mapped: whether the inputs stay in a file until they are asked for, so that they may be larger than memory.
+        scaling: what the inputs went through, by parameters of the training examples, or None.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Dataset:
     truth: Any = field(default=None, repr=False)
     label_names: tuple[str, ...] | None = None
     mapped: bool = False
+    scaling: Scaling | None = None
 
     def __post_init__(self) -> None:
         tensor_of(self.inputs, "the inputs of a data set")
@@ -113,7 +117,8 @@ def load_dataset(name: Any, *, splits: Sequence[int] | str | None = None, seed: 
             official test part, tests come from it alone (by default all of it), the others from the rest.
             ``"published"`` stands for the sizes of the paper that a data set comes from.
         seed: of the splits.
-        options: of the loader.
+        options: of the loader; and, of every data set, ``standardise=True``, ``minmax=True`` (or ``"clip"``), or
+            ``binarise=0.5`` (or ``"median"``), which scale the inputs by parameters of the training examples alone.
 
     Raises:
         CaelabError: an unknown name or option, missing or damaged files, impossible splits, NaN or infinity.
@@ -121,10 +126,11 @@ def load_dataset(name: Any, *, splits: Sequence[int] | str | None = None, seed: 
     if isinstance(name, Mapping):
         return _of_block(name, splits, seed, options)
     loader, kind, options = _found(name, options)
+    options, scaling = take_scaling(loader, options, kind)
     if isinstance(splits, str):
         splits, options = published_splits(loader, kind, splits, options)
     samples = _asked(loader, checked_options(loader, options, kind), kind)
-    return make_dataset(_full_name(kind, options), samples, splits=splits, seed=seed)
+    return make_dataset(_full_name(kind, options), samples, splits=splits, seed=seed, scaling=scaling)
 
 
 def load_samples(name: Any) -> Samples:
@@ -186,8 +192,15 @@ def _asked(loader: Any, options: Mapping[str, Any], kind: str) -> Any:
         generators.put_back(generators.changes())
 
 
-def make_dataset(name: str, samples: Samples, *, splits: Sequence[int] | None = None, seed: int = 0) -> Dataset:
-    """Check, hash and split samples, your own or a loader's.
+def make_dataset(
+    name: str,
+    samples: Samples,
+    *,
+    splits: Sequence[int] | None = None,
+    seed: int = 0,
+    scaling: ScalingOptions | None = None,
+) -> Dataset:
+    """Check, hash, split and scale samples, your own or a loader's.
 
     >>> mine = make_dataset("mine", Samples(np.eye(10)), splits=(6, 2, 2))
     >>> mine.train_inputs.shape
@@ -206,7 +219,30 @@ def make_dataset(name: str, samples: Samples, *, splits: Sequence[int] | None = 
     digest = content_hash(found.inputs, found.labels, found.image_shape, names)
     of_data = (name, found.inputs, found.labels, found.image_shape)
     mapped = is_mapped(samples.inputs)
-    return Dataset(*of_data, train, valid, test, digest, found.truth, names, mapped)
+    dataset = Dataset(*of_data, train, valid, test, digest, found.truth, names, mapped)
+    return dataset if scaling is None else with_scaling(dataset, scaling)
+
+
+def with_scaling(dataset: Dataset, asked: ScalingOptions) -> Dataset:
+    """A data set whose inputs are scaled as is asked for; the very one where that is done already, or nothing is asked.
+
+    Raises:
+        CaelabError: it was scaled otherwise, or a scaled value is too large for float32.
+    """
+    if dataset.scaling is not None and asked.asked not in ({}, dict(dataset.scaling.asked)):
+        raise CaelabError(
+            f"the inputs of data set {dataset.name!r} went through {dataset.scaling.asked} already, and {asked.asked} "
+            "is asked for; give the data as they were before, or ask for the same"
+        )
+    found = fitted(asked, dataset.inputs, dataset.train) if dataset.scaling is None else None
+    if found is None:
+        return dataset
+    inputs = scaled(found, dataset.inputs, mapped=dataset.mapped)
+    _refuse_not_finite(f"{dataset.name}, after {found.kind},", inputs)
+    into = content_hash(inputs, dataset.labels, dataset.image_shape, dataset.label_names)
+    done = replace(found, of=dataset.content_hash, into=into)
+    truth = None if dataset.truth is None else in_new_units(dataset.truth, done, dataset.name)
+    return replace(dataset, inputs=inputs, content_hash=done.hash_with(), truth=truth, scaling=done)
 
 
 def checked_samples(name: str, samples: Any) -> Samples:
@@ -228,6 +264,11 @@ def _checked_inputs(name: str, values: Any) -> Tensor:
     inputs = _float32(name, values)
     if inputs.ndim != 2 or 0 in inputs.shape:
         raise CaelabError(f"data set {name!r}: expected inputs of shape (n, d), but {tuple(inputs.shape)} came")
+    _refuse_not_finite(name, inputs)
+    return inputs
+
+
+def _refuse_not_finite(name: str, inputs: Tensor) -> None:
     if not torch.stack(inputs.aminmax()).isfinite().all():  # which a NaN reaches, too; it takes no memory
         wrong = ~torch.isfinite(inputs)
         row, column = (int(i) for i in wrong.nonzero()[0])
@@ -235,7 +276,6 @@ def _checked_inputs(name: str, values: Any) -> Tensor:
             f"data set {name!r}: expected finite inputs, but {int(wrong.sum())} of {inputs.numel()} values are NaN "
             f"or infinite, the first in example {row}, input {column} (counted from 0); remove or impute them"
         )
-    return inputs
 
 
 def _float32(name: str, values: Any) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
-from caelab.data.dataset import Dataset, checked_shape, content_hash, make_dataset
+from caelab.data.dataset import Dataset, checked_shape, content_hash, make_dataset, with_scaling
 from caelab.data.mapped import array_of, in_float32, is_mapped, samples_of_batches
 from caelab.data.samples import Samples
+from caelab.data.scaling_options import scaling_of
 from caelab.errors import CaelabError
 
 KINDS = "expected a data set, its name, an array, tensor or table of inputs, or a pair (inputs, labels)"
@@ -27,7 +28,14 @@ AT_ONCE = 256  # examples that a data set of torch's is asked for together
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 
 
-def as_dataset(given: Any, *, splits: Sequence[int] | None = None, seed: int = 0, name: str = "arrays") -> Dataset:
+def as_dataset(
+    given: Any,
+    *,
+    splits: Sequence[int] | None = None,
+    seed: int = 0,
+    name: str = "arrays",
+    scaling: Mapping[str, Any] | None = None,
+) -> Dataset:
     """A checked and split data set from what a user has in memory.
 
     Args:
@@ -39,6 +47,7 @@ def as_dataset(given: Any, *, splits: Sequence[int] | None = None, seed: int = 0
         splits: how many examples train, validate and test; by default 60, 10 and 30 %.
         seed: of the splits.
         name: what to call it.
+        scaling: how its inputs are scaled, as ``{"standardise": True}``; a data set that was scaled so stays.
 
     Raises:
         CaelabError: it is none of these, shapes do not fit, values are no finite numbers, or a data set made by hand
@@ -47,16 +56,22 @@ def as_dataset(given: Any, *, splits: Sequence[int] | None = None, seed: int = 0
     if isinstance(given, Dataset):
         if splits is not None:
             raise CaelabError(f"the data set {given.name!r} is split already; leave splits out, or give its arrays")
-        return checked(given)
+        return with_scaling(checked(given), scaling_of(scaling or {}, given.name))
     samples = given if isinstance(given, Samples) else _samples(given)
-    return make_dataset(name, samples, splits=splits, seed=seed)
+    return make_dataset(name, samples, splits=splits, seed=seed, scaling=scaling_of(scaling or {}, name))
 
 
-def _widened(dataset: Dataset) -> bool:
-    """Whether the content is that of the stated hash in float64, as a run of a float64 model keeps it."""
+def _widened(dataset: Dataset, expected: str) -> bool:
+    """Whether the content is that of the expected hash in float64, as a run of a float64 model keeps it."""
     plain = dataset.inputs.float()
-    stated = content_hash(plain, dataset.labels, dataset.image_shape, dataset.label_names)
-    return dataset.content_hash == stated and torch.equal(plain.to(dataset.inputs.dtype), dataset.inputs)
+    found = content_hash(plain, dataset.labels, dataset.image_shape, dataset.label_names)
+    return expected == found and torch.equal(plain.to(dataset.inputs.dtype), dataset.inputs)
+
+
+def _stated_content(dataset: Dataset) -> str:
+    """The hash that the inputs have by what a data set states; of scaled ones, that of their values."""
+    scaling = dataset.scaling
+    return scaling.into if scaling is not None and scaling.hash_with() == dataset.content_hash else dataset.content_hash
 
 
 def checked(dataset: Dataset) -> Dataset:
@@ -66,9 +81,10 @@ def checked(dataset: Dataset) -> Dataset:
         CaelabError: they do not.
     """
     found = content_hash(dataset.inputs, dataset.labels, dataset.image_shape, dataset.label_names)
-    if dataset.content_hash and dataset.content_hash != found and not _widened(dataset):
+    stated = _stated_content(dataset)
+    if stated and stated != found and not _widened(dataset, stated):
         raise CaelabError(
-            f"the data set {dataset.name!r} states the content hash {dataset.content_hash[:12]}, but its content has "
+            f"the data set {dataset.name!r} states the content hash {stated[:12]}, but its content has "
             f"{found[:12]}; leave content_hash out, or make it with caelab.data.make_dataset"
         )
     _check_labels(dataset)

@@ -44,7 +44,22 @@ def reconstruction_error(kind: str, model: Any, code: Tensor, targets: Tensor) -
     return squared_error(model.decode(code), targets)
 
 
-def check_objective(kind: str, model: nn.Module, inputs: Tensor, *, settable: bool = False) -> None:
+AFTER = {
+    "standardise": (
+        "after standardise ",
+        "leave dataset.standardise out, or use --set dataset.minmax=clip in its place",
+    ),
+    "minmax": (
+        "after minmax, by the ends of the training examples alone, ",
+        "set what lies beyond these ends to 0 or 1 by --set dataset.minmax=clip",
+    ),
+}
+"""By scaling, why inputs lie outside [0, 1], and what brings them into it."""
+
+
+def check_objective(
+    kind: str, model: nn.Module, inputs: Tensor, *, settable: bool = False, scaling: str | None = None
+) -> None:
     """Refuse data and models on which the reconstruction error has no meaning.
 
     Args:
@@ -52,6 +67,7 @@ def check_objective(kind: str, model: nn.Module, inputs: Tensor, *, settable: bo
         model: with ``encode`` and ``decode``.
         inputs: shape (n, d).
         settable: whether a setting says what the model ends in.
+        scaling: what the inputs went through, as ``standardise``, which is told where they lie outside [0, 1].
 
     Raises:
         CaelabError: NaN or infinity in the data; data outside [0, 1] for binary units or under cross-entropy; under
@@ -63,17 +79,18 @@ def check_objective(kind: str, model: nn.Module, inputs: Tensor, *, settable: bo
         raise CaelabError(f"expected finite inputs, but {count} values are NaN or infinite; remove or impute them")
     low, high = float(inputs.min()), float(inputs.max())
     outside = low < 0 or high > 1
+    since, remedy = AFTER.get(scaling or "", ("", "rescale them"))
     if outside and getattr(model, "takes_probabilities", False):
         raise CaelabError(
-            f"{type(model).__name__} has binary units and expects inputs in [0, 1], but they lie in "
-            f"[{low:.4g}, {high:.4g}]; rescale them, or compare recipes without it"
+            f"{type(model).__name__} has binary units and expects inputs in [0, 1], but {since}they lie in "
+            f"[{low:.4g}, {high:.4g}]; {remedy}, or compare recipes without it"
         )
     if kind != "cross-entropy":
         _check_range(model, inputs, settable=settable)
         return
     if outside:
         raise CaelabError(
-            f"cross-entropy expects inputs in [0, 1], but they lie in [{low:.4g}, {high:.4g}]; rescale them, "
+            f"cross-entropy expects inputs in [0, 1], but {since}they lie in [{low:.4g}, {high:.4g}]; {remedy}, "
             f"or use --set training.reconstruction=squared-error{' --set model.output=identity' * settable}"
         )
     if not hasattr(model, "logits"):

@@ -27,6 +27,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from caelab.data.samples import PUBLISHED, published_splits
+from caelab.data.scaling_options import take_scaling
 from caelab.errors import CaelabError
 from caelab.options import Count
 from caelab.registry.catalogue import Catalogue, catalogue
@@ -295,7 +296,7 @@ def _checked(block: Block, kind: str, where: str, offers: Catalogue) -> Block:
     if kind == "dataset" and name not in offers.names(kind):
         refuse_path(name)
     factory = offers.get(kind, name)
-    common = _taken_out(kind, factory, options, where)
+    options, common = _common(kind, factory, options, where)
     fixed = {key: getattr(block, key) for key in type(block).model_fields}
     if fixed.get("splits") == PUBLISHED:
         fixed["splits"], options = published_splits(factory, name, PUBLISHED, options)
@@ -328,6 +329,15 @@ class OfAnyRegularizer(Section):
 
 OF_ANY: dict[str, type[Section]] = {"model": OfAnyModel, "regularizer": OfAnyRegularizer}
 """By kind, the options that the core reads, not the factory; a factory's own option of the same name comes first."""
+
+
+def _common(kind: str, factory: Any, options: dict[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options that are the factory's own, and those that the core reads."""
+    if kind == "dataset":
+        own, scaling = take_scaling(factory, options, where)
+        return own, scaling.asked
+    common = _taken_out(kind, factory, options, where)
+    return options, common
 
 
 def _taken_out(kind: str, factory: Any, options: dict[str, Any], where: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from caelab.data import Dataset, load_dataset
 from caelab.data.given import as_dataset, split_hash
 from caelab.data.memory import free_memory, sized
+from caelab.data.scaling_options import scaling_in
 from caelab.errors import CaelabError, DamagedFile, reason
 from caelab.models.adapted import adapted, dtype_of
 from caelab.models.identity import (
@@ -267,10 +268,11 @@ def versions() -> dict[str, str]:
 def record_of(config: RunConfig, model: nn.Module, dataset: Dataset) -> dict[str, Any]:
     """What is known of a run beside its config: data, model, the code of others, and versions."""
     named = {} if dataset.label_names is None else {"label_names": list(dataset.label_names)}
+    scaling = {} if dataset.scaling is None else {"scaling": dataset.scaling.as_record()}
     return {
         "data_hash": dataset.content_hash,
         "split_hash": split_hash(dataset),
-        "data": {"name": dataset.name, "shape": list(dataset.inputs.shape), **named},
+        "data": {"name": dataset.name, "shape": list(dataset.inputs.shape), **named, **scaling},
         "model": {"class": type(getattr(model, "inner", model)).__qualname__, "repr": repr_of(model)},
         "fingerprints": config.fingerprints(),
         "versions": versions(),
@@ -328,7 +330,7 @@ def _loaded_run(path: Path, model: nn.Module | None, dataset: Any) -> Run:
 def _given_data(config: RunConfig, given: Any) -> Dataset:
     splits = None if isinstance(given, Dataset) else config.dataset.splits
     name = str(config.dataset.options.get("name", config.dataset.kind))
-    return as_dataset(given, splits=splits, seed=config.split, name=name)
+    return as_dataset(given, splits=splits, seed=config.split, name=name, scaling=scaling_in(config.dataset.options))
 
 
 def _check_data(path: Path, record: Mapping[str, Any], dataset: Dataset) -> None:

@@ -339,7 +339,10 @@ def _check_config(config: RunConfig) -> None:
     """Build everything that a run needs, without training it."""
     dataset = dataset_of(config)
     model = build_model(config, dataset)
-    check_objective(config.training.reconstruction, model, dataset.inputs, settable=output_is_set(config))
+    scaling = None if dataset.scaling is None else dataset.scaling.kind
+    check_objective(
+        config.training.reconstruction, model, dataset.inputs, settable=output_is_set(config), scaling=scaling
+    )
     checked_device(config.training.device)
     for each in layer_configs(config) if is_stack(config) else [config]:
         TrainingPlugins(make_regularizers(each, catalogue()), warmups_of(each, catalogue()))

@@ -183,7 +183,10 @@ def trainer_of(asked: Asked, partial: Path | None, trace: Callable[[str], None] 
     config, dataset = asked.config, asked.dataset
     model = build_model(config, dataset) if asked.model is None else as_called(config, asked.model, dataset)
     dataset = of_type(model, dataset)
-    check_objective(config.training.reconstruction, model, dataset.inputs, settable=output_is_set(config))
+    scaling = None if dataset.scaling is None else dataset.scaling.kind
+    check_objective(
+        config.training.reconstruction, model, dataset.inputs, settable=output_is_set(config), scaling=scaling
+    )
     device = checked_device(config.training.device)
     plugins = _training_plugins(asked)
     if trace:

@@ -15,6 +15,7 @@ from torch import nn
 
 from caelab.data import Dataset
 from caelab.data.given import as_dataset, split_hash
+from caelab.data.scaling_options import scaling_in
 from caelab.errors import CaelabError, shown
 from caelab.models.identity import copied, materialised, structure_of, weights_of
 from caelab.models.shared import refuse_lost_by_copying
@@ -98,13 +99,14 @@ def asked_for(
 
 def _with_data(config: RunConfig, given: Any, splits: Sequence[int] | None) -> tuple[RunConfig, Dataset]:
     given = as_name(given) if isinstance(given, PathLike) else given
+    scaling = scaling_in(config.dataset.options)
     if given is None or isinstance(given, str | Mapping):
-        block = {"kind": given} if isinstance(given, str) else dict(given or {})
+        block = {**scaling, "kind": given} if isinstance(given, str) else dict(given or {})
         block = block or config.dataset.model_dump(mode="json")
         block |= {} if splits is None else {"splits": splits if isinstance(splits, str) else list(splits)}
         config = make_config({**config.as_dict(), "dataset": block}) if given is not None or splits else config
         return config, dataset_of(config)
-    dataset = as_dataset(given, splits=splits, seed=config.split)
+    dataset = as_dataset(given, splits=splits, seed=config.split, scaling=scaling)
     return (config if _is_that_of(config, dataset) else _with_given_data(config, dataset)), dataset
 
 
@@ -127,8 +129,9 @@ def _is_that_of(config: RunConfig, dataset: Dataset) -> bool:
 def _with_given_data(config: RunConfig, dataset: Dataset) -> RunConfig:
     facts = {"name": dataset.name, "shape": list(dataset.inputs.shape), "split_hash": split_hash(dataset)[:DIGITS]}
     truth = {} if dataset.truth is None else {"truth": fingerprint(dataset.truth, "truth")[:DIGITS]}
+    scaling = {} if dataset.scaling is None else dict(dataset.scaling.asked)
     sizes = (len(dataset.train), len(dataset.valid), len(dataset.test))
-    block: Any = {"kind": GIVEN, "splits": sizes, **facts, **truth}
+    block: Any = {"kind": GIVEN, "splits": sizes, **facts, **truth, **scaling}
     return config.model_copy(update={"dataset": DataBlock.model_construct(**block)})
 
 
