@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import inspect
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,8 +18,9 @@ from matplotlib.figure import Figure
 
 from caelab.analysis.contract import load_analysis, measures, options_of, source_of, whose_analysis
 from caelab.analysis.isolation import failure_told, run_left_as_found, undisturbed
+from caelab.analysis.panels import WrongAxes
 from caelab.analysis.pieces import titled
-from caelab.analysis.plotting import plain_look
+from caelab.analysis.plotting import colors_in_order, plain_look
 from caelab.errors import CaelabError, ContractError, DamagedFile, StorageError
 from caelab.registry.reserved import ABOUT_A_RUN
 from caelab.runs.record import tables_count
@@ -233,18 +235,78 @@ def gather(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 
 def drawn(name: str, table: pd.DataFrame) -> Figure:
-    """Draw the figure of an analysis from its table.
+    """Draw the figure of an analysis from its table, the same whatever the settings of matplotlib are here.
 
     Raises:
         CaelabError: it cannot be drawn.
     """
-    with by_itself(name), plain_look(), named_failure(name, "could not be drawn"):
-        figure = load_analysis(name).draw(_as_plain_text(one_seed_per_run(table)))
+    with plain_look():
+        return drawn_onto(name, table)
+
+
+def drawn_onto(name: str, table: pd.DataFrame, axes: Any = None, models: Iterable[str] = ()) -> Figure:
+    """Draw the figure of an analysis from its table as the caller wants it.
+
+    Without axes it is a figure of its own: caelab's style, and on top of it what the caller changed in ``rcParams``, as
+    ``caelab.figures.style("icml")``, a theme or a palette of seaborn does. With axes it is drawn onto these, by the
+    caller's ``rcParams`` as they are, and the legend stands in the first of them.
+
+    Args:
+        name: of the analysis.
+        table: of one run or of many, with the columns ``model`` and ``seed``.
+        axes: one ``Axes``, or one for each panel as ``plt.subplots`` returns them.
+        models: in the order in which the colours of the caller's palette go to them; by default that of the table.
+
+    Returns:
+        The figure; with axes the one that they belong to.
+
+    Raises:
+        CaelabError: it cannot be drawn, or onto no axes that are given.
+        WrongAxes: a ``ValueError``; there is not one of the axes for each panel.
+    """
+    analysis = load_analysis(name)
+    onto = {} if axes is None else _onto(name, analysis, axes)
+    plain = _as_plain_text(one_seed_per_run(table))
+    with by_itself(name), colors_in_order(models), named_failure(name, "could not be drawn"):
+        figure = analysis.draw(plain, **onto)
     if not isinstance(figure, Figure):
         raise CaelabError(
             f"draw of the analysis {name!r} returns {type(figure).__name__}, but a matplotlib Figure is expected"
         )
     return figure
+
+
+def _onto(name: str, analysis: Any, axes: Any) -> dict[str, Any]:
+    """The argument by which an analysis draws onto axes.
+
+    Raises:
+        ContractError: its ``draw`` makes figures of its own only.
+    """
+    try:
+        takes = inspect.signature(analysis.draw).parameters
+    except (TypeError, ValueError):
+        takes = {}  # type: ignore[assignment]
+    if "axes" not in takes:
+        raise ContractError(
+            f"{whose_analysis(name)} draws figures of its own only: its draw(table) takes no axes; leave axes out, or "
+            "write draw(table, axes=None) as docs/howto/write-an-analysis.md shows"
+        )
+    return {"axes": axes}
+
+
+def panels_of(name: str, table: pd.DataFrame) -> tuple[int, int]:
+    """Rows and columns of the panels that an analysis draws of a table, for ``plt.subplots(*panels_of(name, table))``.
+
+    It is asked by giving it no axes, which every figure refuses, and says how many it needs.
+
+    Raises:
+        CaelabError: the analysis draws onto no axes.
+    """
+    try:
+        drawn_onto(name, table, [])
+    except WrongAxes as error:
+        return error.shape
+    raise ContractError(f"{whose_analysis(name)} takes no axes for a figure; let its draw call caelab.figures.panels")
 
 
 def one_seed_per_run(table: pd.DataFrame) -> pd.DataFrame:

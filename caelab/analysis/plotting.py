@@ -21,46 +21,71 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from caelab.analysis.panels import (
+    Block,
+    Panels,
+    fitting_columns,
+    one_panel,
+    panels,
+    stacked_panels,
+    width_of,
+    wrapped_text,
+)
 from caelab.analysis.statistics import mean_and_half_width
+from caelab.analysis.styles import (
+    COLUMN_WIDTH,
+    PAGE_WIDTH,
+    STYLE,
+    column_width,
+    marks,
+    page_width,
+    palette,
+    paper_style,
+    plain_look,
+    points,
+    strokes,
+    style,
+)
 from caelab.errors import CaelabError, reason
 from caelab.registry.catalogue import catalogue
 from caelab.runs.recipes import Look, load_recipe, whose_recipe
 from caelab.storage.files import write_bytes
 
-COLUMN_WIDTH = 3.25  # inches, of the two-column papers of this field
-PAGE_WIDTH = 6.75
+__all__ = [
+    "COLUMN_WIDTH",
+    "DASHES",
+    "PAGE_WIDTH",
+    "STYLE",
+    "Block",
+    "Look",
+    "Panels",
+    "band",
+    "column_width",
+    "curves",
+    "display_name",
+    "dot_chart",
+    "fitting_columns",
+    "interval_of_mean",
+    "look",
+    "marks",
+    "one_panel",
+    "page_width",
+    "panels",
+    "paper_style",
+    "plain_look",
+    "points",
+    "save_figure",
+    "save_picture",
+    "show_zero",
+    "stacked_panels",
+    "strokes",
+    "style",
+    "svg_of",
+    "width_of",
+    "wrapped_text",
+]
+
 DOTS_PER_INCH = 300
-
-STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that a figure is the same everywhere
-    "font.size": 7,
-    "axes.titlesize": 7.5,
-    "axes.labelsize": 7,
-    "xtick.labelsize": 6.5,
-    "ytick.labelsize": 6.5,
-    "legend.fontsize": 6.5,
-    "legend.frameon": False,
-    "legend.handlelength": 2.8,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "0.9",
-    "grid.linewidth": 0.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
-    "lines.linewidth": 1.2,
-    "lines.markersize": 4,
-    "lines.markeredgewidth": 0.6,
-    "image.interpolation": "none",
-    "pdf.fonttype": 42,  # TrueType, embedded: what publishers accept
-    "svg.fonttype": "path",
-    "svg.hashsalt": "caelab",
-}
-
 
 DASHES: Sequence[Any] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1)), (0, (1, 0.7)))
 
@@ -68,29 +93,7 @@ DASHES: Sequence[Any] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 
 OTHER_COLORS = ("#332288", "#999933", "#44aa99", "#aa4499", "#ddcc77", "#117733", "#88ccee")
 OTHER_MARKERS = ("<", ">", "h", "d", "H", "8", "s", "o", "^", "D", "v")
 
-BAR = {"linewidth": 1, "zorder": 2}  # an interval around a mean
-SEED = {"color": "white", "edgecolor": "0.3", "linewidth": 0.5, "s": 6, "zorder": 2.5}  # a dot on the bar
-MEAN = {"linestyle": "none", "markersize": 5, "markeredgewidth": 0.6, "zorder": 3}  # a marker on both
-
 SYMBOLS = {"weight": "λ", "sigma": "σ", "target": "ρ", "learning_rate": "rate"}
-
-
-@contextmanager
-def plain_look() -> Iterator[None]:
-    """Draw by matplotlib's own defaults: a ``matplotlibrc`` in the working folder may have come from anyone.
-
-    It could have texts set by LaTeX, which runs what a preamble says.
-    """
-    defaults = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
-    with mpl.rc_context(defaults):
-        yield
-
-
-@contextmanager
-def paper_style() -> Iterator[None]:
-    """Draw in caelab's style: ``with paper_style(): ...``, or ``@paper_style()`` above a function that draws."""
-    with plain_look(), mpl.rc_context(STYLE):  # type: ignore[arg-type]
-        yield
 
 
 def look(models: Iterable[str]) -> dict[str, Look]:
@@ -98,7 +101,8 @@ def look(models: Iterable[str]) -> dict[str, Look]:
 
     A model has the look of its recipe. The models of a grid (``cae contractive.weight=0.3``) keep their recipe's
     colour, the paler the earlier they stand, with markers and lines of their own. All others get what is left, in their
-    order.
+    order. Where a caller has changed ``axes.prop_cycle``, as a palette of seaborn does, the colours are taken from
+    there, in the order of the models; markers and lines stay, so that they are told apart in grey.
 
     >>> look(["cae"]) == {"cae": look(["ae", "cae", "mine"])["cae"]}
     True
@@ -106,6 +110,8 @@ def look(models: Iterable[str]) -> dict[str, Look]:
     labels = list(dict.fromkeys(models))
     own = {family: found for family in map(family_of, labels) if (found := known_look(family))}
     grids = Counter(family_of(label) for label in labels if label not in own)
+    chosen = _chosen_colors(labels, own)
+    own = {family: replace(found, color=chosen.get(family, found.color)) for family, found in own.items()}
     others = zip(cycle(OTHER_COLORS), cycle(OTHER_MARKERS), cycle(DASHES), strict=False)
     seen: Counter[str] = Counter()
     looks = {}
@@ -117,8 +123,32 @@ def look(models: Iterable[str]) -> dict[str, Look]:
             looks[label] = _shade(own[family], seen[family], grids[family], beside=family in labels)
             seen[family] += 1
         else:
-            looks[label] = Look(*next(others))
+            found = Look(*next(others))
+            looks[label] = replace(found, color=chosen.get(label, found.color))
     return looks
+
+
+_ORDER: ContextVar[tuple[str, ...]] = ContextVar("models in the order of their colours", default=())
+
+
+@contextmanager
+def colors_in_order(models: Iterable[str]) -> Iterator[None]:
+    """Within the block the colours of a caller's palette go to models in this order, whichever a figure shows."""
+    token = _ORDER.set(tuple(models))
+    try:
+        yield
+    finally:
+        _ORDER.reset(token)
+
+
+def _chosen_colors(labels: Sequence[str], own: Mapping[str, Look]) -> dict[str, str]:
+    """The colours of a caller's palette by family, or by label where a family has no look; none without a palette."""
+    colors = palette()
+    if not colors:
+        return {}
+    families = {label: family_of(label) if family_of(label) in own else label for label in labels}
+    every = dict.fromkeys([*(families.get(label, family_of(label)) for label in _ORDER.get()), *families.values()])
+    return {key: to_hex(color) for key, color in zip(every, cycle(colors), strict=False)}
 
 
 def family_of(label: str) -> str:
@@ -276,12 +306,12 @@ def curves(
 
 def band(style: Look) -> dict[str, Any]:
     """Keywords of ``Axes.fill_between`` for an interval around a model's line; its edges are told apart in grey."""
-    edge = {"edgecolor": (style.color, 0.5), "linewidth": 0.4, "linestyle": style.linestyle}
+    edge = {"edgecolor": (style.color, 0.5), "linewidth": strokes(0.4), "linestyle": style.linestyle}
     return {"facecolor": (style.color, 0.1), "alpha": None, **edge}
 
 
 def dot_chart(axes: Axes, table: pd.DataFrame, value: str, label: str, errorbar: Any = interval_of_mean) -> None:
-    """A line per model, top to bottom: every seed as a small dot, their mean as the model's marker, its interval.
+    """A line per model, top to bottom: its interval, a dot on it for every seed, the model's marker at their mean.
 
     Args:
         axes: where to draw; on a logarithmic axis the mean is a geometric one.
@@ -293,7 +323,9 @@ def dot_chart(axes: Axes, table: pd.DataFrame, value: str, label: str, errorbar:
     import seaborn
 
     looks = look(table["model"])
-    for model, style in looks.items():
+    mean = {"linestyle": "none", "markersize": marks(5), "markeredgewidth": strokes(0.6), "zorder": 3}
+    seed = {"color": "white", "edgecolor": "0.3", "linewidth": strokes(0.5), "s": marks(marks(6)), "zorder": 2.5}
+    for model, drawn in looks.items():
         seaborn.pointplot(
             table[table["model"] == model].dropna(subset=value),
             x=value,
@@ -301,11 +333,11 @@ def dot_chart(axes: Axes, table: pd.DataFrame, value: str, label: str, errorbar:
             order=[*looks],
             errorbar=errorbar,
             capsize=0.2,
-            err_kws=BAR,
-            **style.line | MEAN,
+            err_kws={"linewidth": strokes(1), "zorder": 2},
+            **drawn.line | mean,
             ax=axes,
         )
-    seaborn.scatterplot(table, x=value, y="model", **SEED, ax=axes)
+    seaborn.scatterplot(table, x=value, y="model", **seed, ax=axes)
     axes.grid(visible=True, axis="y")
     axes.set_yticks(range(len(looks)), [display_name(model) for model in looks])
     axes.set(ylim=(len(looks) - 0.5, -0.5), xlabel=label, ylabel="")
@@ -350,6 +382,6 @@ def save_picture(figure: Figure, file: Path) -> None:
 def svg_of(figure: Figure) -> str:
     """The figure as an ``<svg>`` element to put into a page; the same figure gives the same text."""
     text = StringIO()
-    with paper_style():
+    with plain_look(), paper_style():
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()[text.getvalue().index("<svg") :]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from caelab.analysis.base import drawn, gather, named_failure, tables_there
 from caelab.analysis.contract import columns_of, load_analysis, options_of
-from caelab.analysis.plotting import save_figure
+from caelab.analysis.plotting import plain_look, save_figure
 from caelab.analysis.several import compared_beside, measured_each, summaries
 from caelab.errors import CaelabError, DamagedFile
 from caelab.registry.importing import allow_code_in
@@ -80,7 +80,7 @@ def write(table: pd.DataFrame, name: str, options: Mapping[str, Any], runs: Sequ
     with change(out, MANIFEST, files_of([name])) as place:
         facts, kept = _so_far(out, name)
         write_bytes(place / f"{name}.parquet", content)
-        with named_failure(name, "could not be drawn"):
+        with named_failure(name, "could not be drawn"), plain_look():
             save_figure(figure, place / name)
         whose = [str(run.path or run.record.get("encoder", run.label)) for run in runs]
         write_record(place, MANIFEST, {**facts, name: {"options": options, "runs": whose}}, kept)

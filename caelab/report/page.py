@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from caelab.analysis.contract import caption_of, title_of
-from caelab.analysis.plotting import display_name, look, paper_style, svg_of
+from caelab.analysis.plotting import display_name, look, paper_style, plain_look, svg_of
 from caelab.report.embedding import chart_library, compact, fair_share, packed, page_script, policy
 from caelab.report.explorer import Explorer
 
@@ -116,6 +116,8 @@ def _live(page: Page) -> dict[str, str]:
 
 def chart_looks(models: Iterable[str]) -> dict[str, dict[str, str]]:
     """The name, colour, symbol and dashes of each model in an interactive chart: those of the figures."""
+    with plain_look():
+        looks = look(models)
     return {
         model: {
             "name": display_name(model),
@@ -123,7 +125,7 @@ def chart_looks(models: Iterable[str]) -> dict[str, dict[str, str]]:
             "symbol": CHART_SYMBOLS.get(found.marker, "circle"),
             "dash": _dashes(found.linestyle),
         }
-        for model, found in look(models).items()
+        for model, found in looks.items()
     }
 
 
@@ -185,7 +187,7 @@ def smallest(figure: Figure, there: Path | None = None) -> str | bytes:
         small = image.resize((round(scale * width), round(scale * height)), Image.Resampling.BOX)
         small.save(pixels, format="png")
     else:
-        with paper_style():
+        with plain_look(), paper_style():
             figure.savefig(pixels, format="png", dpi=PIXELS_PER_INCH)
     return pixels.getvalue()
 

@@ -273,14 +273,14 @@ def draw_figures(comparison: Comparison, place: Path) -> tuple[dict[str, Any], l
     Raises:
         StorageError: a figure cannot be written.
     """
-    from caelab.analysis.plotting import save_figure
+    from caelab.analysis.plotting import plain_look, save_figure
 
     figures, problems = {}, []
     for name, table in comparison.tables.items():
         try:
             with stored_appearances(comparison.appearances):
                 figure = drawn(name, table)
-            with named_failure(name, "could not be drawn"):
+            with named_failure(name, "could not be drawn"), plain_look():
                 save_figure(figure, place / "figures" / name)
         except StorageError:  # no fault of the analysis: the others could not be written either
             raise

@@ -199,9 +199,9 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
     return {f"smallest angle of {recipe} (deg)": float(angle) for recipe, angle in smallest.items()}
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """A row of panels per scale, the angle's and the gap's, against the strength; a column per data set."""
-    return transition_figure(table)
+    return transition_figure(table, axes)
 
 
 def main(folder: Path, workers: int = 2) -> None:

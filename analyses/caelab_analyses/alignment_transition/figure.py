@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from caelab.analysis.plotting import PAGE_WIDTH, curves, display_name, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, curves, display_name, marks, panels, paper_style
 from caelab_analyses.manifold_alignment.figure import DATA
 
 VALUES = {"angle": "angle (deg)", "gap": "gap"}
@@ -21,28 +21,33 @@ LEVELS: dict[str, dict[str, Any]] = {  # without a strength: what to hold the ot
 
 
 @paper_style()
-def transition_figure(table: pd.DataFrame) -> Figure:
+def transition_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Two rows of panels for every scale, the angle and the gap; a column per data set."""
     datasets, scales = list(dict.fromkeys(table["dataset"])), sorted(set(table["scale"]))
     lines = [(scale, value) for scale in scales for value in VALUES]
-    figure = Figure(figsize=(PAGE_WIDTH, 0.5 + 1.05 * len(lines)), layout="constrained")
-    grid: Any = figure.subplots(len(lines), len(datasets), squeeze=False, sharex=True, sharey="row")
+    shared: dict[str, Any] = {"sharex": True, "sharey": "row"}
+    size = (PAGE_WIDTH, 0.5 + 1.05 * len(lines))
+    found = panels(axes, len(lines), len(datasets), of="alignment_transition", size=size, **shared)
+    grid = found.grid
     for (scale, value), row in zip(lines, grid, strict=True):
         for dataset, axes in zip(datasets, row, strict=True):
             _panel(axes, table[(table["dataset"] == dataset) & (table["scale"] == scale)], value)
-        row[0].set_ylabel(f"scale {scale:g}\n{VALUES[value]}")
-        if value == "gap":
-            _gap_axis(row[0], table.loc[table["scale"] == scale, "gap"].max())
-        else:
-            row[0].set(ylim=(0, 93), yticks=[0, 30, 60, 90])
-    grid[0, 0].set_xscale("log")
-    for dataset, top, bottom in zip(datasets, grid[0], grid[-1], strict=True):
+        for axes in found.ends(row):
+            axes.set_ylabel(f"scale {scale:g}\n{VALUES[value]}")
+            if value == "gap":
+                _gap_axis(axes, table.loc[table["scale"] == scale, "gap"].max())
+            else:
+                axes.set(ylim=(0, 93), yticks=[0, 30, 60, 90])
+    for axes in found.ends(found):
+        axes.set_xscale("log")
+    for dataset, column in zip(datasets, grid.T, strict=True):
         dimensions = table.loc[table["dataset"] == dataset, "dimensions"].iloc[0]
-        top.set_title(f"{dataset}, $k = {dimensions}$", loc="left")
-        bottom.set_xlabel("$\\lambda$, or $\\sigma$")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-    return figure
+        for axes in found.ends(column):
+            axes.set_title(f"{dataset}, $k = {dimensions}$", loc="left")
+        for axes in found.ends(column[::-1]):
+            axes.set_xlabel("$\\lambda$, or $\\sigma$")
+    found.legend()
+    return found.figure
 
 
 def _panel(axes: Axes, table: pd.DataFrame, value: str) -> None:
@@ -50,7 +55,7 @@ def _panel(axes: Axes, table: pd.DataFrame, value: str) -> None:
     for recipe, level in table[of_level].groupby("recipe", sort=False)[value].mean().dropna().items():
         axes.axhline(level, linewidth=0.9, label=display_name(str(recipe)), **LEVELS[str(recipe)])
     trained = table[~of_level]
-    curves(axes, trained.assign(model=trained["recipe"]), "strength", value, markersize=3)
+    curves(axes, trained.assign(model=trained["recipe"]), "strength", value, markersize=marks(3))
     axes.set(xlabel="", ylabel="")
 
 

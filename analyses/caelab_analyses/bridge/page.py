@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from caelab.analysis.plotting import save_figure
+from caelab.analysis.plotting import plain_look, save_figure
 from caelab.errors import CaelabError, DamagedFile
 from caelab.report.page import embedded
 from caelab.storage.checksums import FILES, check_file
@@ -74,8 +74,9 @@ def _shown_step(step: Step, facts: dict[str, Any], tables: dict[str, pd.DataFram
     if step.table not in tables:
         reason = facts.get("left_out", {}).get(step.table, f"the study has no table of {step.table}; run it again")
         return {**told, "reading": f"left out: {reason}"}
-    figure = step.draw(tables[step.table])
-    save_figure(figure, folder / "figures" / step.name)
+    with plain_look():
+        figure = step.draw(tables[step.table])
+        save_figure(figure, folder / "figures" / step.name)
     return {**told, "reading": step.reading(tables[step.table]), "markup": embedded(figure, step.name, step.title)}
 
 

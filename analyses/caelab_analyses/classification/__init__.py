@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
 from caelab.analysis.columns import Column
-from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, panels, paper_style
 from caelab.errors import NotApplicable
 from caelab.options import Count, Positive, Probability
 from caelab.runs.run import Run
@@ -129,17 +130,17 @@ def errors(predict: Predict, part: Labelled) -> dict[str, float]:
 
 
 @paper_style()
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Test errors by classifier: every seed, the mean over seeds and its 95 % interval."""
     test = table[table["split"] == "test"]
-    figure = Figure(figsize=(PAGE_WIDTH, 0.95 + 0.17 * test["model"].nunique()), layout="constrained")
-    panels = figure.subplots(1, test["classifier"].nunique(), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, (classifier, rows) in zip(panels, test.groupby("classifier", sort=False), strict=True):
+    size, count = (PAGE_WIDTH, 0.95 + 0.17 * test["model"].nunique()), test["classifier"].nunique()
+    found = panels(axes, 1, count, of="classification", size=size, grows="text", sharex=True, sharey=True)
+    for panel, (classifier, rows) in zip(found, test.groupby("classifier", sort=False), strict=True):
         examples, chance = _span(rows["examples"], "d"), _span(rows["standard_error"], ".1f")
         label = f"test error (%)\nstandard error of one seed on {examples} examples: {chance} points"
-        dot_chart(axes, rows, "error", label)
-        axes.set_title(f"{classifier}, {_span(rows['labels'], 'd')} labels", loc="left")
-    return figure
+        dot_chart(panel, rows, "error", label)
+        panel.set_title(f"{classifier}, {_span(rows['labels'], 'd')} labels", loc="left")
+    return found.figure
 
 
 def _span(values: Iterable[float], form: str) -> str:

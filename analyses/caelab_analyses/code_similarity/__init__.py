@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations_with_replacement
+from typing import Any
 
 import pandas as pd
 import torch
@@ -104,6 +105,6 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
     return {name: float(rows["similarity"].mean()) for name, rows in parts.items() if len(rows)}
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Every model against every model: the mean over pairs of seeds, as colour and number."""
-    return similarity_figure(table)
+    return similarity_figure(table, axes)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 
-from caelab.analysis.plotting import COLUMN_WIDTH, display_name, paper_style
+from caelab.analysis.plotting import COLUMN_WIDTH, display_name, panels, paper_style, points
 
 ALIKE = "#6bbdec"  # light enough for dark numbers
 
 
 @paper_style()
-def similarity_figure(table: pd.DataFrame) -> Figure:
+def similarity_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
     """The mean over pairs of different runs, for every two models; a model with one seed has no number with itself."""
     import seaborn
 
     means = mean_similarities(table)
     side = min(COLUMN_WIDTH, 1.1 + 0.32 * len(means))
-    figure = Figure(figsize=(COLUMN_WIDTH, side), layout="constrained")
-    axes = figure.subplots()
+    found = panels(axes, 1, 1, of="code_similarity", size=(COLUMN_WIDTH, side))
+    (axes,) = found
     rows, columns = ([display_name(str(model)) for model in labels] for labels in (means.index, means.columns))
     seaborn.heatmap(
         means,
@@ -28,7 +30,7 @@ def similarity_figure(table: pd.DataFrame) -> Figure:
         square=True,
         annot=True,
         fmt=".2f",
-        annot_kws={"size": 6},
+        annot_kws={"size": points(6)},
         linewidths=0.5,
         cbar_kws={"label": "linear CKA", "shrink": 0.9},
         ax=axes,
@@ -39,7 +41,7 @@ def similarity_figure(table: pd.DataFrame) -> Figure:
     )
     axes.set_yticks([place + 0.5 for place in range(len(rows))], rows, rotation=0)
     axes.grid(visible=False)
-    return figure
+    return found.figure
 
 
 def mean_similarities(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -214,6 +214,6 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Random directions by shape and level, the other kinds by level; bands are intervals over seeds."""
-    return contraction_figure(table)
+    return contraction_figure(table, axes)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from caelab.analysis.plotting import PAGE_WIDTH, curves, look, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, curves, look, panels, paper_style, points
 from caelab.runs.recipes import Look
 from caelab_analyses.shared.legends import legend_below
 
@@ -24,21 +24,19 @@ MARKERS = 9  # to a line
 
 
 @paper_style()
-def contraction_figure(table: pd.DataFrame) -> Figure:
+def contraction_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
     """The first kind of direction by shape and by level, the others by level."""
     kinds = list(dict.fromkeys(table["kind"]))
     views = [(kinds[0], SHAPE), *((kind, LEVEL) for kind in kinds)]
     lines = -(-len(views) // COLUMNS)
-    figure = Figure(figsize=(PAGE_WIDTH, 1.9 * lines + 0.4), layout="constrained")
-    grid: Any = figure.subplots(lines, COLUMNS, squeeze=False)
+    size = (PAGE_WIDTH, 1.9 * lines + 0.4)
+    found = panels(axes, lines, COLUMNS, count=len(views), of="contraction_curve", size=size)
     looks = look(table["model"])
-    for axes, (kind, value) in zip(grid.flat, views, strict=False):
+    for axes, (kind, value) in zip(found, views, strict=True):
         panel(axes, table[table["kind"] == kind], value, looks)
         axes.set(title=f"{kind}: {TITLES[value]}", xlabel="radius $r$ (input units)", ylabel=LABELS[value])
-    for axes in grid.flat[len(views) :]:
-        axes.set_axis_off()
-    legend_below(figure, grid[0, 0], 7)
-    return figure
+    legend_below(found, 7)
+    return found.figure
 
 
 def panel(axes: Axes, table: pd.DataFrame, value: str, looks: Mapping[str, Look]) -> None:
@@ -78,7 +76,7 @@ def mark(axes: Axes, table: pd.DataFrame, distance: str) -> None:
         rotation=90,
         horizontalalignment="right",
         verticalalignment="bottom",
-        fontsize=5.5,
+        fontsize=points(5.5),
         color="0.3",
         bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5},
     )

@@ -172,6 +172,6 @@ def preview(table: pd.DataFrame) -> images.Array:
     return images.sheet(tiles, len(table) // table["example"].nunique())
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Posterior variances by rank, and the directions at the first examples."""
-    return directions_figure(table)
+    return directions_figure(table, axes)

@@ -6,10 +6,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from caelab.analysis.plotting import PAGE_WIDTH, curves, display_name, look, paper_style, show_zero
+from caelab.analysis.plotting import (
+    PAGE_WIDTH,
+    Block,
+    Panels,
+    curves,
+    display_name,
+    look,
+    marks,
+    paper_style,
+    show_zero,
+    stacked_panels,
+    strokes,
+)
 from caelab_analyses.shared import tiles as images
 from caelab_analyses.shared.legends import legend_below
 from caelab_analyses.shared.tiles import Tile
@@ -20,47 +33,49 @@ POINTS = 60  # in the plane
 
 
 @paper_style()
-def directions_figure(table: pd.DataFrame) -> Figure:
+def directions_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Above: the variance of each rank, the mean over examples; below: a line per model and example, or the plane."""
     models = list(table["model"].unique())
     lines = min(SHOWN, table["example"].nunique()) * len(models)
     height = 3.0 if _is_plane(table) else 0.3 + 0.75 * lines
-    figure = Figure(figsize=(PAGE_WIDTH, 2.4 + height), layout="constrained")
-    parts: Any = figure.subfigures(2, 1, height_ratios=(2.4, height))
-    _variances(parts[0], table)
+    shared = {"sharex": True, "sharey": True}
+    lower = Block(1, len(models), height, subplots=shared) if _is_plane(table) else Block(1, 1, height)
+    above, below = stacked_panels(axes, [Block(1, 1, 2.4), lower], of="denoiser_directions", width=PAGE_WIDTH)
+    _variances(above, table)
     if _is_plane(table):
-        _plane(parts[1], table, models)
+        _plane(below, table, models)
     else:
-        _pictures(parts[1], table, models)
-    return figure
+        _pictures(below[0], table)
+    return above.figure
 
 
 def _is_plane(table: pd.DataFrame) -> bool:
     return bool((table["height"] == 1).all() and (table["width"] == 2).all())
 
 
-def _plane(figure: Any, table: pd.DataFrame, models: list[str]) -> None:
+def _plane(found: Panels, table: pd.DataFrame, models: list[str]) -> None:
     """A panel per model: noisy examples, and from each the standard deviation either way along its first direction."""
     shown = images.first_seed_of_each(table)
     looks = look(table["model"])
-    panels = figure.subplots(1, len(models), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, model in zip(panels, models, strict=True):
+    for axes, model in zip(found, models, strict=True):
         rows = shown[shown["model"] == model]
         first = rows[rows["rank"] == 1].head(POINTS)
         centres = rows[rows["role"] == RECONSTRUCTION].head(POINTS)
         at, along = (np.stack([np.asarray(pixels) for pixels in part["pixels"]]) for part in (centres, first))
         along = along * np.sqrt(first["variance"].clip(lower=0).to_numpy())[:, None]
-        axes.plot(*np.stack([at - along, at + along]).transpose(2, 0, 1), color=looks[model].color, linewidth=0.8)
-        axes.plot(*at.T, ".", color="0.3", markersize=2)
+        axes.plot(
+            *np.stack([at - along, at + along]).transpose(2, 0, 1), color=looks[model].color, linewidth=strokes(0.8)
+        )
+        axes.plot(*at.T, ".", color="0.3", markersize=marks(2))
         axes.set_title(f"{display_name(model)}: $r(y) \\pm \\sigma \\sqrt{{\\lambda_1}}\\, v_1$", loc="left")
         axes.set_aspect("equal")
 
 
-def _variances(figure: Any, table: pd.DataFrame) -> None:
+def _variances(found: Panels, table: pd.DataFrame) -> None:
     rows = table[table["role"] == DIRECTION]
     keys = ["model", "seed", "rank"]
     means = rows.groupby(keys, sort=False, as_index=False)[["variance", "true_variance"]].mean()
-    axes = figure.subplots()
+    (axes,) = found
     curves(axes, means, "rank", "variance", markers=8)
     meanings = {}
     if means["true_variance"].notna().any():
@@ -70,10 +85,10 @@ def _variances(figure: Any, table: pd.DataFrame) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="rank", ylabel="posterior variance $\\sigma^2 \\lambda$")
     show_zero(axes)
-    legend_below(figure, axes, 6, meanings)
+    legend_below(found, 6, meanings)
 
 
-def _pictures(figure: Any, table: pd.DataFrame, models: list[str]) -> None:
+def _pictures(axes: Axes, table: pd.DataFrame) -> None:
     shown = images.first_seed_of_each(table)
     shown = shown[shown["example"].isin(shown["example"].unique()[:SHOWN])]
     tiles: list[Tile] = []
@@ -86,7 +101,6 @@ def _pictures(figure: Any, table: pd.DataFrame, models: list[str]) -> None:
         ]
         names[float(line)] = display_name(str(model))
     columns = int(max(tile.column for tile in tiles)) + 1
-    axes = figure.subplots()
     images.fill(axes, tiles, columns, len(names))
     images.label_rows(axes, names)
     images.label_columns(

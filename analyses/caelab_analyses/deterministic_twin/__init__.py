@@ -250,6 +250,6 @@ def _holds_to(rows: pd.DataFrame) -> float:
     return float(held.max()) if len(held) else np.nan
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Increment and prediction of every corruption against its strength, and the error of the second order beneath."""
-    return deterministic_twin_figure(table)
+    return deterministic_twin_figure(table, axes)

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from caelab.analysis.plotting import PAGE_WIDTH, curves, display_name, look, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, curves, display_name, look, panels, paper_style
 from caelab.runs.recipes import Look
 from caelab_analyses.shared.legends import legend_below
 
@@ -27,28 +27,32 @@ OPTIONS = {"sigma": "noise $\\sigma$ (input units)", "p": "probability $p$"}
 
 
 @paper_style()
-def deterministic_twin_figure(table: pd.DataFrame) -> Figure:
+def deterministic_twin_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
     """A column per corruption: increments over the twin's prediction, second-order errors beneath; means over seeds."""
     means = table.groupby(["model", "corruption", "strength"], sort=False, as_index=False)[MEASURED].mean()
     corruptions = list(dict.fromkeys(means["corruption"]))
-    figure = Figure(figsize=(PAGE_WIDTH, 3.4), layout="constrained")
-    grid: Any = figure.subplots(2, len(corruptions), sharex="col", sharey="row", squeeze=False)
+    shared: dict[str, Any] = {"sharex": "col", "sharey": "row"}
+    found = panels(axes, 2, len(corruptions), of="deterministic_twin", size=(PAGE_WIDTH, 3.4), **shared)
     looks = look(means["model"])
-    for (above, below), corruption in zip(grid.T, corruptions, strict=True):
+    for (above, below), corruption in zip(found.grid.T, corruptions, strict=True):
         rows = means[means["corruption"] == corruption]
         increments(above, rows, looks)
         _second_order_errors(below, rows, looks)
-        above.set_title(corruption)
         option = str(table.loc[table["corruption"] == corruption, "option"].iloc[0])
-        below.set_xlabel(OPTIONS.get(option, option))
-    grid[0, 0].set_yscale("symlog", linthresh=LINEAR_TO, linscale=0.5)
-    grid[0, 0].autoscale_view(scalex=False)  # matplotlib keeps the limits of the linear scale
-    if (means[["second-order error", "relative noise"]] > 0).any(axis=None):
-        grid[1, 0].set_yscale("log")
-    grid[0, 0].set_ylabel("increment of the error")
-    grid[1, 0].set_ylabel("error of the second order\n/ spread about the mean")
-    legend_below(figure, grid[0, 0], 5, KEY)
-    return figure
+        for axes in found.ends((above, below)):
+            axes.set_title(corruption)
+        for axes in found.ends((below, above)):
+            axes.set_xlabel(OPTIONS.get(option, option))
+    for axes in found.ends(found.grid[0]):
+        axes.set_yscale("symlog", linthresh=LINEAR_TO, linscale=0.5)
+        axes.autoscale_view(scalex=False)  # matplotlib keeps the limits of the linear scale
+        axes.set_ylabel("increment of the error")
+    for axes in found.ends(found.grid[1]):
+        if (means[["second-order error", "relative noise"]] > 0).any(axis=None):
+            axes.set_yscale("log")
+        axes.set_ylabel("error of the second order\n/ spread about the mean")
+    legend_below(found, 5, KEY)
+    return found.figure
 
 
 def increments(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:

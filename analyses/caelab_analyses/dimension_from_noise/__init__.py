@@ -7,6 +7,8 @@ the truth is known.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from caelab.analysis.columns import Column
 from caelab.analysis.pieces import in_pieces
-from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, panels, paper_style
 from caelab.data import Tangents
 from caelab.errors import CaelabError, NotApplicable
 from caelab.jacobian.service import jacobian
@@ -122,19 +124,18 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
 
 
 @paper_style()
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """A panel per reading: every model from its lowest to its highest seed; what the data say as lines."""
     models = table["model"].nunique()
-    figure = Figure(figsize=(PAGE_WIDTH, 1.15 + 0.17 * models), layout="constrained")
-    panels = figure.subplots(1, len(OF_MODEL), sharey=True, sharex=True)
-    for axes, name in zip(panels, OF_MODEL, strict=True):
+    size = (PAGE_WIDTH, 1.15 + 0.17 * models)
+    found = panels(axes, 1, len(OF_MODEL), of="dimension_from_noise", size=size, grows="text", sharey=True, sharex=True)
+    for panel, name in zip(found, OF_MODEL, strict=True):
         of_model = table[table["estimator"] == name].groupby(["model", "seed"], sort=False)["dimension"].mean()
-        dot_chart(axes, of_model.reset_index(), "dimension", "dimension", errorbar=FROM_LOWEST_TO_HIGHEST)
-        axes.set_title(name, loc="left")
+        dot_chart(panel, of_model.reset_index(), "dimension", "dimension", errorbar=FROM_LOWEST_TO_HIGHEST)
+        panel.set_title(name.replace("J_r", "$J_r$"), loc="left")
         for reference, style in REFERENCES.items():
             values = table.loc[table["estimator"] == reference, "dimension"]
             if len(values):
-                axes.axvline(values.mean(), label=reference, zorder=1, **style)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-    return figure
+                panel.axvline(values.mean(), label=reference, zorder=1, **style)
+    found.legend()
+    return found.figure

@@ -190,6 +190,6 @@ def preview(table: pd.DataFrame) -> images.Array:
     return images.sheet([plain[n] if role == "example" else signed[n] for n, role in enumerate(shown["role"])], 3)
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Actual and predicted changes of the code; below, the directions at the first example."""
-    return distortion_figure(table)
+    return distortion_figure(table, axes)

@@ -5,9 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from caelab.analysis.plotting import PAGE_WIDTH, curves, display_name, look, paper_style, show_zero
+from caelab.analysis.plotting import (
+    PAGE_WIDTH,
+    Block,
+    Panels,
+    curves,
+    display_name,
+    look,
+    paper_style,
+    show_zero,
+    stacked_panels,
+)
 from caelab_analyses.shared import tiles as images
 from caelab_analyses.shared.legends import legend_below
 from caelab_analyses.shared.tiles import Tile
@@ -17,23 +28,22 @@ HEADINGS = ("$x$", "most", "$x + T v$", "least", "$x + T v$")
 
 
 @paper_style()
-def distortion_figure(table: pd.DataFrame) -> Figure:
+def distortion_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Above: changes of the code by distance, the mean over examples; below: the first example of each model."""
     models = list(table["model"].unique())
     height = 0.9 * len(models) + 0.3
-    figure = Figure(figsize=(PAGE_WIDTH, 2.5 + height), layout="constrained")
-    parts: Any = figure.subfigures(2, 1, height_ratios=(2.5, height))
-    _curves(parts[0], table)
-    _pictures(parts[1], table, models)
-    return figure
+    blocks = [Block(1, 2, 2.5), Block(1, 1, height)]
+    above, below = stacked_panels(axes, blocks, of="eigendistortion", width=PAGE_WIDTH)
+    _curves(above, table)
+    _pictures(below[0], table, models)
+    return above.figure
 
 
-def _curves(figure: Any, table: pd.DataFrame) -> None:
+def _curves(found: Panels, table: pd.DataFrame) -> None:
     """A panel for either kind of direction, both signs of t taken together."""
     looks = look(table["model"])
     rows = table[(table["rank"] == 1) & (table["t"] != 0)].assign(distance=lambda part: part["t"].abs())
-    panels = figure.subplots(1, 2)
-    for axes, role in zip(panels, (MOST, LEAST), strict=True):
+    for axes, role in zip(found, (MOST, LEAST), strict=True):
         keys = ["model", "seed", "distance"]
         means = rows[rows["role"] == role].groupby(keys, sort=False, as_index=False)[["actual", "predicted"]].mean()
         curves(axes, means, "distance", "actual", markers=8)
@@ -43,14 +53,13 @@ def _curves(figure: Any, table: pd.DataFrame) -> None:
         axes.set(xlabel="distance $|t|$", ylabel="change of the code", xlim=(0, None))
         show_zero(axes)
         axes.set_title(f"along the {role} noticeable direction", loc="left")
-    legend_below(figure, panels[0], 6, {"dotted": "predicted, $|t|\\,\\Vert Jv\\Vert$"})
+    legend_below(found, 6, {"dotted": "predicted, $|t|\\,\\Vert Jv\\Vert$"})
 
 
-def _pictures(figure: Any, table: pd.DataFrame, models: list[str]) -> None:
+def _pictures(axes: Axes, table: pd.DataFrame, models: list[str]) -> None:
     """A line per model: the first example, either direction, and what it makes of the example."""
     shown = images.first_seed_of_each(table)
     shown = shown[(shown["height"] > 0) & (shown["rank"] <= 1)]
-    axes = figure.subplots()
     tiles: list[Tile] = []
     for line, model in enumerate(models):
         rows = shown[shown["model"] == model]

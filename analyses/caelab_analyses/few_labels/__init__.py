@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from caelab.analysis.columns import Column
-from caelab.analysis.plotting import PAGE_WIDTH, curves, paper_style, show_zero
+from caelab.analysis.plotting import PAGE_WIDTH, curves, panels, paper_style, show_zero
 from caelab.classifiers import finetune
 from caelab.errors import NotApplicable
 from caelab.options import Count, Positive, Probability
@@ -109,22 +109,22 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
 
 
 @paper_style()
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Test and validation error against the number of labels, a line per model with a band over seeds."""
-    figure = Figure(figsize=(PAGE_WIDTH, 2.8), layout="constrained")
-    panels: Any = figure.subplots(1, len(PANELS), sharey=True)
+    found = panels(axes, 1, len(PANELS), of="few_labels", size=(PAGE_WIDTH, 2.8), sharey=True)
     ticks = _apart(sorted(table["labels"].unique()))
-    for axes, (part, name) in zip(panels, PANELS.items(), strict=True):
-        curves(axes, table[table["split"] == part], "labels", "error")
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(FixedLocator(ticks))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xticklabels([f"{count:g}" for count in ticks])
-        axes.set(xlabel="labelled examples", ylabel="error (%)")
-        axes.set_title(name, loc="left")
-    show_zero(panels[0])
-    legend_below(figure, panels[0], 7)
-    return figure
+    for panel, (part, name) in zip(found, PANELS.items(), strict=True):
+        curves(panel, table[table["split"] == part], "labels", "error")
+        panel.set_xscale("log")
+        panel.xaxis.set_major_locator(FixedLocator(ticks))
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.set_xticklabels([f"{count:g}" for count in ticks])
+        panel.set(xlabel="labelled examples", ylabel="error (%)")
+        panel.set_title(name, loc="left")
+    for panel in found.ends(found):
+        show_zero(panel)
+    legend_below(found, 7)
+    return found.figure
 
 
 def _apart(counts: list[int]) -> list[int]:

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from caelab.analysis.plotting import PAGE_WIDTH, display_name, paper_style
+from caelab.analysis.plotting import display_name, paper_style
 from caelab.errors import NotApplicable
 from caelab.jacobian.layers import AffineLayer
 from caelab.options import Count
@@ -96,7 +96,7 @@ def preview(table: pd.DataFrame) -> images.Array:
 
 
 @paper_style()
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """A block of filters per model, each filter on its own symmetric scale; one seed, whatever the table holds."""
     shown, seed = images.first_seed(table)
     tiles, lines = [], {}
@@ -109,10 +109,10 @@ def draw(table: pd.DataFrame) -> Figure:
             for (line, column), row in zip(places, rows.itertuples(), strict=True)
         ]
         at += images.lines_needed(len(rows), COLUMNS) + 0.35
-    figure, axes = images.board(tiles, PAGE_WIDTH, _title(shown, seed))
-    images.label_rows(axes, lines)
-    axes.set_xticks([])
-    return figure
+    found = images.board(axes, tiles, _title(shown, seed), of="filters")
+    images.label_rows(found[0], lines)
+    found[0].set_xticks([])
+    return found.figure
 
 
 def _title(shown: pd.DataFrame, seed: int) -> str:

@@ -155,6 +155,6 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
     return found
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Norm and saturation of every model before and after, and the spectra."""
-    return before_and_after(table)
+    return before_and_after(table, axes)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from caelab.analysis.plotting import PAGE_WIDTH, display_name, interval_of_mean, look, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, display_name, interval_of_mean, look, panels, paper_style, strokes
 from caelab.runs.recipes import Look
 
 BEFORE, AFTER = "before", "after"
@@ -28,21 +28,22 @@ FLOOR = 1e-6  # of the largest value in the figure: below it nothing is drawn
 
 
 @paper_style()
-def before_and_after(table: pd.DataFrame) -> Figure:
+def before_and_after(table: pd.DataFrame, axes: Any = None) -> Figure:
     """A panel per quantity, a line per model with both stages; beside them the spectra."""
     runs = table.groupby(["model", "seed", "stage"], sort=False, as_index=False)[[*PANELS, "test_error"]].first()
     shown = {name: label for name, label in PANELS.items() if runs[name].notna().any()}
     looks = look(table["model"])
-    figure = Figure(figsize=(PAGE_WIDTH, max(2.4, 0.9 + 0.22 * len(looks))), layout="constrained")
-    panels: Any = figure.subplots(1, len(shown) + 1, squeeze=False)
-    for axes, (name, label) in zip(panels[0], shown.items(), strict=False):
-        _pairs(axes, runs, name, looks)
-        axes.set(xlabel=label, ylim=(len(looks) - 0.5, -0.5))
+    size = (PAGE_WIDTH, max(2.4, 0.9 + 0.22 * len(looks)))
+    found = panels(axes, 1, len(shown) + 1, of="fine_tuning", size=size)
+    for panel, (name, label) in zip(found, shown.items(), strict=False):
+        _pairs(panel, runs, name, looks)
+        panel.set(xlabel=label, ylim=(len(looks) - 0.5, -0.5))
         if name == SHARE:
-            _axis_of_shares(axes)
-        axes.set_yticks(range(len(looks)), [display_name(model) for model in looks] if axes is panels[0, 0] else [])
-    _spectra(panels[0, -1], table, looks)
-    return figure
+            _axis_of_shares(panel)
+        named = found.apart or panel is found[0]
+        panel.set_yticks(range(len(looks)), [display_name(model) for model in looks] if named else [])
+    _spectra(found[-1], table, looks)
+    return found.figure
 
 
 def _pairs(axes: Axes, runs: pd.DataFrame, name: str, looks: Mapping[str, Look]) -> None:
@@ -56,7 +57,7 @@ def _pairs(axes: Axes, runs: pd.DataFrame, name: str, looks: Mapping[str, Look])
                 continue
             means[stage] = values.mean()
             height = line + SHIFT[stage]
-            axes.plot(interval_of_mean(values), [height, height], color=style.color, linewidth=1)
+            axes.plot(interval_of_mean(values), [height, height], color=style.color, linewidth=strokes(1))
             axes.plot(means[stage], height, **_mark(style, stage))
         if len(means) == len(STAGES):
             axes.plot([*means.values()], [line + SHIFT[stage] for stage in STAGES], color="0.6", linewidth=0.6)

@@ -6,13 +6,15 @@ what one recipe gives over a grid of weights.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from caelab.analysis.plotting import COLUMN_WIDTH, display_name, look, paper_style
+from caelab.analysis.plotting import COLUMN_WIDTH, display_name, look, marks, panels, paper_style, strokes
 from caelab.errors import NotApplicable
 from caelab.jacobian.service import jacobian
 from caelab.options import Count
@@ -74,12 +76,12 @@ def _regularizer_settings(run: Run) -> dict[str, float]:
 
 
 @paper_style()
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """A small dot per run, the model's marker at their mean, a line through the models of one family."""
-    figure = Figure(figsize=(COLUMN_WIDTH, 3.2), layout="constrained")
-    axes = figure.subplots()
+    found = panels(axes, 1, 1, of="frontier", size=(COLUMN_WIDTH, 3.2))
+    (axes,) = found
     looks = look(table["model"])
-    axes.plot(table["reconstruction_error"], table["norm"], ".", color="0.6", markersize=3, zorder=2)
+    axes.plot(table["reconstruction_error"], table["norm"], ".", color="0.6", markersize=marks(3), zorder=2)
     means = table.groupby(["family", "model"], sort=False, as_index=False)[["reconstruction_error", "norm"]].mean()
     for _, rows in means.groupby("family", sort=False):
         join(axes, rows, looks[rows["model"].iloc[-1]].color)
@@ -91,7 +93,7 @@ def draw(table: pd.DataFrame) -> Figure:
             linestyle="none",
             color=style.color,
             marker=style.marker,
-            markersize=5,
+            markersize=marks(5),
             label=display_name(str(model)),
         )
     unit = "nats" if (table["error_kind"] == "cross-entropy").all() else "squared error"
@@ -100,11 +102,11 @@ def draw(table: pd.DataFrame) -> Figure:
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.annotate("↙ better", (0.02, 0.02), xycoords="axes fraction", color="0.4")
-    legend_below(figure, axes, 3)
-    return figure
+    legend_below(found, 3)
+    return found.figure
 
 
 def join(axes: Axes, models: pd.DataFrame, color: str) -> None:
     """A line through the models of one family, in order of reconstruction error."""
     ordered = models.sort_values("reconstruction_error")
-    axes.plot(ordered["reconstruction_error"], ordered["norm"], "-", color=color, linewidth=0.8, zorder=1)
+    axes.plot(ordered["reconstruction_error"], ordered["norm"], "-", color=color, linewidth=strokes(0.8), zorder=1)

@@ -7,6 +7,8 @@ tangents; an encoder that is smooth across them contracts on a wider tube around
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
@@ -149,6 +151,6 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Relative curvature and relative norm against the radius, along and across; curvature by the tangent's rank."""
-    return curvature_figure(table)
+    return curvature_figure(table, axes)

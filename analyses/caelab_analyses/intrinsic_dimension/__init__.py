@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
 from caelab.analysis.columns import Column
-from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, panels, paper_style
 from caelab.data import Tangents
 from caelab.errors import CaelabError
 from caelab.jacobian.service import jacobian
@@ -123,23 +123,24 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
 
 
 @paper_style()
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """A panel per reading of the spectrum: every model from its lowest to its highest seed; the data's as lines."""
     models = table["model"].nunique()
-    figure = Figure(figsize=(PAGE_WIDTH, 1.15 + 0.17 * models), layout="constrained")
-    panels = figure.subplots(1, len(OF_MODEL), sharey=True, sharex=True)
-    panels[0].set_xscale("log")  # of all panels, and first: means are geometric
-    for axes, name in zip(panels, OF_MODEL, strict=True):
+    size = (PAGE_WIDTH, 1.15 + 0.17 * models)
+    found = panels(axes, 1, len(OF_MODEL), of="intrinsic_dimension", size=size, grows="text", sharey=True, sharex=True)
+    for panel in found.ends(found):
+        panel.set_xscale("log")  # of all panels, and first: means are geometric
+    for panel, name in zip(found, OF_MODEL, strict=True):
         of_model = table[table["estimator"] == name].groupby(["model", "seed"], sort=False)["dimension"].median()
-        dot_chart(axes, of_model.reset_index(), "dimension", "dimension", errorbar=FROM_LOWEST_TO_HIGHEST)
-        axes.set_title(name, loc="left")
-        _reference_lines(axes, table)
-    panels[0].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    panels[0].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    panels[0].xaxis.set_minor_locator(NullLocator())
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-    return figure
+        dot_chart(panel, of_model.reset_index(), "dimension", "dimension", errorbar=FROM_LOWEST_TO_HIGHEST)
+        panel.set_title(name, loc="left")
+        _reference_lines(panel, table)
+    for panel in found.ends(found):
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        panel.xaxis.set_minor_locator(NullLocator())
+    found.legend()
+    return found.figure
 
 
 def _reference_lines(axes: Axes, table: pd.DataFrame) -> None:

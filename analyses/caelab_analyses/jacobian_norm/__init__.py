@@ -10,14 +10,13 @@ from typing import Any
 
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from caelab.analysis.columns import Column
 from caelab.analysis.pieces import in_pieces
-from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, panels, paper_style
 from caelab.jacobian.service import jacobian
 from caelab.models.layers import saturated_share
 from caelab.options import Count
@@ -103,25 +102,20 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
 
 
 @paper_style()
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """A panel per column: the mean over examples of every model and seed, and its interval over seeds."""
     means = table.groupby(["model", "seed"], sort=False, as_index=False)[[*COLUMNS]].mean()
     shown = {name: label for name, (_, label) in COLUMNS.items() if means[name].notna().any()}
-    figure = Figure(figsize=(PAGE_WIDTH, 0.6 + 0.16 * means["model"].nunique()), layout="constrained")
-    for axes, (name, label) in zip(panels(figure, len(shown)), shown.items(), strict=True):
+    size = (PAGE_WIDTH, 0.6 + 0.16 * means["model"].nunique())
+    found = panels(axes, 1, len(shown), of="jacobian_norm", size=size, grows="text", narrowest=12, sharey=True)
+    for panel, (name, label) in zip(found, shown.items(), strict=True):
         shift = exponent(means[name]) if name == SMALL else 0
         power = f" ($10^{{{shift}}}$)" if shift else ""
-        dot_chart(axes, means.assign(**{name: means[name] / 10.0**shift}), name, label + power)
-        axes.xaxis.set_major_locator(MaxNLocator(3))
-    return figure
+        dot_chart(panel, means.assign(**{name: means[name] / 10.0**shift}), name, label + power)
+        panel.xaxis.set_major_locator(MaxNLocator(3))
+    return found.figure
 
 
 def exponent(values: pd.Series[float]) -> int:
     """The power of ten that the largest of the values has in scientific notation; 0 where all are 0."""
     return int(f"{values.abs().max():e}".partition("e")[2] or 0)
-
-
-def panels(figure: Figure, count: int) -> list[Axes]:
-    """``count`` panels beside each other whose rows are the same models."""
-    grid: Any = figure.subplots(1, count, sharey=True, squeeze=False)
-    return list(grid[0])

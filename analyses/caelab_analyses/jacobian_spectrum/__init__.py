@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from caelab.analysis.columns import Column
-from caelab.analysis.plotting import PAGE_WIDTH, band, curves, look, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, band, curves, look, panels, paper_style
 from caelab.options import Count, Positive
 from caelab.runs.run import Run
 from caelab.streams import Streams
@@ -99,22 +99,21 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
 
 
 @paper_style()
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Singular values by rank with a band over examples; beside it divided by the first: the shape alone."""
-    figure = Figure(figsize=(PAGE_WIDTH, 2.9), layout="constrained")
-    panels: Any = figure.subplots(1, 2)
+    found = panels(axes, 1, 2, of="jacobian_spectrum", size=(PAGE_WIDTH, 2.9))
     spectra = table.groupby(["model", "rank"], sort=False, as_index=False)[["mean", "low", "high"]].mean()
     looks = look(table["model"])
     for model, rows in spectra.groupby("model", sort=False):
-        panels[0].fill_between(rows["rank"], rows["low"], rows["high"], **band(looks[str(model)]))
+        found[0].fill_between(rows["rank"], rows["low"], rows["high"], **band(looks[str(model)]))
     first = spectra.groupby("model")["mean"].transform("first")
-    curves(panels[0], spectra, "rank", "mean", markers=MARKERS)
-    curves(panels[1], spectra.assign(mean=spectra["mean"] / first), "rank", "mean", markers=MARKERS)
-    for axes, label in zip(panels, ("singular value of $J$", "singular value / first"), strict=True):
-        _height_axis(axes)
-        axes.set(xlabel="rank", ylabel=label)
-    legend_below(figure, panels[0], 7)
-    return figure
+    curves(found[0], spectra, "rank", "mean", markers=MARKERS)
+    curves(found[1], spectra.assign(mean=spectra["mean"] / first), "rank", "mean", markers=MARKERS)
+    for panel, label in zip(found, ("singular value of $J$", "singular value / first"), strict=True):
+        _height_axis(panel)
+        panel.set(xlabel="rank", ylabel=label)
+    legend_below(found, 7)
+    return found.figure
 
 
 def _height_axis(axes: Axes) -> None:

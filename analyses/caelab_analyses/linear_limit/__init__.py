@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
@@ -188,6 +188,6 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """The difference from weight decay against the scale, and ‖J‖² over its limit example by example."""
-    return linear_limit_figure(table)
+    return linear_limit_figure(table, axes)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from caelab.analysis.plotting import PAGE_WIDTH, display_name, look, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, display_name, look, marks, panels, paper_style, points
 from caelab.runs.recipes import Look
 from caelab_analyses.shared.legends import legend_below
 
@@ -17,10 +18,10 @@ ROUNDING = 1e-12
 
 
 @paper_style()
-def linear_limit_figure(table: pd.DataFrame) -> Figure:
+def linear_limit_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Three panels: relative difference against scale, explained share against scale, spread over examples."""
-    figure = Figure(figsize=(PAGE_WIDTH, 2.3), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
+    found = panels(axes, 1, 3, of="linear_limit", size=(PAGE_WIDTH, 2.3))
+    left, middle, right = found
     looks = look(table["model"])
     for model, rows in table.groupby("model", sort=False):
         _scan(left, middle, rows, looks[str(model)], display_name(str(model)))
@@ -33,8 +34,8 @@ def linear_limit_figure(table: pd.DataFrame) -> Figure:
     _difference_axis(left, table)
     middle.set(ylim=(0, 1.05), ylabel="share of the gradient", title="explained by weight decay")
     right.set(xlabel="penalty / weight decay", ylabel="share of examples", title="each example, $t = 1$")
-    legend_below(figure, left, 7)
-    return figure
+    legend_below(found, 7)
+    return found.figure
 
 
 def _differences(rows: pd.DataFrame) -> pd.Series:
@@ -53,13 +54,13 @@ def _difference_axis(axes: Axes, table: pd.DataFrame) -> None:
     if nowhere:
         text = "\n".join(["0 at every $t$:", *(display_name(model) for model in nowhere)])
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
-        axes.text(0.04, 0.96, text, transform=axes.transAxes, va="top", fontsize=6.5, bbox=box)
+        axes.text(0.04, 0.96, text, transform=axes.transAxes, va="top", fontsize=points(6.5), bbox=box)
 
 
 def _scan(left: Axes, middle: Axes, rows: pd.DataFrame, style: Look, name: str) -> None:
     differences, explained = _differences(rows), rows.groupby("scale")["explained_share"].mean()
-    left.plot(differences.index, differences, **style.line, markersize=3, label=name)
-    middle.plot(explained.index, explained, **style.line, markersize=3)
+    left.plot(differences.index, differences, **style.line, markersize=marks(3), label=name)
+    middle.plot(explained.index, explained, **style.line, markersize=marks(3))
 
 
 def _spread(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Look]) -> None:

@@ -114,6 +114,6 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
     return found
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Agreement of every score with the density, or the volumes' distribution where no density is known."""
-    return volume_figure(table)
+    return volume_figure(table, axes)

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from caelab.analysis.plotting import COLUMN_WIDTH, PAGE_WIDTH, display_name, look, paper_style
+from caelab.analysis.plotting import COLUMN_WIDTH, PAGE_WIDTH, display_name, look, panels, paper_style, strokes
 from caelab_analyses.log_volume.agreement import Array, Statistic, auroc, interval, rank_agreement, sparse
 
 PANELS: dict[str, tuple[Statistic, Callable[[Array], Any], float]] = {
@@ -21,23 +21,22 @@ PANELS: dict[str, tuple[Statistic, Callable[[Array], Any], float]] = {
 
 
 @paper_style()
-def volume_figure(table: pd.DataFrame) -> Figure:
+def volume_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Two panels of agreement where the density is known, else one of the volumes' distribution."""
     if table["log density"].isna().any():
-        return _distribution(table)
+        return _distribution(table, axes)
     scores = [*table["score"].unique()]
     height = 1.0 + 0.11 * len(scores) * (table["model"].nunique() + 1)
-    figure = Figure(figsize=(PAGE_WIDTH, height), layout="constrained")
-    panels = figure.subplots(1, len(PANELS), sharey=True)
-    for axes, (label, (statistic, known, chance)) in zip(panels, PANELS.items(), strict=True):
-        _agreement(axes, table, statistic, known, scores)
-        axes.axvline(chance, color="0", linewidth=0.6, zorder=1)
-        axes.set_xlabel(label)
-    panels[0].set_yticks(range(len(scores)), scores)
-    panels[0].set_ylim(len(scores) - 0.5, -0.5)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-    return figure
+    found = panels(axes, 1, len(PANELS), of="log_volume", size=(PAGE_WIDTH, height), grows="text", sharey=True)
+    for panel, (label, (statistic, known, chance)) in zip(found, PANELS.items(), strict=True):
+        _agreement(panel, table, statistic, known, scores)
+        panel.axvline(chance, color="0", linewidth=0.6, zorder=1)
+        panel.set_xlabel(label)
+    for panel in found.ends(found):
+        panel.set_yticks(range(len(scores)), scores)
+        panel.set_ylim(len(scores) - 0.5, -0.5)
+    found.legend()
+    return found.figure
 
 
 def _agreement(
@@ -57,19 +56,19 @@ def _agreement(
             if not seeds:
                 continue
             mean, low, high = interval(statistic, seeds)
-            axes.plot([low, high], [place + offset] * 2, color=style.color, linewidth=1)
+            axes.plot([low, high], [place + offset] * 2, color=style.color, linewidth=strokes(1))
             label = display_name(model) if place == 0 else "_"
             axes.plot(mean, place + offset, linestyle="none", label=label, color=style.color, marker=style.marker)
 
 
-def _distribution(table: pd.DataFrame) -> Figure:
+def _distribution(table: pd.DataFrame, axes: Any) -> Figure:
     """The empirical distribution function of every model's volumes, all seeds together."""
-    figure = Figure(figsize=(COLUMN_WIDTH, 2.2), layout="constrained")
-    axes = figure.subplots()
+    found = panels(axes, 1, 1, of="log_volume", size=(COLUMN_WIDTH, 2.2))
+    (axes,) = found
     for model, style in look(table["model"]).items():
         values = np.sort(table.loc[table["model"] == model, "value"].to_numpy())
         share = np.arange(1, len(values) + 1) / len(values)
         axes.plot(values, share, color=style.color, linestyle=style.linestyle, label=display_name(model))
     axes.set(xlabel="log volume, Σ log s", ylabel="share of examples", ylim=(0, 1))
     axes.legend()
-    return figure
+    return found.figure

@@ -7,6 +7,8 @@ the leading right singular vectors of J_f(x) is. Both stand beside local PCA, wh
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
@@ -121,9 +123,9 @@ def _tidy(quantity: str, source: str, values: Tensor, directions: list[str]) -> 
     return long.assign(quantity=quantity, source=source)
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """On images the share per transformation, on a manifold angles and gap; local PCA and chance as lines."""
-    return alignment_figure(table)
+    return alignment_figure(table, axes)
 
 
 def summarise(table: pd.DataFrame) -> dict[str, float]:

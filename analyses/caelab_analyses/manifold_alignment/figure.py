@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, panels, paper_style
 
 SHARE, ANGLE, GAP = "tangent share", "tangent angle (deg)", "spectrum gap"
 MODEL, DATA, CHANCE = "model", "local PCA", "chance"
@@ -26,27 +26,27 @@ REFERENCES: dict[str, dict[str, Any]] = {
 
 
 @paper_style()
-def alignment_figure(table: pd.DataFrame) -> Figure:
+def alignment_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Panels from the table of ``manifold_alignment``: the shares by transformation, or the angles by rank and the gap.
 
     Every seed's mean over examples (of the gap, the median) is a dot; the model's marker is their mean with its 95 %
     interval. Vertical lines are local PCA and chance, by means over everything in the table that they depend on.
     """
-    panels = list(_panels(table))
-    models = table["model"].nunique()
-    figure = Figure(figsize=(PAGE_WIDTH, 1.15 + 0.17 * models), layout="constrained")
-    alike = len({quantity for quantity, _, _ in panels}) == 1
-    grid = figure.subplots(1, len(panels), sharey=True, sharex=alike, squeeze=False)
-    for axes, (quantity, title, rows) in zip(grid[0], panels, strict=True):
+    parts = list(_panels(table))
+    size, alike = (PAGE_WIDTH, 1.15 + 0.17 * table["model"].nunique()), len({quantity for quantity, *_ in parts}) == 1
+    found = panels(
+        axes, 1, len(parts), of="manifold_alignment", size=size, grows="text", narrowest=13, sharey=True, sharex=alike
+    )
+    for axes, (quantity, title, rows) in zip(found, parts, strict=True):
         _panel(axes, quantity, rows)
         axes.set_title(title, loc="left")
-    for axes, (quantity, *_) in zip(grid[0], panels, strict=True):  # at last: limits end the automatic scale of all
+    for axes, (quantity, *_) in zip(found, parts, strict=True):  # at last: limits end the automatic scale of all
         axes.set_xlim(left=1 if quantity == GAP else 0)
-    handles = {str(line.get_label()): line for axes in figure.axes for line in axes.lines}
+    handles = {str(line.get_label()): line for axes in found for line in axes.lines}
     shown = [name for name in REFERENCES if name in handles]
-    figure.legend([handles[name] for name in shown], shown, loc="outside lower right", ncols=len(REFERENCES))
-    figure.suptitle(_heading(table), x=0.01, ha="left", fontsize="medium")
-    return figure
+    found.legend([handles[name] for name in shown], shown, place="outside lower right")
+    found.heading(_heading(table), x=0.01, ha="left", fontsize="medium")
+    return found.figure
 
 
 def _panels(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:

@@ -180,6 +180,6 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Increments by Monte Carlo over the full expansion, and the relative error of each prediction over its noise."""
-    return expansion_figure(table)
+    return expansion_figure(table, axes)

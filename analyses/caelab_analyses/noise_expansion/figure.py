@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from caelab.analysis.plotting import PAGE_WIDTH, curves, display_name, look, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, curves, display_name, look, panels, paper_style, points
 from caelab.runs.recipes import Look
 from caelab_analyses.shared.legends import legend_below
 
@@ -25,24 +25,25 @@ MEASURED = ["increment", "increment error", "prediction", "relative error", "rel
 
 
 @paper_style()
-def expansion_figure(table: pd.DataFrame) -> Figure:
+def expansion_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
     """A panel with the increments, and one per term with its relative error; means over seeds."""
     means = table.groupby(["model", "term", "sigma"], sort=False, as_index=False)[MEASURED].mean()
     terms = list(dict.fromkeys(means["term"]))
-    figure = Figure(figsize=(PAGE_WIDTH, 2.3), layout="constrained")
-    grid: Any = figure.subplots(1, 1 + len(terms), width_ratios=[1.15] + [1] * len(terms))
+    ratios = [1.15] + [1] * len(terms)
+    found = panels(axes, 1, 1 + len(terms), of="noise_expansion", size=(PAGE_WIDTH, 2.3), width_ratios=ratios)
     looks = look(means["model"])
-    increments(grid[0], means[means["term"] == terms[0]], looks)
+    increments(found[0], means[means["term"] == terms[0]], looks)
     lowest = means["relative error"][means["relative error"] > 0].min()
-    for axes, term in zip(grid[1:], terms, strict=True):
+    for axes, term in zip(found[1:], terms, strict=True):
         _relative_errors(axes, means[means["term"] == term], looks)
         axes.set(title=term, ylim=(min(lowest / 2, 0.5), max(2, 2 * means["relative error"].max())))
-    grid[1].set_ylabel("relative error")
-    for axes in grid[2:]:
+    for axes in found.ends(found[1:]):
+        axes.set_ylabel("relative error")
+    for axes in () if found.apart else found[2:]:
         axes.tick_params(labelleft=False)
-    _slope_guide(grid[1], means[means["term"] == terms[0]])
-    legend_below(figure, grid[0], 4, KEY)
-    return figure
+    _slope_guide(found[1], means[means["term"] == terms[0]])
+    legend_below(found, 4, KEY)
+    return found.figure
 
 
 def increments(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:
@@ -89,5 +90,9 @@ def _slope_guide(axes: Axes, table: pd.DataFrame) -> None:
     if len(sigma) > 1 and largest > 0:
         axes.plot(sigma, 2 * largest * (sigma / sigma[-1]) ** 2, color="0.6", linewidth=0.7, zorder=1)
         axes.annotate(
-            "$\\sigma^2$", (sigma[0], 2 * largest * (sigma[0] / sigma[-1]) ** 2), fontsize=6, color="0.4", va="bottom"
+            "$\\sigma^2$",
+            (sigma[0], 2 * largest * (sigma[0] / sigma[-1]) ** 2),
+            fontsize=points(6),
+            color="0.4",
+            va="bottom",
         )

@@ -6,13 +6,13 @@ SVM-rbf of the tables of Larochelle et al. (2007) and Vincent et al. (2010).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from caelab.analysis.columns import Column
-from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, panels, paper_style
 from caelab.classifiers import finetune
 from caelab.errors import NotApplicable
 from caelab.options import Count
@@ -76,12 +76,12 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
 
 
 @paper_style()
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Test errors by classifier: every seed, the mean over seeds and its 95 % interval."""
     test = table[table["split"] == "test"]
-    figure = Figure(figsize=(PAGE_WIDTH, 0.95 + 0.17 * test["model"].nunique()), layout="constrained")
-    panels = figure.subplots(1, test["classifier"].nunique(), sharey=True, squeeze=False)[0]
-    for axes, (classifier, rows) in zip(panels, test.groupby("classifier", sort=False), strict=True):
-        dot_chart(axes, rows, "error", "test error (%)")
-        axes.set_title(classifier, loc="left")
-    return figure
+    size, count = (PAGE_WIDTH, 0.95 + 0.17 * test["model"].nunique()), test["classifier"].nunique()
+    found = panels(axes, 1, count, of="other_classifiers", size=size, grows="text", narrowest=12, sharey=True)
+    for panel, (classifier, rows) in zip(found, test.groupby("classifier", sort=False), strict=True):
+        dot_chart(panel, rows, "error", "test error (%)")
+        panel.set_title(str(classifier), loc="left")
+    return found.figure

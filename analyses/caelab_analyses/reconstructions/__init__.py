@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from caelab.analysis.plotting import PAGE_WIDTH, display_name, paper_style
+from caelab.analysis.plotting import display_name, paper_style
 from caelab.errors import NotApplicable
 from caelab.options import Count
 from caelab.registry.catalogue import catalogue
@@ -82,7 +83,7 @@ def preview(table: pd.DataFrame) -> images.Array:
 
 
 @paper_style()
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """The inputs, then a line per model under what it was given, if that was corrupted; one seed, whatever there is."""
     shown, seed = images.first_seed(table)
     limits = images.brightness(shown[shown["role"] != "corrupted"])
@@ -91,10 +92,12 @@ def draw(table: pd.DataFrame) -> Figure:
     for at, (name, rows) in enumerate(_lines(shown)):
         names[at] = name
         tiles += [Tile(at, column, images.pixels_of(row), limits) for column, row in enumerate(rows.itertuples())]
-    figure, axes = images.board(tiles, PAGE_WIDTH, f"Validation examples and their reconstructions. Seed {seed}.")
-    images.label_rows(axes, names)
-    axes.set_xticks([])
-    return figure
+    found = images.board(
+        axes, tiles, f"Validation examples and their reconstructions. Seed {seed}.", of="reconstructions"
+    )
+    images.label_rows(found[0], names)
+    found[0].set_xticks([])
+    return found.figure
 
 
 def _lines(shown: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -133,6 +133,6 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
     return {f"{sampler} distance": float(value) for sampler, value in medians.items()}
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Chains over the density's contours in the plane, strips of images elsewhere."""
-    return sampling_figure(table)
+    return sampling_figure(table, axes)

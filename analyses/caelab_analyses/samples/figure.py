@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from caelab.analysis.plotting import COLUMN_WIDTH, PAGE_WIDTH, display_name, look, paper_style
+from caelab.analysis.plotting import COLUMN_WIDTH, PAGE_WIDTH, display_name, look, marks, panels, paper_style, strokes
 from caelab.runs.recipes import Look
 from caelab_analyses.score_field.figure import contours
 from caelab_analyses.shared import tiles as images
@@ -20,29 +20,30 @@ LINES = 100  # states of a chain that are joined by lines; the later ones are do
 
 
 @paper_style()
-def sampling_figure(table: pd.DataFrame) -> Figure:
+def sampling_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
     """One seed: a panel per model and sampler in the plane, a strip per model, sampler and chain of images."""
     shown, seed = images.first_seed(table)
-    return strips(shown, seed) if "pixels" in shown else plane(shown)
+    return strips(shown, seed, axes) if "pixels" in shown else plane(shown, axes)
 
 
-def plane(shown: pd.DataFrame) -> Figure:
+def plane(shown: pd.DataFrame, axes: Any = None) -> Figure:
     """The first states joined by lines, all as dots, over the density."""
     looks = look(shown["model"])
     samplers = [name for name in TITLES if (shown["sampler"] == name).any()]
     width = PAGE_WIDTH if len(looks) > 1 else COLUMN_WIDTH
     side = min(width / len(looks), 2.6)
-    figure = Figure(figsize=(width, (side + 0.2) * len(samplers)), layout="constrained")
-    grid: Any = figure.subplots(len(samplers), len(looks), squeeze=False, sharex="col", sharey="col")
+    shared: dict[str, Any] = {"sharex": "col", "sharey": "col"}
+    size = (width, (side + 0.2) * len(samplers))
+    found = panels(axes, len(samplers), len(looks), of="samples", size=size, **shared)
     for column, (model, style) in enumerate(looks.items()):
         for line, sampler in enumerate(samplers):
             rows = shown[shown["model"] == model]
             if (rows["sampler"] == sampler).any():
-                _trajectory(grid[line, column], rows, sampler, style)
-                grid[line, column].set_title(f"{display_name(model)}: {TITLES[sampler]}")
+                _trajectory(found.grid[line, column], rows, sampler, style)
+                found.grid[line, column].set_title(f"{display_name(model)}: {TITLES[sampler]}")
             else:
-                grid[line, column].set_axis_off()
-    return figure
+                found.grid[line, column].set_axis_off()
+    return found.figure
 
 
 def _trajectory(axes: Axes, rows: pd.DataFrame, sampler: str, style: Look) -> None:
@@ -52,15 +53,17 @@ def _trajectory(axes: Axes, rows: pd.DataFrame, sampler: str, style: Look) -> No
         contours(axes, truth, truth["log density"].to_numpy())
         axes.set(xlim=(truth["x"].min(), truth["x"].max()), ylim=(truth["y"].min(), truth["y"].max()))
     for _, chain in rows[rows["sampler"] == sampler].groupby("chain"):
-        axes.plot(chain["x"], chain["y"], ".", color=style.color, markersize=1.5, zorder=3)
-        axes.plot(chain["x"][:LINES], chain["y"][:LINES], color=style.color, linewidth=0.4, alpha=0.6, zorder=3)
-        axes.plot(chain["x"][:1], chain["y"][:1], "s", color="black", markersize=4, zorder=4)
+        axes.plot(chain["x"], chain["y"], ".", color=style.color, markersize=marks(1.5), zorder=3)
+        axes.plot(
+            chain["x"][:LINES], chain["y"][:LINES], color=style.color, linewidth=strokes(0.4), alpha=0.6, zorder=3
+        )
+        axes.plot(chain["x"][:1], chain["y"][:1], "s", color="black", markersize=marks(4), zorder=4)
     axes.set(xlabel="$x_1$ (input units)", ylabel="$x_2$ (input units)")
     axes.set_aspect("equal", adjustable="box")
     axes.grid(visible=False)
 
 
-def strips(shown: pd.DataFrame, seed: int) -> Figure:
+def strips(shown: pd.DataFrame, seed: int, axes: Any = None) -> Figure:
     """States from left to right, a row per chain."""
     limits = images.brightness(shown[shown["step"] == 0])
     tiles: list[Tile] = []
@@ -70,7 +73,8 @@ def strips(shown: pd.DataFrame, seed: int) -> Figure:
     for line, ((model, sampler, _), rows) in enumerate(groups):
         names[float(line)] = f"{display_name(str(model))} {TITLES[str(sampler)]}"
         tiles += [Tile(line, columns[row.step], images.pixels_of(row), limits) for row in rows.itertuples()]
-    figure, axes = images.board(tiles, PAGE_WIDTH, f"States of a chain after so many steps (clipped). Seed {seed}.")
-    images.label_rows(axes, names)
-    images.label_columns(axes, {at: f"{step:g}" for step, at in columns.items()})
-    return figure
+    title = f"States of a chain after so many steps (clipped). Seed {seed}."
+    found = images.board(axes, tiles, title, of="samples")
+    images.label_rows(found[0], names)
+    images.label_columns(found[0], {at: f"{step:g}" for step, at in columns.items()})
+    return found.figure

@@ -197,6 +197,6 @@ def overall_error(points: pd.DataFrame, against: str) -> float:
     return float(np.linalg.norm(learned - true) / np.linalg.norm(true))
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Arrows over the density, the learned against the true; or the field along segments."""
-    return score_figure(table)
+    return score_figure(table, axes)

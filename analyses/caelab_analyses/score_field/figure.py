@@ -12,7 +12,18 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from caelab.analysis.plotting import COLUMN_WIDTH, PAGE_WIDTH, curves, display_name, paper_style
+from caelab.analysis.plotting import (
+    COLUMN_WIDTH,
+    PAGE_WIDTH,
+    Panels,
+    curves,
+    display_name,
+    fitting_columns,
+    panels,
+    paper_style,
+    points,
+    width_of,
+)
 from caelab_analyses.shared.legends import legend_below
 from caelab_analyses.shared.tiles import first_seed
 
@@ -28,34 +39,42 @@ Numbers = NDArray[np.float64]
 
 
 @paper_style()
-def score_figure(table: pd.DataFrame) -> Figure:
+def score_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
     """The first seed's arrows and energies; or all seeds' field along segments, on data of more dimensions."""
-    return _segments_figure(table) if (table["kind"] == SEGMENT).all() else _plane_figure(table)
+    return _segments_figure(table, axes) if (table["kind"] == SEGMENT).all() else _plane_figure(table, axes)
 
 
-def _plane_figure(table: pd.DataFrame) -> Figure:
+def _plane_figure(table: pd.DataFrame, axes: Any) -> Figure:
     """For each model the learned field over the true one, and below the density that its energy stands for."""
     shown, _ = first_seed(table)
     models = list(dict.fromkeys(shown["model"]))
-    columns = min(COLUMNS, len(models))
-    blocks = -(-len(models) // columns)
-    width = PAGE_WIDTH if columns > 1 else COLUMN_WIDTH
-    figure = Figure(figsize=(width, (2 * width / columns + 0.45) * blocks + 0.2), layout="constrained")
-    grid: Any = figure.subplots(2 * blocks, columns, squeeze=False, sharex="col", sharey="col")
-    for axes in grid.flat:
-        axes.set_axis_off()
+    found, columns = _plane_panels(axes, len(models))
+    for each in found:
+        each.set_axis_off()
     for number, model in enumerate(models):
         line, column = 2 * (number // columns), number % columns
         rows = shown[shown["model"] == model]
-        arrows(grid[line, column], rows)
-        energy(grid[line + 1, column], rows)
-        for axes in grid[line : line + 2, column]:
-            axes.set_ylabel("$x_2$ (input units)" if column == 0 else "")
-            axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-            axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        arrows(found.grid[line, column], rows)
+        energy(found.grid[line + 1, column], rows)
+        for each in found.grid[line : line + 2, column]:
+            each.set_ylabel("$x_2$ (input units)" if column == 0 else "")
+            each.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+            each.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     handles = [Line2D([], [], color=shade, linewidth=150 * width, marker=">") for shade, width in ARROWS.values()]
-    figure.legend(handles, list(MEANINGS.values()), loc="outside lower center", ncols=len(handles))
-    return figure
+    found.legend(handles, list(MEANINGS.values()))
+    return found.figure
+
+
+def _plane_panels(axes: Any, models: int) -> tuple[Panels, int]:
+    """Two panels for each model, one below the other, and how many models stand beside each other."""
+    columns = min(COLUMNS, models)
+    home = PAGE_WIDTH if columns > 1 else COLUMN_WIDTH
+    width = width_of(home)
+    columns = fitting_columns(columns, columns, home, width) if axes is None else models
+    blocks = -(-models // columns)
+    size = (home, (2 * width / columns + points(0.45)) * blocks + points(0.2))
+    found = panels(axes, 2 * blocks, columns, of="score_field", size=size, exact=True, sharex="col", sharey="col")
+    return found, columns
 
 
 def arrows(axes: Axes, rows: pd.DataFrame) -> None:
@@ -117,10 +136,10 @@ def contours(
         axes.contour(x, y, density, levels=levels[:-1], colors=shade, linewidths=0.5, zorder=2)
 
 
-def _segments_figure(table: pd.DataFrame) -> Figure:
+def _segments_figure(table: pd.DataFrame, axes: Any) -> Figure:
     """The mean over pairs of the component along the segment, and over seeds its 95 % interval, a line per model."""
-    figure = Figure(figsize=(COLUMN_WIDTH, 2.6), layout="constrained")
-    axes = figure.subplots()
+    found = panels(axes, 1, 1, of="score_field", size=(COLUMN_WIDTH, 2.6))
+    (axes,) = found
     curves(axes, table, "position", "along", markers=10)
     axes.axhline(0, color="0.6", linewidth=0.6, zorder=1)
     for example in (0, 1):
@@ -129,5 +148,5 @@ def _segments_figure(table: pd.DataFrame) -> Figure:
         xlabel="position along the segment (0, 1: the two examples)",
         ylabel="$u \\cdot (r(x) - x) / \\sigma^2$ (1 / input units)",
     )
-    legend_below(figure, axes, 4)
-    return figure
+    legend_below(found, 4)
+    return found.figure

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+
+from caelab.analysis.plotting import Panels
 
 MEANINGS: Mapping[str, Artist] = {
     "markers": Line2D([], [], color="0.3", marker="o", markersize=4, linestyle="none"),
@@ -19,19 +19,17 @@ MEANINGS: Mapping[str, Artist] = {
 }
 
 
-def legend_below(figure: Figure, axes: Axes, most: int, meanings: Mapping[str, str] | None = None) -> None:
-    """Name what is drawn in one panel below all of them, in lines of equal length, ``most`` names to a line at most.
+def legend_below(found: Panels, most: int, meanings: Mapping[str, str] | None = None, panel: int = 0) -> None:
+    """Name what is drawn in the first panel below all of them, in lines of equal length; in it, if axes were given.
 
     Args:
-        figure: of the panel.
-        axes: the panel.
-        most: names to a line.
+        found: the panels.
+        most: names to a line, or fewer where a figure is narrow.
         meanings: what a kind of mark stands for whichever the model, by the kind's name in ``MEANINGS``.
+        panel: the place of the one that has all names.
     """
-    handles, labels = axes.get_legend_handles_labels()
+    handles, labels = found[panel].get_legend_handles_labels()
     for kind, meaning in (meanings or {}).items():
         handles.append(MEANINGS[kind])
         labels.append(meaning)
-    lines = -(-len(labels) // most)
-    if labels:
-        figure.legend(handles, labels, loc="outside lower center", ncols=-(-len(labels) // lines))
+    found.legend(handles, labels, most=most)

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from caelab.analysis.plotting import Panels, one_panel, page_width, points, strokes, wrapped_text
 from caelab.data import Dataset
 
 SIGNED = "RdBu_r"  # red is positive, blue negative; told apart by colour-blind readers
@@ -137,20 +137,22 @@ def _reduced(pixels: Array, step: int) -> Array:
     return np.asarray(sums / np.outer(rows, columns))
 
 
-def board(tiles: Sequence[Tile], width: float, title: str) -> tuple[Figure, Axes]:
-    """A figure of tiles, as wide as ``width`` inches and as high as its rows need.
+def board(axes: Any, tiles: Sequence[Tile], title: str, *, of: str) -> Panels:
+    """One panel of tiles: a figure of its own over the whole page, as high as its rows need, or axes that are given.
 
     Signed tiles run from blue through white to red, each on its own symmetric scale; the others from black to white.
-    Vectors (height 1) are drawn as lines.
+    Vectors (height 1) are drawn as lines. What is given has no title: a caption says more below it.
     """
     columns = max(tile.column for tile in tiles) + 1
     rows = max(tile.row for tile in tiles) + 1
-    labels, header = 0.9, 0.25 + 0.14 * (1 + title.count("\n"))  # inches
-    figure = Figure(figsize=(width, rows * (width - labels) / columns + header), layout="constrained")
-    axes = figure.add_subplot()
-    fill(axes, tiles, columns, rows)
-    axes.set_title(title, loc="left", fontsize="small")
-    return figure, axes
+    width, labels = page_width(), points(0.9)  # inches
+    title = wrapped_text(title, width - labels, points(6))
+    header = points(0.25 + 0.14 * (1 + title.count("\n")))
+    found = one_panel(axes, of=of, size=(width, rows * (width - labels) / columns + header))
+    fill(found[0], tiles, columns, rows)
+    if found.own:
+        found[0].set_title(title, loc="left", fontsize="small")
+    return found
 
 
 def fill(axes: Axes, tiles: Sequence[Tile], columns: float, rows: float) -> None:
@@ -171,7 +173,7 @@ def _draw_tile(axes: Axes, tile: Tile) -> None:
     if tile.pixels.shape[0] == 1:
         heights = np.clip((tile.pixels[0] - low) / (high - low), 0, 1)
         across = np.linspace(left, left + size, heights.size)
-        axes.plot(across, top + size * (1 - heights), color="0.15", linewidth=0.6)
+        axes.plot(across, top + size * (1 - heights), color="0.15", linewidth=strokes(0.6))
         return
     axes.imshow(
         tile.pixels,

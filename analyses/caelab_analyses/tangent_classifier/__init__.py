@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from caelab.analysis.columns import Column
-from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, dot_chart, panels, paper_style
 from caelab.classifiers import Classifier, finetune
 from caelab.classifiers.planes import shared_tangents
 from caelab.options import Count, Positive, Probability
@@ -129,12 +129,14 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
 
 
 @paper_style()
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Test errors by classifier: every seed, the mean over seeds and its 95 % interval."""
     test = table[table["split"] == "test"]
-    figure = Figure(figsize=(PAGE_WIDTH, 0.85 + 0.17 * test["model"].nunique()), layout="constrained")
-    panels = figure.subplots(1, test["classifier"].nunique(), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, (classifier, rows) in zip(panels, test.groupby("classifier", sort=False), strict=True):
-        dot_chart(axes, rows, "error", "test error (%)")
-        axes.set_title(str(classifier), loc="left")
-    return figure
+    size, count = (PAGE_WIDTH, 0.85 + 0.17 * test["model"].nunique()), test["classifier"].nunique()
+    found = panels(
+        axes, 1, count, of="tangent_classifier", size=size, grows="text", narrowest=12, sharex=True, sharey=True
+    )
+    for panel, (classifier, rows) in zip(found, test.groupby("classifier", sort=False), strict=True):
+        dot_chart(panel, rows, "error", "test error (%)")
+        panel.set_title(str(classifier), loc="left")
+    return found.figure

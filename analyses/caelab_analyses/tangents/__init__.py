@@ -15,7 +15,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from caelab.analysis.plotting import PAGE_WIDTH, display_name, paper_style
+from caelab.analysis.plotting import display_name, paper_style
 from caelab.options import Count, Positive
 from caelab.runs.run import Run
 from caelab.streams import Streams
@@ -112,7 +112,7 @@ def preview(table: pd.DataFrame) -> images.Array:
 
 
 @paper_style()
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Example, tangents and walk: a line per model, a block per example; one seed, whatever the table holds."""
     shown, seed = images.first_seed(table)
     models = list(shown["model"].unique())
@@ -125,10 +125,10 @@ def draw(table: pd.DataFrame) -> Figure:
             at = block * (len(models) + SPACE) + line
             tiles += _line(of_example[of_example["model"] == model], at, columns, limits)
             lines[at] = display_name(model)
-    figure, axes = images.board(tiles, PAGE_WIDTH, _title(shown, seed))
-    images.label_rows(axes, lines)
-    images.label_columns(axes, {at: _heading(key) for key, at in columns.items()})
-    return figure
+    found = images.board(axes, tiles, _title(shown, seed), of="tangents")
+    images.label_rows(found[0], lines)
+    images.label_columns(found[0], {at: _heading(key) for key, at in columns.items()})
+    return found.figure
 
 
 Column = tuple[str, int, float]  # role, rank of a tangent, t of a walk

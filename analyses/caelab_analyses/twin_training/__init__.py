@@ -341,6 +341,6 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Distances and cosines against σ, gradients along training, and the spectra and curves of one σ."""
-    return twin_figure(table)
+    return twin_figure(table, axes)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from caelab.analysis.plotting import PAGE_WIDTH, curves, look, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, curves, look, marks, panels, paper_style
 from caelab.runs.recipes import Look
 from caelab_analyses.shared.legends import legend_below
 from caelab_analyses.twin_training.comparison import CAE, DAE, MATCHED, RCAE
@@ -30,19 +30,18 @@ def looks() -> dict[str, Look]:
 
 
 @paper_style()
-def twin_figure(table: pd.DataFrame) -> Figure:
+def twin_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
     """Six panels per data set, means over seeds with intervals; spectra, curves and gradients are of the middle σ."""
     datasets = list(dict.fromkeys(table["dataset"]))
-    figure = Figure(figsize=(PAGE_WIDTH, 4.3 * len(datasets)), layout="constrained")
-    grid: Any = figure.subplots(2 * len(datasets), 3)
+    found = panels(axes, 2 * len(datasets), 3, of="twin_training", size=(PAGE_WIDTH, 4.3 * len(datasets)))
     for number, dataset in enumerate(datasets):
         of_one = table[table["dataset"] == dataset]
-        panels(grid[2 * number : 2 * number + 2], of_one, f"{dataset}\n" if len(datasets) > 1 else "")
-    legend_below(figure, grid[1, 0], 4)
-    return figure
+        six_panels(found.grid[2 * number : 2 * number + 2], of_one, f"{dataset}\n" if len(datasets) > 1 else "")
+    legend_below(found, 4, panel=len(found.grid[0]))
+    return found.figure
 
 
-def panels(grid: Any, table: pd.DataFrame, heading: str) -> None:
+def six_panels(grid: Any, table: pd.DataFrame, heading: str) -> None:
     """Draw the six panels of one data set."""
     sigmas = sorted(table["sigma"].unique())
     middle = sigmas[len(sigmas) // 2]
@@ -85,5 +84,5 @@ def lines(axes: Axes, table: pd.DataFrame, quantity: str, xlabel: str, ylabel: s
 
 def _lines(axes: Axes, rows: pd.DataFrame, x: str) -> None:
     of_twins = rows.assign(model=rows["twin"])
-    open_marks: dict[str, Any] = {"markersize": 3.5, "markerfacecolor": "none"}
+    open_marks: dict[str, Any] = {"markersize": marks(3.5), "markerfacecolor": "none"}
     curves(axes, of_twins, x, "value", looks=looks(), named=NAMES.__getitem__, markers=6, **open_marks)

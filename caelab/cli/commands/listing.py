@@ -77,6 +77,7 @@ def refuse_without_names(settings: tuple[str, ...], picture: Path | None) -> Non
 def draw(datasets: list[Dataset], picture: Path, lines: int) -> None:
     """Write a sheet of examples into a file."""
     from caelab.analysis.example_sheet import example_sheet
-    from caelab.analysis.plotting import save_picture
+    from caelab.analysis.plotting import plain_look, save_picture
 
-    save_picture(example_sheet(datasets, lines), picture)
+    with plain_look():
+        save_picture(example_sheet(datasets, lines), picture)
