@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -17,6 +18,7 @@ from caelab.errors import CaelabError, ToldElsewhere, reason
 from caelab.process.exits import is_the_users, listening
 from caelab.version import __version__
 
+COMPLETE = "_CAELAB_COMPLETE"  # set by a shell that asks how a command line goes on
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -37,6 +39,14 @@ class Commands(click.Group):
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """A subcommand by its name."""
+        found = self._found(name)
+        if found is None or not context.resilient_parsing:
+            return found
+        from caelab.cli.completion.names import completing
+
+        return completing(found)
+
+    def _found(self, name: str) -> click.Command | None:
         if name in COMMANDS:
             return _loaded(COMMANDS[name])
         from caelab.registry.catalogue import catalogue
@@ -54,6 +64,10 @@ class Commands(click.Group):
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; a user's mistake ends in one sentence and status 2, never in a traceback."""
+    if asked := os.environ.get(COMPLETE):
+        from caelab.cli.completion.shells import answer
+
+        sys.exit(answer(cli, asked))
     print_whatever_comes()
     args = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in args

@@ -4,6 +4,7 @@ COMMANDS = {
     "analyse": "caelab.cli.commands.analyse:analyse",
     "check": "caelab.cli.commands.check:check",
     "compare": "caelab.cli.commands.compare:compare",
+    "completion": "caelab.cli.commands.completion:completion",
     "convert-weight": "caelab.cli.commands.convert:convert_weight",
     "data": "caelab.cli.commands.listing:data",
     "figures": "caelab.cli.commands.redraw:figures",

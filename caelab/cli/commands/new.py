@@ -55,7 +55,11 @@ class Package(NamedTuple):
 
 
 @click.command()
-@click.argument("kind", metavar="|".join(KINDS))
+@click.argument(
+    "kind",
+    metavar="|".join(KINDS),
+    shell_complete=lambda _, __, begun: [each for each in KINDS if each.startswith(begun)],
+)
 @click.argument("name")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the package. [default: caelab-NAME]")
 def new(kind: str, name: str, out: Path | None) -> None:

@@ -68,7 +68,7 @@ def track_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _settled(context: click.Context, option: click.Parameter, asked: Sequence[str]) -> tuple[str, ...]:
-    if not asked:
+    if not asked or context.resilient_parsing:
         return ()  # without importing what trains
     from caelab.training.tracking import settled
 
@@ -111,6 +111,8 @@ def chosen_executor(
 
 
 def _allow_code(context: click.Context, option: click.Parameter, targets: Sequence[str]) -> None:
+    if context.resilient_parsing:
+        return  # a shell asks how the line goes on
     from caelab.registry.importing import allow_code
 
     allow_code(*targets)
