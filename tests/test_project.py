@@ -50,7 +50,7 @@ class TestVersion:
 
     def test_the_citation_and_the_documentation_agree_with_it(self):
         assert in_yaml("CITATION.cff")["version"] == caelab.__version__
-        scope = {}
+        scope = {"__file__": str(ROOT / "docs" / "conf.py")}
         exec(compile(read("docs/conf.py"), "conf.py", "exec"), scope)
         assert scope["version"] == scope["release"] == caelab.__version__
 
