@@ -44,9 +44,11 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> CaelabError:
 
     >>> print(unknown_name("recipe", "caee", ["cae", "rcae", "ae"]))
     unknown recipe 'caee'; did you mean 'cae'? Known: ae, cae, rcae
+    >>> print(unknown_name("array", "x", ["X", "y"]))
+    unknown array 'x'; did you mean 'X'? Known: X, y
     """
     known = sorted(known)
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    near = [each for each in known if each.lower() == name.lower()] or get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     shown = known if len(known) <= MANY else get_close_matches(name, known, n=FEW, cutoff=0)
     others = f" and {len(known) - len(shown)} others" if len(shown) < len(known) else ""

@@ -10,6 +10,7 @@ from caelab.data import Dataset, load_dataset
 from caelab.data.scaling_options import NAMES as SCALINGS
 from caelab.errors import CaelabError, unknown_name
 from caelab.registry.catalogue import catalogue
+from caelab.registry.paths import resolved
 from caelab.registry.signatures import option_fields
 from caelab.runs.settings import parse_setting
 
@@ -24,6 +25,7 @@ def load_named(names: Sequence[str], settings: Sequence[str]) -> list[Dataset]:
         CaelabError: an unknown name, or an option that none of them has.
     """
     given = {key.removeprefix("dataset."): value for key, value in map(parse_setting, settings)}
+    names = [resolved(name, catalogue().names("dataset")) for name in names]
     known = {name: _options_of(name) for name in names}
     for option in given:
         if not any(option in options for options in known.values()):

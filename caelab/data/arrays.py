@@ -3,72 +3,79 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from caelab.data.keys import Entry, LabelKey, input_key, label_key, split_key
+from caelab.data.labels import labels_of
 from caelab.data.memory import check_room, sized
 from caelab.data.reading import Layout, read_exactly, read_examples, refuse_device
 from caelab.data.samples import Examples, FilePath, Samples, describes
+from caelab.data.shapes import as_samples, check_inputs
 from caelab.errors import CaelabError
 
+Labels = tuple[NDArray[Any] | None, tuple[str, ...] | None]
 MAGIC = {"npy": b"\x93NUMPY", "npz": b"PK"}
-INPUTS, LABELS = ("x", "inputs", "X"), ("y", "labels")
 LONGEST_HEADER = 10_000  # bytes, as numpy has it
 UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError)
 
 
-@describes(
-    "as in the file", "as in the file", "arrays x (or inputs, X) and, if any, y (or labels), by numpy.savez", "FILE"
-)
-def npz(path: FilePath, examples: Examples = None) -> Samples:
-    """Inputs under ``x``, ``inputs`` or ``X`` and perhaps labels under ``y`` or ``labels``, in one .npz file.
+@describes("as in the file", "as in the file", "arrays of numpy.savez, and perhaps labels among them", "FILE[#KEY]")
+def npz(path: FilePath, examples: Examples = None, labels: LabelKey = None) -> Samples:
+    """One array of an .npz file: that of the key in ``FILE#KEY``, or ``x``, ``inputs`` or ``X``, or the only one.
 
-    Unsigned bytes (uint8) are divided by 255, all else is taken as it is; (n, height, width[, channels]) are images.
-    ``examples`` reads so many, evenly spread over the file.
+    ``labels`` is the key of the labels, whole numbers or texts; by default ``y``, ``labels``, ``label``, ``target`` or
+    ``targets``, and false for none. Unsigned bytes (uint8) are divided by 255, all else is taken as it is; (n, height,
+    width[, channels]) are images. ``examples`` reads so many, evenly spread over the file.
     """
-    file = Path(path).expanduser()
-    with _opened(file, "npz") as stream, zipfile.ZipFile(stream) as archive:
+    file, key = split_key(path)
+    with opened(file, "npz") as stream, zipfile.ZipFile(stream) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
-        key, label_key = _key(file, names, INPUTS), _key(file, names, LABELS, needed=False)
-        with _member(file, archive, key or "") as stored:
-            _check_inputs(stored)
+        _refuse_twins(file, names)
+        key = input_key("npz", file, key, lambda: _entries(file, archive, names))
+        of_labels = label_key(file, labels, key, dict.fromkeys(names))
+        with _member(file, archive, key) as stored:
+            stored.check_inputs()
             inputs = stored.read(examples)
-        return _samples(inputs, _labels(file, archive, label_key, stored.layout.shape[0], examples))
+        count = stored.layout.shape[0]
+        return as_samples(inputs, *_labels(file, archive, of_labels, count, examples))
 
 
 @describes("as in the file", "as in the file", "one array, by numpy.save", "FILE")
-def npy(path: FilePath, examples: Examples = None) -> Samples:
-    """Inputs without labels in one .npy file; read like those of ``npz``."""
-    file = Path(path).expanduser()
-    with _opened(file, "npy") as stream:
-        stored = _stored(str(file), stream, file.stat().st_size)
-        _check_inputs(stored)
-        return _samples(stored.read(examples), None)
+def npy(path: FilePath, examples: Examples = None, labels: FilePath | None = None) -> Samples:
+    """Inputs in one .npy file, read like those of ``npz``; ``labels`` is another .npy file, of their labels."""
+    with stored_in(Path(path).expanduser()) as stored:
+        stored.check_inputs()
+        return as_samples(stored.read(examples), *labels_in(labels, stored.layout.shape[0], examples))
 
 
-@describes("as in the file", "as in the file", "one array, by numpy.save, that may be larger than memory", "FILE")
-def memmap(path: FilePath) -> Samples:
-    """Inputs without labels in one .npy file, which stay there until a batch of them is needed.
+def labels_in(path: str | None, count: int, examples: int | None = None) -> Labels:
+    """The labels of so many examples in an .npy file, or those of some of them; none where there is no file.
 
-    An array in another type than float32 is written to a temporary file once, unsigned bytes divided by 255.
+    Raises:
+        CaelabError: it cannot be read, or does not hold one label for each example.
     """
-    from caelab.data.mapped import in_float32
-
+    if path is None:
+        return None, None
     file = Path(path).expanduser()
-    with _opened(file, "npy") as stream:
-        stored = _stored(str(file), stream, file.stat().st_size)
-        _check_inputs(stored)
-        stored.check_size()
-    values = np.load(file, mmap_mode="r")
-    return Samples(in_float32(values), None, _image_shape(values.shape))
+    with stored_in(file) as stored:
+        return _read_labels(str(file), stored, count, examples)
+
+
+@contextmanager
+def stored_in(file: Path) -> Iterator[Stored]:
+    """The array of an .npy file, of which the header was read."""
+    with opened(file, "npy") as stream:
+        yield _stored(str(file), stream, file.stat().st_size)
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,10 @@ class Stored:
         check_room(f"{self.where}, {layout.shape} of {layout.dtype},", layout.values(examples), layout.dtype)
         return read_examples(self.stream, layout, examples)
 
+    def check_inputs(self) -> None:
+        """Refuse an array that holds no inputs."""
+        check_inputs(self.where, self.layout.shape, self.layout.dtype)
+
     def check_size(self) -> None:
         """Refuse a file that holds more or fewer bytes than its header says.
 
@@ -110,7 +121,7 @@ class Stored:
 
 
 @contextmanager
-def _opened(file: Path, kind: str) -> Iterator[BinaryIO]:
+def opened(file: Path, kind: str) -> Iterator[BinaryIO]:
     """The file's bytes, closed behind the block whatever happens; what cannot be read there is told in a sentence."""
     refuse_device(file)
     try:
@@ -132,14 +143,23 @@ def _check_magic(file: Path, kind: str, magic: bytes) -> None:
         )
 
 
-def _key(file: Path, there: Iterable[str], wanted: tuple[str, ...], *, needed: bool = True) -> str | None:
-    found = [name for name in there if name in wanted]  # a name may stand twice in an archive
-    if len(found) > 1 or (needed and not found):
+def _refuse_twins(file: Path, names: Sequence[str]) -> None:
+    """A name may stand twice in an archive."""
+    twins = [name for name in names if names.count(name) > 1]
+    if twins:
         raise CaelabError(
-            f"{file}: expected one array named {' or '.join(wanted)}, "
-            f"found {', '.join(found or there) or 'none'}; name it {wanted[0]}"
+            f"{file}: expected one array of each name, but found {', '.join(twins)}; write it again with numpy.savez"
         )
-    return found[0] if found else None
+
+
+def _entries(file: Path, archive: zipfile.ZipFile, names: Sequence[str]) -> dict[str, Entry]:
+    """What the headers say; of what cannot be read, nothing but its name."""
+    found: dict[str, Entry] = {}
+    for name in names:
+        found[name] = Entry((), None)
+        with suppress(CaelabError, *UNREADABLE), _member(file, archive, name) as stored:
+            found[name] = Entry(stored.layout.shape, stored.layout.dtype)
+    return found
 
 
 @contextmanager
@@ -149,19 +169,24 @@ def _member(file: Path, archive: zipfile.ZipFile, key: str) -> Iterator[Stored]:
         yield _stored(f"{file}, array {key}", cast(BinaryIO, stream), member.file_size)
 
 
-def _labels(
-    file: Path, archive: zipfile.ZipFile, key: str | None, count: int, examples: int | None
-) -> NDArray[Any] | None:
+def _labels(file: Path, archive: zipfile.ZipFile, key: str | None, count: int, examples: int | None) -> Labels:
     """The labels of that many inputs, or of some of them."""
     if key is None:
-        return None
+        return None, None
     with _member(file, archive, key) as stored:
-        if stored.layout.shape != (count,):
-            raise CaelabError(
-                f"{file}: expected {count} labels, one for each example, but the array {key} has the shape "
-                f"{stored.layout.shape}"
-            )
-        return stored.read(examples)
+        return _read_labels(f"{file}, array {key}", stored, count, examples)
+
+
+def _read_labels(where: str, stored: Stored, count: int, examples: int | None) -> Labels:
+    shape = stored.layout.shape
+    if math.prod(shape) != count or len(shape) not in (1, 2) or count not in shape:
+        raise CaelabError(
+            f"{where}: expected {count} labels, one for each example, but the shape {shape} came; choose others by "
+            "the option labels"
+        )
+    along = replace(stored, layout=replace(stored.layout, shape=(count,), by_columns=False))
+    found = along.read(examples)
+    return labels_of(where, found, len(found))
 
 
 def _stored(where: str, stream: BinaryIO, size: int) -> Stored:
@@ -188,28 +213,3 @@ def _parsed(read: Any, text: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[
     except Exception as error:  # a damaged header has numpy and Python's parser fail in many ways
         raise ValueError(f"its header cannot be read: {' '.join(str(error).split())}") from error
     return shape, by_columns and len(shape) > 1, dtype
-
-
-def _check_inputs(stored: Stored) -> None:
-    where, layout, shape = stored.where, stored.layout, stored.layout.shape
-    if layout.dtype.kind not in "buif":
-        raise CaelabError(f"{where}: expected an array of real numbers, but {layout.dtype} came; convert it")
-    if not (len(shape) in (2, 3) or (len(shape) == 4 and shape[3] <= 4)):
-        raise CaelabError(
-            f"{where}: expected the shape (n, d), (n, height, width) or (n, height, width, channels), "
-            f"but {shape} came; reshape it, or move the channels last"
-        )
-    if 0 in shape:
-        raise CaelabError(f"{where}: expected at least one example of at least one value, but the shape {shape} came")
-
-
-def _samples(inputs: NDArray[Any], labels: NDArray[Any] | None) -> Samples:
-    flat = inputs.reshape(len(inputs), -1)
-    return Samples(flat / np.float32(255) if inputs.dtype == np.uint8 else flat, labels, _image_shape(inputs.shape))
-
-
-def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The shape of an image in an array (n, height, width[, channels]); None where there is none."""
-    if len(shape) == 2:
-        return None
-    return shape[1:3] if len(shape) == 4 and shape[3] == 1 else shape[1:]

@@ -23,7 +23,7 @@ from caelab.process.exits import held_open
 from caelab.process.settings import CHEAP, GENERATORS, OTHERS, Found, left_as_found
 from caelab.registry.arguments import by_label, tensor_of, text_of
 from caelab.registry.catalogue import catalogue
-from caelab.registry.paths import as_name, refuse_path
+from caelab.registry.paths import as_name, resolved
 from caelab.registry.signatures import checked_options
 
 
@@ -172,10 +172,7 @@ def _of_block(
 def _text(name: Any) -> str:
     if isinstance(name, PathLike):
         return as_name(name)
-    kind = text_of(name, "the name of a data set").partition(":")[0]
-    if kind == name and kind not in catalogue().names("dataset"):
-        refuse_path(name)
-    return str(name)
+    return resolved(text_of(name, "the name of a data set"), catalogue().names("dataset"))
 
 
 def _asked(loader: Any, options: Mapping[str, Any], kind: str) -> Any:

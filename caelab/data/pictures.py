@@ -6,8 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +21,18 @@ GREY, COLOUR = ("1", "L", "LA", "La"), ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX"
 SUBFILE, PREVIEW_OR_MASK = 254, 0b101  # the tag of a TIFF's page that says what the page is
 
 
+class Openable(Protocol):
+    """A file, or what stands for one: it opens, and as a text says where it is."""
+
+    def open(self, mode: Any) -> Any:
+        """Its bytes."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """Where one picture is: its file, and the page or the frame in it."""
 
-    file: Path
+    file: Openable
     page: int
 
 
@@ -39,7 +45,7 @@ class Contents:
     grey: bool
 
 
-def contents(file: Path) -> Contents:
+def contents(file: Openable) -> Contents:
     """The pictures in a file: every page of a TIFF, every frame of an animation, one of any other image.
 
     Raises:
@@ -58,7 +64,7 @@ def described(count: int, width: int, height: int) -> str:
     return f"{count} {'picture' if count == 1 else 'pictures'} of {height} x {width}"
 
 
-def pixels(file: Path, pages: list[int], grey: bool, background: int) -> Iterator[NDArray[np.uint8]]:
+def pixels(file: Openable, pages: list[int], grey: bool, background: int) -> Iterator[NDArray[np.uint8]]:
     """Those pages of a file as people see them, (height, width) or (height, width, 3) each.
 
     Turned as the file's orientation says, and what is transparent laid on a background of that grey level.
@@ -94,7 +100,7 @@ def _is_preview(image: Any, page: int) -> bool:
     return bool(image.tag_v2.get(SUBFILE, 0) & PREVIEW_OR_MASK)
 
 
-def _at(file: Path, image: Image.Image, page: int) -> Image.Image:
+def _at(file: Openable, image: Image.Image, page: int) -> Image.Image:
     """The image at one of its pages, of a kind that is read."""
     image.seek(page)
     if image.mode not in GREY + COLOUR:
@@ -125,7 +131,7 @@ def _no_bombs() -> Iterator[None]:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[Image.Image]:
+def _opened(file: Openable) -> Iterator[Image.Image]:
     """The image, opened as one of the formats and no other, so that no program is started to read it."""
     try:
         with file.open("rb") as stream:  # by its name, Pillow maps the file and garbles a TIFF that is turned

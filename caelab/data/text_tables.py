@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from csv import Error as CsvError
 from csv import reader
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, TextIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,19 +29,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LONGEST_ROW = 2**24  # bytes
-READ_AS: dict[str, Any] = {"encoding": "utf-8-sig", "compression": None, "index_col": False, "skip_blank_lines": True}
+GZIP = b"\x1f\x8b"
+READ_AS: dict[str, Any] = {"encoding": "utf-8-sig", "index_col": False, "skip_blank_lines": True}
 
 
 @describes("as in the file", "as in the file", "a table as text, numbers separated by commas", "FILE")
 def csv(
     path: FilePath,
-    label: str | int | None = None,
+    label: str | int | Literal[False] | None = None,
     divisor: Positive = 1.0,
     image_shape: list[Count] | None = None,
     separator: Annotated[str, Field(min_length=1, max_length=1)] = ",",
     examples: Examples = None,
 ) -> Samples:
-    """A text file of comma-separated numbers, a row per example, divided by ``divisor``; read as UTF-8.
+    """A text file of comma-separated numbers, gzipped or not, a row per example, divided by ``divisor``; read as UTF-8.
 
     A first row of words holds the names of the columns; one of 0, 1, 2, ..., as pandas numbers columns, is taken for
     names too, which is told. One of words and other numbers is refused, for it may be an example. ``label`` is the
@@ -72,7 +76,15 @@ def _opened(file: Path) -> Iterator[None]:
             yield
     except FileNotFoundError as error:
         raise CaelabError(f"no file at {file}; give the path of a text file of comma-separated numbers") from error
-    except (OSError, ValueError, OverflowError, CsvError, ParserWarning) as error:  # of pandas, too
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        OverflowError,
+        zlib.error,
+        CsvError,
+        ParserWarning,
+    ) as error:  # of pandas, too
         reason = " ".join(str(error).split())
         raise CaelabError(f"{file} cannot be read ({reason}): expected rows of comma-separated numbers") from error
 
@@ -83,7 +95,8 @@ def _table(file: Path, separator: str, examples: int | None, **options: Any) -> 
     named = has_names(file, first, others[0] if others else None)
     if named and not others:
         raise CaelabError(f"{file} holds the names of columns and no rows: expected at least one row of numbers")
-    options = {"sep": separator, "header": 0 if named else None, **READ_AS, **options}
+    packed = {"compression": "gzip" if _is_packed(file) else None}
+    options = {"sep": separator, "header": 0 if named else None, **packed, **READ_AS, **options}
     rows = (_count_lines(file) if examples is None else _count_rows(file, options)) - (named and examples is None)
     kept = spread(rows, examples)
     check_room(f"{file}, {rows} rows of {len(first)} numbers,", len(kept) * len(first), np.dtype(np.float64))
@@ -109,13 +122,23 @@ def _read(file: Path, kept: range | NDArray[np.int64], block: int, options: Mapp
 
 def _first_rows(file: Path, separator: str) -> list[list[str]]:
     """The cells of the first row, and of the second one, if there is one; empty lines are no rows."""
-    with file.open(encoding="utf-8-sig", newline="") as stream:
+    with io.TextIOWrapper(_bytes(file), encoding="utf-8-sig", newline="") as stream:
         lines = iter(lambda: _line(stream), "")
         rows = (row for row in reader(lines, delimiter=separator) if len(row) > 1 or "".join(row).strip())
         found = [[cell.strip() for cell in row] for row in islice(rows, 2)]
     if not found or "\0" in "".join(found[0]):
         raise ValueError("its first row is empty, or no text")
     return found
+
+
+def _is_packed(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(len(GZIP)) == GZIP
+
+
+def _bytes(file: Path) -> IO[bytes]:
+    """The text as bytes, unpacked where the file is gzipped, which its first bytes tell."""
+    return cast("IO[bytes]", gzip.open(file)) if _is_packed(file) else file.open("rb")
 
 
 def _line(stream: TextIO) -> str:
@@ -127,7 +150,7 @@ def _line(stream: TextIO) -> str:
 
 def _count_lines(file: Path) -> int:
     """How many lines there are, empty ones among them, so that there are not more rows."""
-    with file.open("rb") as stream:
+    with _bytes(file) as stream:
         last, feeds, returns = b"\n", 0, 0
         while block := stream.read(2**20):
             feeds, returns = feeds + block.count(b"\n"), returns + block.count(b"\r")
@@ -143,8 +166,10 @@ def _count_rows(file: Path, options: Mapping[str, Any]) -> int:
         return sum(len(chunk) for chunk in chunks)
 
 
-def _label_column(file: Path, table: pd.DataFrame, label: str | int | None) -> Any:
+def _label_column(file: Path, table: pd.DataFrame, label: str | int | Literal[False] | None) -> Any:
     columns = list(table.columns)
+    if label is False:
+        return None
     if label is None:
         return next((name for name in columns if str(name).strip().lower() in NAMES_OF_LABELS), None)
     if label in columns:

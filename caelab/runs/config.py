@@ -32,7 +32,7 @@ from caelab.errors import CaelabError
 from caelab.options import Count
 from caelab.registry.catalogue import Catalogue, catalogue
 from caelab.registry.fingerprints import files_in, fingerprints_of
-from caelab.registry.paths import refuse_path
+from caelab.registry.paths import resolved
 from caelab.registry.reserved import GIVEN_BY_CORE, VALIDATION
 from caelab.registry.signatures import SENTENCE, checked_options, option_fields, readable, refuse_booleans
 from caelab.runs.optimisation import Optimisation
@@ -292,9 +292,7 @@ def _checked(block: Block, kind: str, where: str, offers: Catalogue) -> Block:
         return block
     if not block.kind:
         raise CaelabError(f"{where}: expected the name of a {kind}, but an empty text came")
-    name, options = _named(block)
-    if kind == "dataset" and name not in offers.names(kind):
-        refuse_path(name)
+    name, options = _named(block, offers)
     factory = offers.get(kind, name)
     options, common = _common(kind, factory, options, where)
     fixed = {key: getattr(block, key) for key in type(block).model_fields}
@@ -362,12 +360,12 @@ def of_any(kind: str, block: Block, factory: Any = None) -> dict[str, Any]:
     return {name: block.options[name] for name in sorted(fields - own.keys())}
 
 
-def _named(block: Block) -> tuple[str, dict[str, Any]]:
-    """``idx:FOLDER`` stands for the kind ``idx`` with the option ``path: FOLDER``."""
-    name, colon, rest = block.kind.partition(":")
-    if colon and isinstance(block, DataBlock):
-        return name, {"path": rest, **block.options}
-    return block.kind, block.options
+def _named(block: Block, offers: Catalogue) -> tuple[str, dict[str, Any]]:
+    """``idx:FOLDER`` stands for the kind ``idx`` with ``path: FOLDER``, and ``mine.npz`` for ``npz:mine.npz``."""
+    if not isinstance(block, DataBlock):
+        return block.kind, block.options
+    name, colon, rest = resolved(block.kind, offers.names("dataset")).partition(":")
+    return name, {"path": rest, **block.options} if colon else block.options
 
 
 def names_a_file(word: str) -> bool:

@@ -136,10 +136,12 @@ def _loaded(
 
 
 def _places_in(options: Any) -> list[str]:
-    """What may be paths in the options of a data set, be it behind the kind of a source, as in ``idx:FOLDER``."""
+    """What may be paths in the options of a data set, as they are, behind a kind (``idx:FOLDER``), before a key (#)."""
     if isinstance(options, Mapping):
         return [place for value in options.values() for place in _places_in(value)]
-    return [options, options.partition(":")[2] or options] if isinstance(options, str) else []
+    if not isinstance(options, str):
+        return []
+    return [*dict.fromkeys((options, options.partition(":")[2] or options, options.rpartition("#")[0] or options))]
 
 
 def _files_at(path: str) -> list[tuple[str, int, int, int]]:

@@ -117,7 +117,7 @@ WRONG = {
     "a triple": ((X, Y, Y), "but a tuple of 3 came"),
     "an empty name": ("", "expected the name of a dataset, but an empty text came"),
     "an unknown name": ("digts", "unknown dataset 'digts'; did you mean 'digits'"),
-    "a path": ("x.npz", "'x.npz' is a path; say what it holds, as npz:x.npz"),
+    "a path": ("x.npz", "no file at x.npz; give the path of a .npz file"),
     "words": (np.array([["a", "b"]] * 30), "of real numbers, but ndarray of <U1"),
     "complex numbers": (X + 1j, "of real numbers, but ndarray of complex64"),
     "ragged lists": ([[1.0], [1.0, 2.0]], "expected a data set, its name"),

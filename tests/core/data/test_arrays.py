@@ -121,9 +121,15 @@ def test_python_objects_are_refused_and_never_unpickled(tmp_path):
 def test_arrays_that_cannot_be_found_are_refused(tmp_path):
     path = tmp_path / "x.npz"
     np.savez(path, images=np.eye(3), other=np.eye(3))
-    refused(npz, path, "expected one array named x or inputs or X", "found images, other", "name it x")
+    refused(
+        npz,
+        path,
+        "expected one array named x or inputs or X",
+        "found images (3 x 3), other (3 x 3)",
+        "as in npz:x.npz#images",
+    )
     np.savez(path, x=np.eye(3), X=np.eye(3))
-    refused(npz, path, "found x, X")
+    refused(npz, path, "found x (3 x 3), X (3 x 3)")
     np.savez(path, x=np.eye(3), y=np.arange(3), labels=np.arange(3))
     refused(npz, path, "found y, labels")
     np.savez(path)

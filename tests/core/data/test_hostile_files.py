@@ -192,7 +192,7 @@ def test_a_name_that_stands_twice_in_an_archive_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         for name in ("x.npy", "x"):
             archive.writestr(name, header("(3, 2)") + bytes(48))
-    refused(npz, tmp_path / "x.npz", "expected one array named x or inputs or X, found x, x")
+    refused(npz, tmp_path / "x.npz", "expected one array of each name, but found x, x")
 
 
 def test_a_row_without_end_is_refused(tmp_path, monkeypatch):

@@ -125,14 +125,14 @@ def test_missing_files_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("mnist_train.csv", "is a path; say what it holds, as csv:mnist_train.csv"),
-        ("MINE.NPZ", "as npz:MINE.NPZ"),
-        ("sub/x.npy", "as npy:sub/x.npy"),
-        ("data.pkl", "'data.pkl' is a path, at which there is nothing; caelab reads npz:FILE"),
-        ("train.csv.gz", "'train.csv.gz' is a path, at which"),
-        ("here.txt", "'here.txt' is a path; caelab reads npz:FILE, npy:FILE, csv:FILE, idx:FOLDER and images:FOLDER"),
+        ("data.pkl", "'data.pkl' is a path, at which there is nothing; caelab reads csv:FILE, parquet:FILE"),
+        ("train.txt.gz", "'train.txt.gz' is a path, at which"),
+        ("here.txt", "'here.txt' is a path; caelab reads csv:FILE"),
         ("./nothing", "'./nothing' is a path, at which there is nothing"),
         ("folder", "as images:folder or idx:folder"),
+        ("folder.npz", "as images:folder.npz or idx:folder.npz"),
+        ("saved", "say what it holds, as hf:saved"),
+        ("parts", "say what it holds, as parquet:parts"),
         ("bare", "'bare' is a path; caelab reads"),
         ("mnist5", "did you mean 'mnist5k'?"),
         ("mnist.5k", "unknown dataset 'mnist.5k'"),
@@ -142,7 +142,10 @@ def test_a_path_in_place_of_a_name_is_called_a_path(name, words, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     for file in ("here.txt", "bare"):
         (tmp_path / file).write_bytes(b"")
-    (tmp_path / "folder").mkdir()
+    for folder in ("folder", "folder.npz", "saved", "parts"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "saved" / "state.json").write_bytes(b"")
+    (tmp_path / "parts" / "0.parquet").write_bytes(b"")
     with pytest.raises(CaelabError) as caught:
         make_config({**recipe_config("ae").as_dict(), "dataset": {"kind": name}})
     assert words in str(caught.value)

@@ -109,6 +109,7 @@ def test_a_data_set_is_loaded_as_train_names_it(tmp_path):
     np.savez(tmp_path / "x.npz", x=X)
     assert torch.equal(load_dataset(tmp_path / "x.npz").inputs, load_dataset(f"npz:{tmp_path / 'x.npz'}").inputs)
     assert train(QUICK, dataset=tmp_path / "x.npz").config.dataset.kind == "npz"
-    for wrong, sentence in ((tmp_path, "is a path; say what it holds, as images:"), ("x.npz", "as npz:x.npz")):
+    assert load_dataset(str(tmp_path / "x.npz")).name == f"npz:{tmp_path / 'x.npz'}"
+    for wrong, sentence in ((tmp_path, "is a path; say what it holds, as images:"), ("x.npz", r"no file at x\.npz")):
         with pytest.raises(CaelabError, match=sentence):
             load_dataset(wrong)

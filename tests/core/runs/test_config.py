@@ -143,7 +143,8 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
 
 
 def test_a_path_in_place_of_a_data_set_is_told_its_kind(tmp_path):
-    for name, kinds in (("ok.npz", "npz:ok.npz"), (str(tmp_path), f"images:{tmp_path} or idx:{tmp_path}")):
-        with pytest.raises(CaelabError) as told:
-            recipe_config("ae", dataset={"kind": name})
-        assert str(told.value).endswith(f"say what it holds, as {kinds}")
+    with pytest.raises(CaelabError) as told:
+        recipe_config("ae", dataset={"kind": str(tmp_path)})
+    assert str(told.value).endswith(f"say what it holds, as images:{tmp_path} or idx:{tmp_path}")
+    assert recipe_config("ae", dataset="ok.h5#train/x") == recipe_config("ae", dataset="hdf5:ok.h5#train/x")
+    assert recipe_config("ae", dataset={"kind": "ok.CSV.gz", "label": 0}).dataset.options["path"] == "ok.CSV.gz"
