@@ -16,12 +16,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.font_manager import FontProperties
 
-from caelab.analysis.styles import COLUMN_WIDTH, PAGE_WIDTH, TEXT, column_width, letters, page_width
+from caelab.analysis.styles import COLUMN_WIDTH, PAGE_WIDTH, TEXT, column_width, letters, page_width, points
 from caelab.errors import CaelabError, shown
 
 ROOMY = 22.0  # letters' heights: a panel of this width is never too narrow
 DENSER = 0.7  # how much narrower in letters a panel may become than it is on a page of caelab's own style
-SLENDER = 0.8  # the height of a panel that has become as wide as its figure, as a part of its width
+SLENDER = 0.62  # the height of a panel that has become as wide as its figure, as a part of its width
+TALLEST = 9.0  # inches, of a page: panels stand closer before a figure becomes taller
+CLOSEST = 14.0  # letters' heights: of panels that stand closer for that
 LETTER = 0.52  # the width of a letter, in sizes of text
 BESIDE_NAME = 5.6  # letters' heights that stand beside a name in a legend: its line, and the gaps
 
@@ -49,6 +51,7 @@ class Panels(Sequence[Axes]):
         apart: whether each panel is to be labelled by itself, since it does not stand in the row and column of others.
         shape: rows and columns, as the figure stands on a page of caelab's own style.
         spare: empty axes behind the last panel.
+        room: width and height in inches that a panel has with its texts; None where they are not looked at.
     """
 
     def __init__(
@@ -60,8 +63,10 @@ class Panels(Sequence[Axes]):
         own: bool,
         apart: bool,
         spare: Sequence[Axes] = (),
+        room: tuple[float, float] | None = None,
     ) -> None:
-        self.part, self.axes, self.shape, self.own, self.apart, self.spare = part, [*axes], shape, own, apart, spare
+        self.part, self.axes, self.shape, self.own, self.apart = part, [*axes], shape, own, apart
+        self.spare, self.room = spare, room
 
     @overload
     def __getitem__(self, place: int) -> Axes: ...
@@ -77,6 +82,13 @@ class Panels(Sequence[Axes]):
     def figure(self) -> Figure:
         """The figure that the panels belong to."""
         return root_figure(self[0])
+
+    def finished(self) -> Figure:
+        """The figure; where it is not as on a page of caelab's own style, texts are brought into their panels."""
+        if self.own and self.room and (letters() != 1 or page_width() != PAGE_WIDTH):
+            for axes in self:
+                _fit_texts(axes, *self.room)
+        return self.figure
 
     @property
     def grid(self) -> Any:
@@ -114,6 +126,18 @@ class Panels(Sequence[Axes]):
             handles, labels = self[0].get_legend_handles_labels()
         if labels:
             legend_of(self.part if self.own else self[0], handles, labels, most=most, place=place)
+
+
+def _fit_texts(axes: Axes, width: float, height: float) -> None:
+    """Break titles and labels that are longer than a panel, of which ticks and labels take a part."""
+    wide, high = width - points(0.45), height - points(0.5)
+    for place in ("left", "center"):
+        title = axes.get_title(loc=place)
+        if title:
+            size = float(axes.title.get_fontsize())
+            axes.set_title(wrapped_text(title, wide, size), loc=place)
+    axes.set_xlabel(wrapped_text(axes.get_xlabel(), wide + points(0.2)))
+    axes.set_ylabel(wrapped_text(axes.get_ylabel(), high))
 
 
 def legend_of(
@@ -154,10 +178,20 @@ def wrapped_text(text: str, width: float, size: float | None = None) -> str:
         width: in inches.
         size: of the letters in points; by default that of all text.
     """
-    from textwrap import fill
+    room = max(9, int(width * 72 / (LETTER * (size or float(rcParams["font.size"])))))
+    return "\n".join(line for part in text.split("\n") for line in _lines_of(part, room))
 
-    letters_of_line = max(12, int(width * 72 / (LETTER * (size or float(rcParams["font.size"])))))
-    return "\n".join(fill(line, letters_of_line, break_long_words=False) for line in text.split("\n"))
+
+def _lines_of(text: str, room: int) -> list[str]:
+    """A text in lines of so many letters as they are read; formulas stay whole."""
+    lines = [""]
+    for word in re.findall(r"(?:\$[^$]*\$|[^\s$])+", text):
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and len(as_read(longer)) > room:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def panels(
@@ -168,7 +202,7 @@ def panels(
     of: str,
     size: tuple[float, float],
     count: int | None = None,
-    grows: Literal["width", "text"] = "width",
+    grows: Literal["width", "text", "square"] = "width",
     narrowest: float | None = None,
     exact: bool = False,
     **subplots: Any,
@@ -185,7 +219,7 @@ def panels(
         of: the name of the analysis, for a sentence.
         size: width and height in inches there.
         count: of the panels, where they are fewer than rows times columns.
-        grows: whether the height goes with the width of the panels, or with the size of text, as lists do.
+        grows: whether the height goes with the width of the panels, with the size of text (of lists), or is the width.
         narrowest: a panel's least width as a multiple of the size of text.
         exact: whether rows, columns and height are those of the style in force already.
         **subplots: keywords of ``Figure.subplots`` for a figure of its own.
@@ -223,7 +257,7 @@ class Block:
         columns: of panels.
         height: of all rows in inches.
         count: of the panels, where they are fewer than rows times columns.
-        grows: whether the height goes with the width of the panels, or with the size of text.
+        grows: whether the height goes with the width of the panels, with the size of text, or is the width.
         narrowest: a panel's least width as a multiple of the size of text.
         subplots: keywords of ``Figure.subplots``.
     """
@@ -232,7 +266,7 @@ class Block:
     columns: int
     height: float
     count: int | None = None
-    grows: Literal["width", "text", "exact"] = "width"
+    grows: Literal["width", "text", "square", "exact"] = "width"
     narrowest: float | None = None
     subplots: Mapping[str, Any] = field(default_factory=dict)
 
@@ -247,24 +281,33 @@ class Block:
     def fitted(self, page: float, width: float) -> Shape:
         """Rows and columns in a figure of some width that is ``page`` wide in caelab's own style."""
         beside = fitting_columns(self.columns, len(self), page, width, self.narrowest)
-        return (ceil(len(self) / beside) if beside < self.columns else self.rows), beside
+        closest = max(1, int(width * 72 / (CLOSEST * TEXT * letters()) + 1e-9))
+        while beside < min(self.columns, closest) and self._high(beside, page, width) > TALLEST:
+            beside += 1
+        return self._lines(beside), beside
 
     def high(self, page: float, width: float) -> float:
         """The height in inches in a figure of some width."""
-        lines, beside = self.fitted(page, width)
+        return self._high(self.fitted(page, width)[1], page, width)
+
+    def _lines(self, beside: int) -> int:
+        return ceil(len(self) / beside) if beside < self.columns else self.rows
+
+    def _high(self, beside: int, page: float, width: float) -> float:
         row = self.height / self.rows
-        return lines * row * _growth(self.grows, page / self.columns, width / beside, row)
+        return self._lines(beside) * row * _growth(self.grows, page / self.columns, width / beside, row)
 
     def made(self, figure: Any, page: float, width: float) -> Panels:
         """The panels, in a figure or in a part of one."""
         lines, beside = self.fitted(page, width)
+        room = width / beside, self._high(beside, page, width) / lines
         if beside < self.columns:
             found = _rewrapped(figure, (lines, beside), self.columns, len(self), self.subplots)
-            return Panels(figure, found, self.shape, own=True, apart=True)
+            return Panels(figure, found, self.shape, own=True, apart=True, room=room)
         grid = [*figure.subplots(lines, beside, **{**self.subplots, "squeeze": False}).ravel()]
         for spare in grid[len(self) :]:
             spare.set_axis_off()
-        return Panels(figure, grid[: len(self)], self.shape, own=True, apart=False, spare=grid[len(self) :])
+        return Panels(figure, grid[: len(self)], self.shape, own=True, apart=False, spare=grid[len(self) :], room=room)
 
 
 def stacked_panels(axes: Any, blocks: Sequence[Block], *, of: str, width: float) -> list[Panels]:
@@ -315,6 +358,8 @@ def _growth(grows: str, before: float, after: float, height: float) -> float:
         return 1.0
     if grows == "text":
         return letters()
+    if grows == "square":
+        return (after + points(0.2)) / height
     return max(min(after / before, SLENDER * after / height), 0.75 * letters())
 
 

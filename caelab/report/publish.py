@@ -42,6 +42,7 @@ from caelab.report.tables import (
     Table,
     all_tables,
     every_run,
+    in_plain_letters,
     latex_table,
     measured,
     named_apart,
@@ -97,7 +98,7 @@ def publish_comparison(folder: Path, comparison: Comparison | None = None) -> It
         _write_tables(comparison.rows, tables, place)
         paired = differences(comparison.rows, columns, comparison.configs, comparison.test_to_train)
         if len(paired):
-            write_bytes(place / "statistics.csv", paired.to_csv(index=False).encode())
+            write_bytes(place / "statistics.csv", in_plain_letters(paired).to_csv(index=False).encode())
         if found:
             write_bytes(place / "findings.csv", pd.DataFrame(map(asdict, found)).to_csv(index=False).encode())
         dataset = numbers_of(comparison, columns).dataset
@@ -169,7 +170,7 @@ def warnings(problems: Sequence[Problem]) -> Iterator[str]:
 def _write_tables(rows: pd.DataFrame, tables: Sequence[Table], folder: Path) -> None:
     """Write ``runs.csv``, ``summary.csv`` and ``tables/*.tex``."""
     for name, frame in (("runs", rows), ("summary", summary_table(rows))):
-        write_bytes(folder / f"{name}.csv", frame.to_csv(index=False).encode())
+        write_bytes(folder / f"{name}.csv", in_plain_letters(frame).to_csv(index=False).encode())
     for table in tables:
         write_text(folder / "tables" / f"{table.name}.tex", latex_table(table))
 

@@ -21,7 +21,7 @@ from caelab.report.tables import (
     decimals,
     number_text,
     power_of_ten,
-    summary_table,
+    spreads,
     times_ten_to,
 )
 
@@ -92,8 +92,7 @@ def _table_of(rows: pd.DataFrame, columns: Sequence[Column], of: Published) -> T
     labels = models_of(rows, of)
     if of.number not in rows or not labels:
         return None
-    summary = summary_table(rows[rows["model"].isin([*labels])]).set_index("model")
-    means, halves = summary[of.number] * of.factor, summary[f"{of.number} ±"] * of.factor
+    means, halves = (each * of.factor for each in spreads(rows[rows["model"].isin([*labels])], of.number))
     if not means.notna().any():
         return None
     power = power_of_ten(means)

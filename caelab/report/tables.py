@@ -15,6 +15,7 @@ from caelab.analysis.columns import Column, column_of
 from caelab.analysis.plotting import display_name
 from caelab.analysis.statistics import by_seed, mean_and_half_width, not_told_from_best
 from caelab.registry.reserved import ABOUT_A_ROW, SPLIT
+from caelab.report.plain_letters import in_ascii
 
 NEW_LINE, DOUBLE = "\n", r"\\"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -80,9 +81,10 @@ class Table:
 
 
 def summary_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per model: ``seeds``, and for each numeric column the mean and, under "... ±", its half-width.
+    """One row per model: ``seeds``, and of each number NAME the columns ``NAME mean``, ``NAME low``, ``NAME high``.
 
-    Missing and infinite numbers are left out of a mean; a column without any others stays NaN.
+    Low and high are the ends of the 95 % t interval of the mean, x̄ ± t_{n-1} s / √n (Student 1908). Missing and
+    infinite numbers are left out; without any others all three are NaN, and with one the ends are.
     """
     summaries = [{"model": model, **_summary(of_model)} for model, of_model in rows.groupby("model", sort=False)]
     return pd.DataFrame(summaries)
@@ -91,8 +93,30 @@ def summary_table(rows: pd.DataFrame) -> pd.DataFrame:
 def _summary(rows: pd.DataFrame) -> dict[str, float]:
     found: dict[str, float] = {"seeds": rows["seed"].nunique()}
     for column in measured(rows):
-        found[column], found[f"{column} ±"] = spread(rows[column])
+        mean, half = spread(rows[column])
+        found |= {f"{column} mean": mean, f"{column} low": mean - half, f"{column} high": mean + half}
     return found
+
+
+def spreads(rows: pd.DataFrame, number: str) -> tuple[pd.Series, pd.Series]:
+    """Mean and half-width of a number by model, in the order of the models."""
+    found = {model: spread(values) for model, values in rows.groupby("model", sort=False)[number]}
+    means, halves = zip(*found.values(), strict=True)
+    return pd.Series(means, index=[*found], dtype=float), pd.Series(halves, index=[*found], dtype=float)
+
+
+def in_plain_letters(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table whose columns have names of plain ASCII letters, which every program reads and every keyboard has.
+
+    Names that would then be the same are numbered.
+    """
+    seen: Counter[str] = Counter()
+    names = []
+    for column in frame.columns:
+        plain = "".join(each if each.isascii() else in_ascii(each) for each in str(column))
+        seen[plain] += 1
+        names.append(plain if seen[plain] == 1 else f"{plain} {seen[plain]}")
+    return frame.set_axis(names, axis="columns")
 
 
 def measured(rows: pd.DataFrame) -> list[str]:
@@ -206,13 +230,12 @@ def table_of(rows: pd.DataFrame, name: str, caption: str, columns: Sequence[tupl
 
 def _shown(rows: pd.DataFrame, number: str, column: Column) -> Iterator[object]:
     """The heading, then one cell per model."""
-    summary = summary_table(rows)
-    means, halves = summary[number] * column.factor, summary[f"{number} ±"] * column.factor
+    means, halves = (each * column.factor for each in spreads(rows, number))
     power = power_of_ten(means)
     places = decimals(means / 10.0**power, halves / 10.0**power)
     best = best_models(rows, number, column.better) if column.better else set()
     yield column.heading_of(number) + times_ten_to(power)
-    shown = zip(summary["model"], means, means / 10.0**power, halves / 10.0**power, strict=True)
+    shown = zip(means.index, means, means / 10.0**power, halves / 10.0**power, strict=True)
     for model, value, mean, half in shown:
         yield Cell(number_text(mean, half, places), model in best, value)
 

@@ -15,7 +15,7 @@ from caelab.runs.recipes import recipe_config
 from caelab.runs.run import Run, dataset_of
 from caelab.streams import Streams
 from caelab_analyses import dimension_from_noise
-from caelab_analyses.dimension_from_noise import ENERGY, FLIPD, OF_MODEL, PARTICIPATION, TRACE, TRUTH
+from caelab_analyses.dimension_from_noise import ENERGY, FLIPD, PARTICIPATION, TRACE, TRUTH
 from caelab_analyses.dimension_from_noise.flipd import flipd, trace
 
 FLAT = {"kind": "subspace", "dimension": 4, "samples": 600, "scale": 2.0, "splits": [400, 100, 100]}
@@ -135,7 +135,12 @@ def test_draws_from_the_stored_table(perfect, gathered, tmp_path):
     tables = {("dae-g", seed): dimension_from_noise.measure(perfect, Streams(0), examples=5) for seed in (0, 1)}
     gathered(tables).to_parquet(tmp_path / "t.parquet")
     figure = dimension_from_noise.draw(pd.read_parquet(tmp_path / "t.parquet"))
-    assert [axes.get_title(loc="left") for axes in figure.axes] == [*OF_MODEL]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "FLIPD",
+        "trace alone",
+        "95 % of the energy of $J_r$",
+        "participation ratio of $J_r$",
+    ]
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["DAE-g"]
     truth = next(line for line in figure.axes[0].lines if line.get_label() == TRUTH)
     assert list(truth.get_xdata()) == [4, 4]

@@ -162,7 +162,7 @@ def test_draws_from_the_stored_table(tiny_runs, gathered, tmp_path):
     assert_allclose(scan.get_ydata(), expected, rtol=1e-9)
     assert set(linear_limit.summarise(first)) == {
         "slope over slope at 0",
-        "‖J‖² over its linear limit",
+        "squared norm over its linear limit",
         "gradient explained by weight decay",
     }
 

@@ -47,7 +47,7 @@ def transition_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
         for axes in found.ends(column[::-1]):
             axes.set_xlabel("$\\lambda$, or $\\sigma$")
     found.legend()
-    return found.figure
+    return found.finished()
 
 
 def _panel(axes: Axes, table: pd.DataFrame, value: str) -> None:

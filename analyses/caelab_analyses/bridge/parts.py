@@ -168,8 +168,8 @@ def linear(table: pd.DataFrame) -> str:
     """Sentence on the tables of ``linear_limit``."""
     return (
         "‖J‖² of the trained model over its linear limit: "
-        f"{_per_model(table, 'linear_limit', '‖J‖² over its linear limit', '{:.2f}')}. Where it is 1, contraction is "
-        "weight decay; the further below, the more of it is saturation."
+        f"{_per_model(table, 'linear_limit', 'squared norm over its linear limit', '{:.2f}')}. Where it is 1, "
+        "contraction is weight decay; the further below, the more of it is saturation."
     )
 
 

@@ -140,7 +140,7 @@ def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
         label = f"test error (%)\nstandard error of one seed on {examples} examples: {chance} points"
         dot_chart(panel, rows, "error", label)
         panel.set_title(f"{classifier}, {_span(rows['labels'], 'd')} labels", loc="left")
-    return found.figure
+    return found.finished()
 
 
 def _span(values: Iterable[float], form: str) -> str:

@@ -41,7 +41,7 @@ def similarity_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
     )
     axes.set_yticks([place + 0.5 for place in range(len(rows))], rows, rotation=0)
     axes.grid(visible=False)
-    return found.figure
+    return found.finished()
 
 
 def mean_similarities(table: pd.DataFrame) -> pd.DataFrame:

@@ -36,7 +36,7 @@ def contraction_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
         panel(axes, table[table["kind"] == kind], value, looks)
         axes.set(title=f"{kind}: {TITLES[value]}", xlabel="radius $r$ (input units)", ylabel=LABELS[value])
     legend_below(found, 7)
-    return found.figure
+    return found.finished()
 
 
 def panel(axes: Axes, table: pd.DataFrame, value: str, looks: Mapping[str, Look]) -> None:

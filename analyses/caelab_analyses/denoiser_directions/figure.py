@@ -46,7 +46,8 @@ def directions_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
         _plane(below, table, models)
     else:
         _pictures(below[0], table)
-    return above.figure
+    below.finished()
+    return above.finished()
 
 
 def _is_plane(table: pd.DataFrame) -> bool:

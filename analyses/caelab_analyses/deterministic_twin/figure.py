@@ -52,7 +52,7 @@ def deterministic_twin_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
             axes.set_yscale("log")
         axes.set_ylabel("error of the second order\n/ spread about the mean")
     legend_below(found, 5, KEY)
-    return found.figure
+    return found.finished()
 
 
 def increments(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:

@@ -138,4 +138,4 @@ def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
             if len(values):
                 panel.axvline(values.mean(), label=reference, zorder=1, **style)
     found.legend()
-    return found.figure
+    return found.finished()

@@ -36,7 +36,8 @@ def distortion_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
     above, below = stacked_panels(axes, blocks, of="eigendistortion", width=PAGE_WIDTH)
     _curves(above, table)
     _pictures(below[0], table, models)
-    return above.figure
+    below.finished()
+    return above.finished()
 
 
 def _curves(found: Panels, table: pd.DataFrame) -> None:

@@ -124,7 +124,7 @@ def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     for panel in found.ends(found):
         show_zero(panel)
     legend_below(found, 7)
-    return found.figure
+    return found.finished()
 
 
 def _apart(counts: list[int]) -> list[int]:

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from caelab.analysis.plotting import display_name, paper_style
+from caelab.analysis.plotting import PAGE_WIDTH, display_name, page_width, paper_style
 from caelab.errors import NotApplicable
 from caelab.jacobian.layers import AffineLayer
 from caelab.options import Count
@@ -100,19 +100,19 @@ def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     """A block of filters per model, each filter on its own symmetric scale; one seed, whatever the table holds."""
     shown, seed = images.first_seed(table)
     tiles, lines = [], {}
-    at = 0.0
+    at, columns = 0.0, COLUMNS if axes is not None else min(COLUMNS, round(COLUMNS * page_width() / PAGE_WIDTH))
     for model, rows in shown.groupby("model", sort=False):
         lines[at] = display_name(str(model))
-        places = images.wrapped(len(rows), COLUMNS)
+        places = images.wrapped(len(rows), columns)
         tiles += [
             Tile(at + line, column, images.pixels_of(row))
             for (line, column), row in zip(places, rows.itertuples(), strict=True)
         ]
-        at += images.lines_needed(len(rows), COLUMNS) + 0.35
+        at += images.lines_needed(len(rows), columns) + 0.35
     found = images.board(axes, tiles, _title(shown, seed), of="filters")
     images.label_rows(found[0], lines)
     found[0].set_xticks([])
-    return found.figure
+    return found.finished()
 
 
 def _title(shown: pd.DataFrame, seed: int) -> str:

@@ -43,7 +43,7 @@ def before_and_after(table: pd.DataFrame, axes: Any = None) -> Figure:
         named = found.apart or panel is found[0]
         panel.set_yticks(range(len(looks)), [display_name(model) for model in looks] if named else [])
     _spectra(found[-1], table, looks)
-    return found.figure
+    return found.finished()
 
 
 def _pairs(axes: Axes, runs: pd.DataFrame, name: str, looks: Mapping[str, Look]) -> None:

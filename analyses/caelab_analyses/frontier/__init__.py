@@ -103,7 +103,7 @@ def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.annotate("↙ better", (0.02, 0.02), xycoords="axes fraction", color="0.4")
     legend_below(found, 3)
-    return found.figure
+    return found.finished()
 
 
 def join(axes: Axes, models: pd.DataFrame, color: str) -> None:

@@ -40,7 +40,7 @@ def curvature_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
     for axes in found if found.own else ():
         axes.tick_params(labelleft=True)
     _legend(found, banded=table["seed"].nunique() > 1)
-    return found.figure
+    return found.finished()
 
 
 def _legend(found: Panels, *, banded: bool) -> None:

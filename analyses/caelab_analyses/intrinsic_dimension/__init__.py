@@ -140,7 +140,7 @@ def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         panel.xaxis.set_minor_locator(NullLocator())
     found.legend()
-    return found.figure
+    return found.finished()
 
 
 def _reference_lines(axes: Axes, table: pd.DataFrame) -> None:

@@ -113,7 +113,7 @@ def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
         power = f" ($10^{{{shift}}}$)" if shift else ""
         dot_chart(panel, means.assign(**{name: means[name] / 10.0**shift}), name, label + power)
         panel.xaxis.set_major_locator(MaxNLocator(3))
-    return found.figure
+    return found.finished()
 
 
 def exponent(values: pd.Series[float]) -> int:

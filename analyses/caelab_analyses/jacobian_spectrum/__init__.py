@@ -113,7 +113,7 @@ def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
         _height_axis(panel)
         panel.set(xlabel="rank", ylabel=label)
     legend_below(found, 7)
-    return found.figure
+    return found.finished()
 
 
 def _height_axis(axes: Axes) -> None:

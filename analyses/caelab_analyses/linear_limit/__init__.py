@@ -37,7 +37,7 @@ caption = (
 )
 columns = (
     Column(name="slope over slope at 0", heading="slope over\nslope at 0"),
-    Column(name="‖J‖² over its linear limit", heading="‖J‖² over its\nlinear limit"),
+    Column(name="squared norm over its linear limit", heading="‖J‖² over its\nlinear limit"),
     Column(name="gradient explained by weight decay", heading="gradient explained by\nweight decay (%)", factor=100),
     Column(
         name="angle to the principal subspace (deg)",
@@ -182,7 +182,7 @@ def summarise(table: pd.DataFrame) -> dict[str, float]:
     }
     return {
         "slope over slope at 0": trained["slope_ratio"].mean(),
-        "‖J‖² over its linear limit": trained["norm_share"].mean(),
+        "squared norm over its linear limit": trained["norm_share"].mean(),
         "gradient explained by weight decay": trained["explained_share"].mean(),
         **{name: value for name, value in of_linear.items() if math.isfinite(value)},
     }

@@ -35,7 +35,7 @@ def linear_limit_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
     middle.set(ylim=(0, 1.05), ylabel="share of the gradient", title="explained by weight decay")
     right.set(xlabel="penalty / weight decay", ylabel="share of examples", title="each example, $t = 1$")
     legend_below(found, 7)
-    return found.figure
+    return found.finished()
 
 
 def _differences(rows: pd.DataFrame) -> pd.Series:

@@ -36,7 +36,7 @@ def volume_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
         panel.set_yticks(range(len(scores)), scores)
         panel.set_ylim(len(scores) - 0.5, -0.5)
     found.legend()
-    return found.figure
+    return found.finished()
 
 
 def _agreement(
@@ -71,4 +71,4 @@ def _distribution(table: pd.DataFrame, axes: Any) -> Figure:
         axes.plot(values, share, color=style.color, linestyle=style.linestyle, label=display_name(model))
     axes.set(xlabel="log volume, Σ log s", ylabel="share of examples", ylim=(0, 1))
     axes.legend()
-    return found.figure
+    return found.finished()

@@ -46,7 +46,7 @@ def alignment_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
     shown = [name for name in REFERENCES if name in handles]
     found.legend([handles[name] for name in shown], shown, place="outside lower right")
     found.heading(_heading(table), x=0.01, ha="left", fontsize="medium")
-    return found.figure
+    return found.finished()
 
 
 def _panels(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:

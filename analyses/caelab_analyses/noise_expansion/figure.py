@@ -43,7 +43,7 @@ def expansion_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
         axes.tick_params(labelleft=False)
     _slope_guide(found[1], means[means["term"] == terms[0]])
     legend_below(found, 4, KEY)
-    return found.figure
+    return found.finished()
 
 
 def increments(axes: Axes, table: pd.DataFrame, looks: Mapping[str, Look]) -> None:

@@ -84,4 +84,4 @@ def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     for panel, (classifier, rows) in zip(found, test.groupby("classifier", sort=False), strict=True):
         dot_chart(panel, rows, "error", "test error (%)")
         panel.set_title(str(classifier), loc="left")
-    return found.figure
+    return found.finished()

@@ -97,7 +97,7 @@ def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
     )
     images.label_rows(found[0], names)
     found[0].set_xticks([])
-    return found.figure
+    return found.finished()
 
 
 def _lines(shown: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -34,7 +34,7 @@ def plane(shown: pd.DataFrame, axes: Any = None) -> Figure:
     side = min(width / len(looks), 2.6)
     shared: dict[str, Any] = {"sharex": "col", "sharey": "col"}
     size = (width, (side + 0.2) * len(samplers))
-    found = panels(axes, len(samplers), len(looks), of="samples", size=size, **shared)
+    found = panels(axes, len(samplers), len(looks), of="samples", size=size, grows="square", **shared)
     for column, (model, style) in enumerate(looks.items()):
         for line, sampler in enumerate(samplers):
             rows = shown[shown["model"] == model]
@@ -43,7 +43,7 @@ def plane(shown: pd.DataFrame, axes: Any = None) -> Figure:
                 found.grid[line, column].set_title(f"{display_name(model)}: {TITLES[sampler]}")
             else:
                 found.grid[line, column].set_axis_off()
-    return found.figure
+    return found.finished()
 
 
 def _trajectory(axes: Axes, rows: pd.DataFrame, sampler: str, style: Look) -> None:
@@ -77,4 +77,4 @@ def strips(shown: pd.DataFrame, seed: int, axes: Any = None) -> Figure:
     found = images.board(axes, tiles, title, of="samples")
     images.label_rows(found[0], names)
     images.label_columns(found[0], {at: f"{step:g}" for step, at in columns.items()})
-    return found.figure
+    return found.finished()

@@ -62,7 +62,7 @@ def _plane_figure(table: pd.DataFrame, axes: Any) -> Figure:
             each.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     handles = [Line2D([], [], color=shade, linewidth=150 * width, marker=">") for shade, width in ARROWS.values()]
     found.legend(handles, list(MEANINGS.values()))
-    return found.figure
+    return found.finished()
 
 
 def _plane_panels(axes: Any, models: int) -> tuple[Panels, int]:
@@ -70,7 +70,7 @@ def _plane_panels(axes: Any, models: int) -> tuple[Panels, int]:
     columns = min(COLUMNS, models)
     home = PAGE_WIDTH if columns > 1 else COLUMN_WIDTH
     width = width_of(home)
-    columns = fitting_columns(columns, columns, home, width) if axes is None else models
+    columns = fitting_columns(columns, columns, home, width, narrowest=12) if axes is None else models
     blocks = -(-models // columns)
     size = (home, (2 * width / columns + points(0.45)) * blocks + points(0.2))
     found = panels(axes, 2 * blocks, columns, of="score_field", size=size, exact=True, sharex="col", sharey="col")
@@ -149,4 +149,4 @@ def _segments_figure(table: pd.DataFrame, axes: Any) -> Figure:
         ylabel="$u \\cdot (r(x) - x) / \\sigma^2$ (1 / input units)",
     )
     legend_below(found, 4)
-    return found.figure
+    return found.finished()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +16,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor
 
-from caelab.analysis.plotting import Panels, one_panel, page_width, points, strokes, wrapped_text
+from caelab.analysis.plotting import Panels, one_panel, page_width, points, root_figure, strokes, wrapped_text
 from caelab.data import Dataset
 
 SIGNED = "RdBu_r"  # red is positive, blue negative; told apart by colour-blind readers
@@ -193,6 +194,12 @@ def label_rows(axes: Axes, labels: Mapping[float, str]) -> None:
 def label_columns(axes: Axes, labels: Mapping[float, str]) -> None:
     """Name columns at their top, ``{column: text}``."""
     axes.set_xticks([column + 0.5 for column in labels], [*labels.values()])
+
+
+def labels_fit(axes: Axes, labels: Mapping[float, str]) -> bool:
+    """Whether names of columns stand beside each other, about: a letter is half as wide as the size of text."""
+    inches = axes.bbox.width / root_figure(axes).dpi / max(1.0, axes.get_xlim()[1])
+    return max(len(re.sub(r"[${}\\_]", "", text)) for text in labels.values()) * 0.55 * points(6.5) / 72 < inches
 
 
 def wrapped(count: int, columns: int) -> list[tuple[int, int]]:

@@ -127,8 +127,11 @@ def draw(table: pd.DataFrame, axes: Any = None) -> Figure:
             lines[at] = display_name(model)
     found = images.board(axes, tiles, _title(shown, seed), of="tangents")
     images.label_rows(found[0], lines)
-    images.label_columns(found[0], {at: _heading(key) for key, at in columns.items()})
-    return found.figure
+    headings = {at: _heading(key) for key, at in columns.items()}
+    if not images.labels_fit(found[0], headings):
+        headings = {at: text.replace("t = ", "") for at, text in headings.items()}
+    images.label_columns(found[0], headings)
+    return found.finished()
 
 
 Column = tuple[str, int, float]  # role, rank of a tangent, t of a walk

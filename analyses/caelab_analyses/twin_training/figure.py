@@ -38,7 +38,7 @@ def twin_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
         of_one = table[table["dataset"] == dataset]
         six_panels(found.grid[2 * number : 2 * number + 2], of_one, f"{dataset}\n" if len(datasets) > 1 else "")
     legend_below(found, 4, panel=len(found.grid[0]))
-    return found.figure
+    return found.finished()
 
 
 def six_panels(grid: Any, table: pd.DataFrame, heading: str) -> None:

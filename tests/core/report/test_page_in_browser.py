@@ -121,7 +121,7 @@ class TestTables:
             "(all, one) => all.indexOf(one)", sorting.element_handle()
         )
         before = column(page, "table1", place)
-        means = summary_table(ROWS).set_index("model")["mean norm"]
+        means = summary_table(ROWS).set_index("model")["mean norm mean"]
         names = {"AE": "ae", "AE+wd": "ae-wd", "DAE-g": "dae-g", "DAE-b": "dae-b", "Sparse AE": "sparse-ae",
                  "CAE": "cae", "RBM": "rbm"}  # fmt: skip
         assert sorting.get_attribute("aria-sort") == "none"

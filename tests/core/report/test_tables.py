@@ -13,6 +13,7 @@ from caelab.report.tables import (
     best_models,
     escaped,
     every_run,
+    in_plain_letters,
     latex_table,
     number_text,
     summary_table,
@@ -45,7 +46,8 @@ def test_summary_has_mean_and_half_width_of_every_column(rows):
     assert (summary["seeds"] == 3).all()
     for position, model in enumerate(MODELS):
         for column in ("mean norm", "mean squared entry", "fine-tuned error"):
-            found = summary.loc[position, [column, f"{column} ±"]]
+            mean, low, high = summary.loc[position, [f"{column} {part}" for part in ("mean", "low", "high")]]
+            found = (mean, (high - low) / 2)
             assert list(found) == pytest.approx(by_hand(rows, model, column))
     assert "run" not in summary
     assert "seed" not in summary
@@ -64,9 +66,20 @@ def test_summary_leaves_out_what_is_missing():
     rows = pd.DataFrame({"model": ["b", "b", "b", "a"], "seed": [0, 1, 2, 0], "x": [1.0, 3.0, np.nan, np.inf]})
     summary = summary_table(rows)
     assert list(summary["model"]) == ["b", "a"]
-    assert summary.loc[0, "x"] == 2.0
-    assert summary.loc[0, "x ±"] == pytest.approx(stats.t.ppf(0.975, 1) * 1.0)
-    assert np.isnan(summary.loc[1, "x"])
+    assert summary.loc[0, "x mean"] == 2.0
+    assert summary.loc[0, "x high"] - summary.loc[0, "x mean"] == pytest.approx(stats.t.ppf(0.975, 1) * 1.0)
+    assert summary.loc[1, ["x mean", "x low", "x high"]].isna().all()
+
+
+def test_columns_of_files_have_plain_ascii_names():
+    rows = pd.DataFrame({"model": ["a"], "seed": [0], "‖J‖²": [1.0], "||J||^2": [2.0], "λ of é": [3.0]})
+    named = list(in_plain_letters(summary_table(rows)))
+    assert "".join(named).isascii()
+    assert named == [
+        *("model", "seeds", "||J||^2 mean", "||J||^2 low", "||J||^2 high"),
+        *("||J||^2 mean 2", "||J||^2 low 2", "||J||^2 high 2", "lambda of e mean", "lambda of e low"),
+        "lambda of e high",
+    ]
 
 
 def test_best_are_the_smallest_and_those_not_told_from_it():
