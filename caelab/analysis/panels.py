@@ -130,14 +130,14 @@ class Panels(Sequence[Axes]):
 
 def _fit_texts(axes: Axes, width: float, height: float) -> None:
     """Break titles and labels that are longer than a panel, of which ticks and labels take a part."""
-    wide, high = width - points(0.45), height - points(0.5)
+    axes.set_ylabel(wrapped_text(axes.get_ylabel(), height - points(0.5)))
+    wide = width - points(0.45) - points(0.13) * axes.get_ylabel().count("\n")
     for place in ("left", "center"):
         title = axes.get_title(loc=place)
         if title:
             size = float(axes.title.get_fontsize())
             axes.set_title(wrapped_text(title, wide, size), loc=place)
     axes.set_xlabel(wrapped_text(axes.get_xlabel(), wide + points(0.2)))
-    axes.set_ylabel(wrapped_text(axes.get_ylabel(), high))
 
 
 def legend_of(

@@ -27,7 +27,7 @@ def transition_figure(table: pd.DataFrame, axes: Any = None) -> Figure:
     lines = [(scale, value) for scale in scales for value in VALUES]
     shared: dict[str, Any] = {"sharex": True, "sharey": "row"}
     size = (PAGE_WIDTH, 0.5 + 1.05 * len(lines))
-    found = panels(axes, len(lines), len(datasets), of="alignment_transition", size=size, **shared)
+    found = panels(axes, len(lines), len(datasets), of="alignment_transition", size=size, narrowest=13, **shared)
     grid = found.grid
     for (scale, value), row in zip(lines, grid, strict=True):
         for dataset, axes in zip(datasets, row, strict=True):
