@@ -15,6 +15,7 @@ from caelab.analysis.columns import Column, clash, overlap
 from caelab.errors import CaelabError, shown
 from caelab.registry.catalogue import catalogue, raise_if_from_file
 from caelab.registry.fingerprints import content_of, imported_beside
+from caelab.registry.object_fingerprints import fingerprint
 from caelab.registry.reserved import GIVEN_BY_CORE
 from caelab.registry.signatures import checked_options, option_fields
 
@@ -164,12 +165,14 @@ def source_of(analysis: Any) -> list[str]:
     """
     parts = [part for key in ("measure", "compare") if callable(part := getattr(analysis, key, None))]
     modules = dict.fromkeys(inspect.getmodule(part) or analysis for part in parts)
+    if any(not getattr(module, "__file__", None) for module in modules):  # of a notebook's cell
+        return [fingerprint(part, "the analysis") for part in parts]
     return [digest for module in modules for digest in _digests(module)]
 
 
 def _digests(module: Any) -> list[str]:
     package = sys.modules.get(getattr(module, "__package__", None) or "")
-    if getattr(module, "__name__", "") == "__main__" or not getattr(module, "__file__", None):
+    if getattr(module, "__name__", "") == "__main__":
         return [inspect.getsource(module)]
     if package is None:
         return [content_of(str(path)) for path in (module.__file__, *imported_beside(module.__file__))]

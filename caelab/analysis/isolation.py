@@ -215,7 +215,7 @@ class FactsState:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.attributes = dict(vars(run))
-        self.copies = {name: deepcopy(self.attributes[name]) for name in ("config", "history", "record")}
+        self.copies = {name: deepcopy(self.attributes[name]) for name in ("config", "metrics", "record")}
 
     def changes(self) -> list[str]:
         """The parts that are different now."""
@@ -230,7 +230,7 @@ class FactsState:
         changed = self.changes()
         vars(run).update(self.attributes)
         if changed:
-            vars(run).update({name: self.copies[name] for name in ("history", "record")})
+            vars(run).update({name: self.copies[name] for name in ("metrics", "record")})
             vars(run.config).update(vars(self.copies["config"]))
 
 

@@ -60,19 +60,24 @@ class Classifier:
         return tuple(str(label) if names is None else names[label] for label in self.classes.tolist())
 
     @property
-    def history(self) -> list[dict[str, float]]:
+    def metrics(self) -> list[dict[str, float]]:
         """The metrics of every epoch of fine-tuning; of other methods, every candidate that was tried."""
         return self.fitted.history
 
+    @property
+    def history(self) -> pd.DataFrame:
+        """The metrics as a table, one row for each epoch or candidate."""
+        return pd.DataFrame(self.metrics)
+
     def history_table(self) -> pd.DataFrame:
-        """The history, one row for each entry."""
-        return pd.DataFrame(self.history)
+        """The earlier name of ``history``."""
+        return self.history
 
     def best(self) -> dict[str, float]:
         """The entry of the history that was kept: the best epoch, or the candidate that was chosen."""
-        if not self.history:
+        if not self.metrics:
             return {"valid_error": self.error()}
-        return min(self.history, key=lambda row: (row["valid_error"], row.get("valid_loss", 0.0)))
+        return min(self.metrics, key=lambda row: (row["valid_error"], row.get("valid_loss", 0.0)))
 
     @property
     def encoder(self) -> Any:
@@ -147,9 +152,9 @@ class Classifier:
         Its decoder is the run's, which was not trained with that encoder (a tied one has its weights); its label is
         the run's and the method, its folder None, so that nothing of it is stored with the run.
         """
-        history = self.history if self.config.method == "fine-tuning" else self.run.history
+        metrics = self.metrics if self.config.method == "fine-tuning" else self.run.metrics
         config = self.run.config.with_label(self.label)
-        return replace(self.run, config=config, model=self.fitted.model, history=history, path=None)
+        return replace(self.run, config=config, model=self.fitted.model, metrics=metrics, path=None)
 
     def save(self, out: str | Path) -> Classifier:
         """Store it in a folder of classifiers, and return it with its ``path``; one that is there already stays.

@@ -51,6 +51,7 @@ LOADERS = {
     "parquet": "caelab.data.columnar_files:parquet",
     "feather": "caelab.data.columnar_files:feather",
     "hf": "caelab.data.huggingface:hf",
+    "arrays": "caelab.data.kept:arrays",
     "csv": "caelab.data.text_tables:csv",
     "images": "caelab.data.images:images",
     "mnist": "caelab.data.downloads:mnist",

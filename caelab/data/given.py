@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
-from caelab.data.dataset import Dataset, checked_shape, content_hash, make_dataset, with_scaling
+from caelab.data.dataset import Dataset, checked_samples, checked_shape, content_hash, make_dataset, with_scaling
 from caelab.data.mapped import array_of, in_float32, is_mapped, samples_of_batches
 from caelab.data.samples import Samples
 from caelab.data.scaling_options import scaling_of
-from caelab.errors import CaelabError
+from caelab.errors import CaelabError, shown
 
 KINDS = "expected a data set, its name, an array, tensor or table of inputs, or a pair (inputs, labels)"
 
@@ -59,6 +60,30 @@ def as_dataset(
         return with_scaling(checked(given), scaling_of(scaling or {}, given.name))
     samples = given if isinstance(given, Samples) else _samples(given)
     return make_dataset(name, samples, splits=splits, seed=seed, scaling=scaling_of(scaling or {}, name))
+
+
+def as_inputs(given: Any) -> Tensor:
+    """Inputs of a model, shape (batch, d), from an array, a tensor, a table or images, as ``as_dataset`` takes them.
+
+    Raises:
+        CaelabError: they are none of these, or hold what is no finite number.
+    """
+    if not isinstance(given, np.ndarray | pd.DataFrame | Tensor | list):
+        raise CaelabError(
+            f"expected inputs, shape (batch, d), as a tensor, an array or a table of numbers, but {shown(given)} came"
+        )
+    inputs: Tensor = checked_samples("given", _samples(given)).inputs
+    return inputs
+
+
+def called(dataset: Dataset) -> str:
+    """The name of a data set for readers: of data that were kept, or lie in a file, without the folders above.
+
+    >>> called(as_dataset(np.eye(10), name="npz:/data/mine.npz")), called(as_dataset(np.eye(10)))
+    ('npz:mine.npz', 'arrays')
+    """
+    kind, colon, path = dataset.name.partition(":")
+    return kind if kind == "arrays" else f"{kind}{colon}{PurePath(path).name}"
 
 
 def _widened(dataset: Dataset, expected: str) -> bool:

@@ -22,6 +22,8 @@ from caelab.registry.validation import manager_of, register
 
 log = logging.getLogger(__name__)
 
+SESSION = "this session"  # who offers what is registered in the running session alone
+
 HOOKS = {
     "model": "register_models",
     "dataset": "register_datasets",
@@ -60,12 +62,21 @@ def checked_name(name: str, kind: str = "analysis") -> str:
 
 @dataclass(frozen=True)
 class Offer:
-    """One thing that one plugin offers."""
+    """One thing that one plugin offers.
+
+    Attributes:
+        kind: ``"regularizer"``, ``"analysis"``, ...
+        name: by which configs name it.
+        provider: who offers it.
+        thing: it, or ``"module:attribute"``.
+        digest: of its code and state, where no file holds them.
+    """
 
     kind: str
     name: str
     provider: str
     thing: Any
+    digest: str = ""
 
     def load(self) -> Any:
         """The thing itself; ``"module:attribute"`` and ``"module"`` are imported now.

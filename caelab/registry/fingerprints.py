@@ -43,6 +43,8 @@ def _digest(kind: str, name: str) -> str:
     offer = catalogue().offers.get((kind, name))
     if offer and offer.provider.startswith("caelab/"):
         return ""
+    if offer and offer.digest:
+        return offer.digest
     provider = offer.provider if offer else ""
     thing = None
     with suppress(CaelabError):  # what cannot be loaded is told where it is used

@@ -296,7 +296,8 @@ def escaped(text: str) -> str:
     >>> print(escaped("CAE λ=0.3, 5 %, a_b, 10⁻⁴"))
     CAE $\lambda$=0.3, 5 \%, a\_b, 10$^{-4}$
     """
-    return re.sub("[⁻⁰¹²³⁴-⁹]+", lambda found: f"$^{{{found[0].translate(PLAIN)}}}$", text.translate(LATEX))
+    raised = re.sub("[⁻⁰¹²³⁴-⁹]+", lambda found: f"$^{{{found[0].translate(PLAIN)}}}$", text.translate(LATEX))
+    return re.sub(r"\$\\\|\$(\w+)\$\\\|\$", r"$\\|\1\\|$", raised).replace("$$", "")  # ‖J‖² is one formula
 
 
 def latex_table(table: Table) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from html import escape
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -206,6 +207,10 @@ class RunConfig(Section):
     def to_yaml(self) -> str:
         """The config as a YAML text that ``load_config`` reads back to the same config."""
         return yaml.safe_dump(self.as_dict(), sort_keys=False)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the config as it stands in a YAML file."""
+        return f"<pre>{escape(self.to_yaml())}</pre>"
 
     def content_hash(self, data_hash: str = "") -> str:
         """Twelve hexadecimal digits that name what this config, on these data, determines; the label is only a name.

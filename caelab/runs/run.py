@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from caelab.data import Dataset, load_dataset
-from caelab.data.given import as_dataset, split_hash
+from caelab.data.given import as_dataset, as_inputs, called, split_hash
 from caelab.data.memory import free_memory, sized
 from caelab.data.scaling_options import scaling_in
 from caelab.errors import CaelabError, DamagedFile, reason
@@ -39,11 +39,12 @@ from caelab.models.stack import stacked
 from caelab.process.exits import held_open
 from caelab.process.settings import CHEAP, OTHERS, left_as_found
 from caelab.process.torch_settings import pinned_settings
-from caelab.registry.arguments import path_of, tensor_of
+from caelab.registry.arguments import path_of
 from caelab.registry.catalogue import catalogue
 from caelab.runs.config import GIVEN, RunConfig, make_config, of_any
 from caelab.runs.layers import is_stack, layer_configs, of_its_layer, told_of_layer
 from caelab.runs.places import folder_near, near
+from caelab.runs.promised import promised
 from caelab.runs.record import bears_its_name, check_facts, fingerprints_in
 from caelab.storage.checked_files import RECORD, WEIGHTS, damaged, read_files, stored_facts, write_files
 from caelab.storage.checksums import FILES
@@ -56,7 +57,7 @@ log = logging.getLogger(__name__)
 COPIES = 4  # of every parameter: itself, its gradient, and Adam's two averages
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """One trained model with the config that made it and the data it saw.
 
@@ -64,7 +65,7 @@ class Run:
         config: what was asked.
         model: the trained model, in evaluation mode.
         dataset: inputs, labels and splits.
-        history: metrics of every epoch.
+        metrics: of every epoch, as plain values; ``history`` is the same as a table.
         record: what was found: versions, data hash, seconds.
         path: its folder, if it was saved.
     """
@@ -72,7 +73,7 @@ class Run:
     config: RunConfig
     model: Any
     dataset: Dataset
-    history: list[dict[str, float]]
+    metrics: list[dict[str, float]]
     record: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
 
@@ -86,29 +87,104 @@ class Run:
         """The seed that fixed splits, initial weights and every random stream."""
         return self.config.seed
 
-    @torch.no_grad()
-    def encode(self, inputs: Tensor) -> Tensor:
-        """The code h = f(x), shape (batch, code)."""
-        code: Tensor = self.model.encode(tensor_of(inputs, "inputs, shape (batch, d),"))
-        return code
-
-    @torch.no_grad()
-    def reconstruct(self, inputs: Tensor) -> Tensor:
-        """The reconstruction r(x), shape (batch, input)."""
-        reconstruction: Tensor = self.model.decode(self.model.encode(tensor_of(inputs, "inputs, shape (batch, d),")))
-        return reconstruction
-
-    @torch.no_grad()
-    def reconstruction_error(self, inputs: Tensor) -> Tensor:
-        """L(x, r(x)) of clean inputs, summed over the inputs' entries, shape (batch,)."""
-        kind = self.config.training.reconstruction
-        return reconstruction_error(
-            kind, self.model, self.model.encode(tensor_of(inputs, "inputs, shape (batch, d),")), inputs
-        )
+    @property
+    def history(self) -> pd.DataFrame:
+        """The metrics of every epoch, one row each: ``epoch``, and per example ``train_...`` and ``valid_...``."""
+        return pd.DataFrame(self.metrics)
 
     def history_table(self) -> pd.DataFrame:
-        """The metrics of every epoch, one row each."""
-        return pd.DataFrame(self.history)
+        """The earlier name of ``history``."""
+        return self.history
+
+    @overload
+    def encode(self, inputs: Tensor) -> Tensor: ...
+    @overload
+    def encode(self, inputs: Any) -> Any: ...
+    def encode(self, inputs: Any) -> Any:
+        """The code h = f(x), shape (batch, code), without gradients.
+
+        Args:
+            inputs: a tensor, an array or a table of the data's own scale, shape (batch, d).
+
+        Returns:
+            A tensor for a tensor; for anything else a numpy array.
+
+        Raises:
+            CaelabError: inputs of another width, or no finite numbers.
+        """
+        return self._answered(inputs, self.model.encode)
+
+    @overload
+    def reconstruct(self, inputs: Tensor) -> Tensor: ...
+    @overload
+    def reconstruct(self, inputs: Any) -> Any: ...
+    def reconstruct(self, inputs: Any) -> Any:
+        """The reconstruction r(x) = g(f(x)), shape (batch, d), without gradients; as ``encode`` takes and returns."""
+        return self._answered(inputs, lambda x: self.model.decode(self.model.encode(x)))
+
+    @overload
+    def reconstruction_error(self, inputs: Tensor) -> Tensor: ...
+    @overload
+    def reconstruction_error(self, inputs: Any) -> Any: ...
+    def reconstruction_error(self, inputs: Any) -> Any:
+        """L(x, r(x)) of clean inputs, summed over the inputs' entries, shape (batch,); as ``encode`` takes them."""
+        kind = self.config.training.reconstruction
+        return self._answered(inputs, lambda x: reconstruction_error(kind, self.model, self.model.encode(x), x))
+
+    def analyse(self, name: str, **options: Any) -> pd.DataFrame:
+        """The table of an analysis of this run; see ``caelab.analyse``.
+
+        Args:
+            name: of the analysis, as ``caelab plugins`` lists them.
+            options: of the analysis.
+
+        Raises:
+            CaelabError: an unknown analysis or option, or one that fails.
+            NotApplicable: the analysis has no meaning for this run.
+        """
+        table: pd.DataFrame = promised("analyse")(self, name, **options)
+        return table
+
+    def figure(self, name: str, axes: Any = None, **options: Any) -> Any:
+        """The figure of an analysis of this run, which is measured first; see ``caelab.draw``.
+
+        Args:
+            name: of the analysis.
+            axes: to draw onto, one for each panel, in the caller's style; without them a figure is made.
+            options: of the analysis.
+
+        Raises:
+            CaelabError: as ``analyse``, or the analysis cannot draw its table.
+            ValueError: another number of axes than the analysis has panels.
+        """
+        return promised("draw")(name, self.analyse(name, **options), axes)
+
+    def __repr__(self) -> str:
+        """What the run is, in one line."""
+        epochs = f"{len(self.metrics)} epochs" if len(self.metrics) != 1 else "1 epoch"
+        where = "" if self.path is None else f", {str(self.path)!r}"
+        return f"<Run {self.label!r} on {called(self.dataset)}, seed {self.seed}, {epochs}{where}>"
+
+    def _repr_html_(self) -> str:
+        return str(promised("html_of")(self))
+
+    @torch.no_grad()
+    def _answered(self, inputs: Any, function: Callable[[Tensor], Tensor]) -> Any:
+        checked = self._inputs(inputs)
+        answer = function(checked)
+        return answer if isinstance(inputs, Tensor) else answer.numpy(force=True)
+
+    def _inputs(self, inputs: Any) -> Tensor:
+        """The inputs as a tensor of the model's type, one row per example."""
+        found = inputs if isinstance(inputs, Tensor) else as_inputs(inputs)
+        found = found.flatten(1) if found.ndim > 2 else found
+        width = self.dataset.inputs.shape[1]
+        if found.ndim != 2 or found.shape[1] != width:
+            raise CaelabError(
+                f"expected inputs of shape (batch, {width}), as {self.label!r} was trained on, but "
+                f"{tuple(inputs.shape)} came; reshape them"
+            )
+        return found.to(dtype_of(self.model))
 
 
 def dataset_of(config: RunConfig) -> Dataset:
@@ -289,7 +365,7 @@ def write_run(run: Run, folder: Path) -> None:
     """
     record = {**run.record, "outputs": outputs_of(run.model, run.dataset.inputs)}
     facts = {"config": run.config.as_dict(), "record": record}
-    write_files(folder, run.model.state_dict(), run.history_table(), facts)
+    write_files(folder, run.model.state_dict(), run.history, facts)
 
 
 def load_run(path: str | Path, *, model: nn.Module | None = None, dataset: Any = None) -> Run:

@@ -54,7 +54,7 @@ class RunsFailed(CaelabError):
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """Runs from every config and every seed, and the analyses to measure each with.
 
@@ -92,16 +92,21 @@ class Study:
         files = rows_of(self.plugin_files, "plugin_files")
         plain = {
             "configs": [as_config(config) for config in configs],
-            "seeds": _checked_seeds(self.seeds),
+            "seeds": checked_seeds(self.seeds),
             "analyses": by_label(self.analyses, "analyses", names=True),
             "out": path_of(self.out, "the folder out").expanduser(),
             "plugin_files": tuple(path_of(file, "each plugin file").expanduser().resolve() for file in files),
             "track": tuple(map(settled, texts_of(self.track, "track"))),
             "folder": None if self.folder is None else path_of(self.folder, "the study's folder").expanduser(),
-            "splits": None if self.splits is None else _checked_seeds(self.splits, "splits"),
+            "splits": None if self.splits is None else checked_seeds(self.splits, "splits"),
         }
         for name, value in plain.items():
             object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        """What is to be carried out, in one line."""
+        models = ", ".join(dict.fromkeys(config.label for config in self.configs))
+        return f"<Study of {models}: {len(self.run_configs())} runs, analyses {', '.join(self.analyses) or 'none'}>"
 
     def run_configs(self) -> list[RunConfig]:
         """The config of every run: every model, of each every split, of each every seed."""
@@ -312,10 +317,10 @@ def _data_key(block: Mapping[str, Any]) -> str:
     return json.dumps({k: v for k, v in block.items() if k != "split_seed"}, sort_keys=True)
 
 
-def _checked_seeds(given: Any, what: str = "seeds") -> list[int]:
+def checked_seeds(given: Any, what: str = "seeds") -> list[int]:
     """Seeds as a list; a number stands for so many, counted from 0.
 
-    >>> _checked_seeds(3), _checked_seeds([5, 7])
+    >>> checked_seeds(3), checked_seeds([5, 7])
     ([0, 1, 2], [5, 7])
 
     Raises:

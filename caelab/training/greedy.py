@@ -62,7 +62,7 @@ def _data_of(asked: Asked, below: Sequence[Run], out: Path | None) -> Dataset | 
 
 def history_of(runs: Sequence[Run]) -> list[dict[str, float]]:
     """The metrics of every epoch of every layer; epochs are counted on from layer to layer."""
-    rows = [(place, row) for place, run in enumerate(runs, start=1) for row in run.history]
+    rows = [(place, row) for place, run in enumerate(runs, start=1) for row in run.metrics]
     return [{**row, "epoch": float(epoch), "layer": float(place)} for epoch, (place, row) in enumerate(rows, start=1)]
 
 

@@ -66,7 +66,7 @@ def test_four_train_together_whatever_their_order_and_labels(small):
 
 
 def test_the_history_tells_every_term_apart(small):
-    history = train(small(mixed(FOUR))).history
+    history = train(small(mixed(FOUR))).metrics
     penalties = {f"train_{name}" for name in FOUR if name in PENALTIES}
     assert all(penalties | {"train_reconstruction", "valid_reconstruction"} <= metrics.keys() for metrics in history)
 

@@ -194,7 +194,7 @@ def test_a_plugin_from_a_cell_is_an_instance_a_class_or_options(tmp_path):
     plain = train(QUICK, dataset=EXPECTED)
     mixed = train(QUICK, dataset=EXPECTED, regularizers={"gaussian": {"sigma": 0.5}})
     assert mixed.config.regularizers["gaussian"].options == {"sigma": 0.5}
-    assert plain.history[0].keys() | {"train_mine"} == runs[0].history[0].keys()
+    assert plain.metrics[0].keys() | {"train_mine"} == runs[0].metrics[0].keys()
 
 
 def test_the_penalty_of_a_cell_is_that_of_the_installed_plugin_to_the_bit():

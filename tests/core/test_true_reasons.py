@@ -34,7 +34,7 @@ def run(trained, tmp_path):
 def test_a_folder_whose_name_is_no_text_in_utf_8(tmp_path):
     out = tmp_path / os.fsdecode(b"\xff")
     found = train(CONFIG, out=out)
-    assert load_run(found.path).history == found.history
+    assert load_run(found.path).metrics == found.metrics
     assert len(analyse(found, "jacobian_norm")) == len(analyse(found, "jacobian_norm"))
 
 

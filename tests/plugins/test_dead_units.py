@@ -400,9 +400,9 @@ def plain():
 
 def test_the_history_counts_the_dead_units_of_the_validation_examples(plain):
     expected = sum(by_loops(plain.model.encode(plain.dataset.valid_inputs[:60]).detach(), 0.0))
-    counted = plain.history[-1]["dead_units"]
+    counted = plain.metrics[-1]["dead_units"]
     assert 80 < counted <= expected, "fewer examples show fewer units alive"
-    assert plain.history[-1]["dead_share"] == counted / 256
+    assert plain.metrics[-1]["dead_share"] == counted / 256
 
 
 @pytest.mark.parametrize(
@@ -410,20 +410,20 @@ def test_the_history_counts_the_dead_units_of_the_validation_examples(plain):
 )
 def test_fewer_units_are_dead_with_each(plain, name, options, at_most):
     with_it = train(sparse({name: options}))
-    assert with_it.history[-1]["dead_units"] < at_most * plain.history[-1]["dead_units"]
-    assert with_it.history[-1]["valid_reconstruction"] < plain.history[-1]["valid_reconstruction"]
+    assert with_it.metrics[-1]["dead_units"] < at_most * plain.metrics[-1]["dead_units"]
+    assert with_it.metrics[-1]["valid_reconstruction"] < plain.metrics[-1]["valid_reconstruction"]
 
 
 def test_units_begin_anew_when_it_is_their_time_and_are_counted(plain):
-    history = train(sparse({"resample-dead": RESAMPLE})).history
+    history = train(sparse({"resample-dead": RESAMPLE})).metrics
     assert [metrics["resampled_units"] > 0 for metrics in history] == [False, False, True, False, True, False]
     assert history[2]["resampled_units"] >= 80
-    assert history[1]["dead_units"] == plain.history[1]["dead_units"], "nothing else is changed before"
+    assert history[1]["dead_units"] == plain.metrics[1]["dead_units"], "nothing else is changed before"
 
 
 def test_a_run_of_tied_weights_has_its_units_resampled():
     options = {**RESAMPLE, "every": 1}
-    counts = [train(sparse(each, "training.epochs=3", tied=True)).history for each in ({}, {"resample-dead": options})]
+    counts = [train(sparse(each, "training.epochs=3", tied=True)).metrics for each in ({}, {"resample-dead": options})]
     plain, anew = ([metrics["dead_units"] for metrics in history] for history in counts)
     assert plain[-1] > 20
     assert anew[-1] < plain[-1]
@@ -445,6 +445,6 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(name, options, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(config, out=tmp_path, observers={"a stop": Interrupt()})
     resumed = train(config, out=tmp_path)
-    assert resumed.history == unbroken.history
+    assert resumed.metrics == unbroken.metrics
     for name, value in load_run(resumed.path).model.state_dict().items():
         assert torch.equal(value, unbroken.model.state_dict()[name]), name

@@ -96,8 +96,8 @@ def store(kind, tmp_path, empty):
 
 
 def expected(run):
-    names = run.history[0].keys() - {"epoch"}
-    return {name: [(int(each["epoch"]), each[name]) for each in run.history] for name in names}
+    names = run.metrics[0].keys() - {"epoch"}
+    return {name: [(int(each["epoch"]), each[name]) for each in run.metrics] for name in names}
 
 
 def assert_logged(found, run):
@@ -113,7 +113,7 @@ def test_a_run_is_in_the_store_and_is_the_run_that_it_is_without(kind, store, co
     plain = train(config, out=tmp_path / "plain")
     run = train(config, out=tmp_path / "runs", observers={"mine": store.tracker()})
     assert run.path.name == plain.path.name
-    assert run.history == plain.history
+    assert run.metrics == plain.metrics
     assert run.record["data_hash"] == plain.record["data_hash"]
     for name, value in plain.model.state_dict().items():
         assert torch.equal(value, run.model.state_dict()[name]), name
@@ -190,7 +190,7 @@ def test_one_tracker_follows_several_runs(kind, store, config):
     found = [*store.logged().values()]
     assert len(found) == 2
     losses = sorted(each["valid_reconstruction"][-1][1] for each in found)
-    assert losses == pytest.approx(sorted(run.history[-1]["valid_reconstruction"] for run in (first, second)))
+    assert losses == pytest.approx(sorted(run.metrics[-1]["valid_reconstruction"] for run in (first, second)))
 
 
 @every_kind
@@ -200,7 +200,7 @@ def test_a_store_that_cannot_be_written_is_told_once_and_the_run_goes_on(kind, s
     target.write_bytes(b"this is neither a folder nor a database" * 100)
     with caplog.at_level(logging.WARNING, "caelab_trackers"):
         run = train(config, observers={"mine": store.tracker()})
-    assert run.history == plain.history
+    assert run.metrics == plain.metrics
     (said,) = [record.getMessage() for record in caplog.records if "tracker" in record.name]
     assert f"cannot write to {store.tracker().target}" in said
     assert said.endswith("the rest of this run is not tracked; the run goes on")
@@ -218,7 +218,7 @@ def test_a_store_that_fails_midway_keeps_what_it_has(kind, store, config, monkey
 
     monkeypatch.setattr(type(tracker), "write", full)
     run = train(config, observers={"mine": tracker})
-    assert len(run.history) == 4
+    assert len(run.metrics) == 4
     assert sum("No space left" in record.getMessage() for record in caplog.records) == 1
     (found,) = store.logged().values()
     assert [step for step, _ in found["valid_reconstruction"]] == [1, 2]
@@ -239,7 +239,7 @@ def test_what_a_store_changes_in_the_process_is_put_back(config):
             raise SyntaxError
 
     state = np.random.get_state()[1].copy()  # noqa: NPY002
-    assert train(config, observers={"rude": Rude("nowhere")}).history == train(config).history
+    assert train(config, observers={"rude": Rude("nowhere")}).metrics == train(config).metrics
     assert torch.get_default_dtype() == torch.float32
     assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
 

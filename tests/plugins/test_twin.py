@@ -220,7 +220,7 @@ def test_the_runs_loss_is_taken(trained, batch):
     run = train(config)
     model, clean = run.model.double(), run.dataset.train_inputs.double()
     expected = term(model, "cross-entropy", MASKING, clean).item()
-    assert run.history[0]["train_twin"] == pytest.approx(expected, rel=1e-4)
+    assert run.metrics[0]["train_twin"] == pytest.approx(expected, rel=1e-4)
     assert term(model, "squared-error", MASKING, clean).item() != pytest.approx(expected, rel=0.1)
 
 

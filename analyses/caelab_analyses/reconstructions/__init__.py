@@ -71,7 +71,7 @@ def corrupt(run: Run, clean: Tensor, streams: Streams) -> Tensor | None:
     if not plugins.implements("corrupt_input"):
         return None
     with torch.no_grad():
-        corrupted: Tensor = plugins.call("corrupt_input", max(len(run.history), 1), clean=clean, streams=streams)
+        corrupted: Tensor = plugins.call("corrupt_input", max(len(run.metrics), 1), clean=clean, streams=streams)
     return corrupted
 
 

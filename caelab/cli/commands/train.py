@@ -88,7 +88,7 @@ def train(
         run = train_run(config, out=out, observers=trackers if first else {}, trace=trace, progress=first)
         if not first:
             return
-        last = run.history[-1] if run.history else {}
+        last = run.metrics[-1] if run.metrics else {}
         click.echo("  ".join(f"{name} {value:.4g}" for name, value in last.items()))
         click.echo(f"run: {run.path}")
 

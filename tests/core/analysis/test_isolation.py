@@ -75,7 +75,7 @@ CHANGES = {
     "a layer": replaced_layer,
     "another model": lambda run: object.__setattr__(run, "model", torch.nn.Identity()),
     "config": lambda run: run.config.regularizers.update(mine=None),
-    "history": lambda run: run.history.clear(),
+    "metrics": lambda run: run.metrics.clear(),
     "default dtype": lambda run: torch.set_default_dtype(torch.float64),
     "default device": lambda run: torch.set_default_device("meta"),
     "gradient mode": lambda run: torch.set_grad_enabled(False),

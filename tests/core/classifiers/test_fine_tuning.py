@@ -51,7 +51,7 @@ def test_errors_and_scores_are_a_recount(run, tuned):
 
 
 def test_the_history_is_of_every_epoch_and_the_best_is_kept(run, tuned):
-    rows = tuned.history
+    rows = tuned.metrics
     assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
     assert tuned.error() == min(row["valid_error"] for row in rows) == tuned.best()["valid_error"]
     surprise = -tuned.predict_proba(run.dataset.valid_inputs).log()
@@ -106,7 +106,7 @@ def test_test_examples_have_no_influence(run, same, method, options):
     assert other.dataset.content_hash != run.dataset.content_hash
     one, two = (finetune(each, method=method, **options) for each in (run, other))
     assert same(one, two)
-    assert one.history == two.history
+    assert one.metrics == two.metrics
     inputs = run.dataset.valid_inputs
     assert torch.equal(one.predict_proba(inputs), two.predict_proba(inputs))
     assert one.error("test") != two.error("test")
@@ -165,7 +165,7 @@ def test_an_interrupted_one_goes_on_to_the_same_bits(run, same, tmp_path, monkey
             assert (partial / "checkpoint.safetensors").is_file()
             continue
     assert same(whole, made)
-    assert whole.history == made.history
+    assert whole.metrics == made.metrics
     assert [path.name for path in (tmp_path / "cut").iterdir() if "tangents" not in path.name] == [whole.path.name]
 
 
@@ -187,7 +187,7 @@ def test_a_damaged_checkpoint_starts_anew(run, same, tmp_path, monkeypatch, capl
 
 def test_no_epoch_gives_the_start(run):
     made = finetune(run, epochs=0)
-    assert made.history == []
+    assert made.metrics == []
     assert torch.equal(made.encoder(run.dataset.valid_inputs), run.encode(run.dataset.valid_inputs))
     assert made.best() == {"valid_error": made.error()}
 

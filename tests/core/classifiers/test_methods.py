@@ -25,7 +25,7 @@ def features_of(run, features, part):
 
 def chosen(made, *keys):
     """The candidate with the lowest validation error, the first of equals."""
-    best = min(made.history, key=lambda row: row["valid_error"])
+    best = min(made.metrics, key=lambda row: row["valid_error"])
     return [best[key] for key in keys]
 
 
@@ -39,7 +39,7 @@ def test_logistic_regression_is_that_of_scikit_learn(run):
     sklearn.fit((code["train"] - centre) / spread, data.train_labels.numpy())
     expected = sklearn.predict_proba((code["test"] - centre) / spread)
     np.testing.assert_allclose(made.predict_proba(data.test_inputs).numpy(), expected, atol=2e-4)  # its own tolerance
-    assert made.best()["valid_error"] == min(row["valid_error"] for row in made.history) == made.error()
+    assert made.best()["valid_error"] == min(row["valid_error"] for row in made.metrics) == made.error()
     assert torch.equal(made.encoder(data.test_inputs), run.encode(data.test_inputs))
 
 
@@ -65,7 +65,7 @@ def test_support_vectors_are_those_of_scikit_learn(run, features):
     scores = made.fitted.rule.scores(data.test_inputs)
     np.testing.assert_allclose(scores.numpy(), sklearn.decision_function(test), atol=1e-9)
     assert made.predict(data.test_inputs).tolist() == sklearn.predict(test).tolist()
-    assert len(made.history) == 9
+    assert len(made.metrics) == 9
 
 
 def test_support_vectors_of_two_classes(toy_run, clusters):
@@ -118,13 +118,13 @@ def test_the_number_of_neighbours_is_chosen_on_validation(run):
     for count in (1, 3, 5, 7, 9, 15):
         rule = Neighbours(run.model, NearestNeighbours(seed=0), train, 10, count)
         errors[count] = error_of(rule.log_probabilities(data.valid_inputs), targets)
-    assert {int(row["neighbours"]): row["valid_error"] for row in made.history} == errors
+    assert {int(row["neighbours"]): row["valid_error"] for row in made.metrics} == errors
     assert made.fitted.rule.count == min(errors, key=errors.get)
 
 
 def test_no_more_neighbours_than_examples(run):
     made = finetune(run, method="nearest-neighbours", labels=8, neighbours=[1, 5, 50])
-    assert [row["neighbours"] for row in made.history] == [1, 5]
+    assert [row["neighbours"] for row in made.metrics] == [1, 5]
     assert finetune(run, method="nearest-neighbours", labels=8, neighbours=[50]).best()["neighbours"] == 8
 
 

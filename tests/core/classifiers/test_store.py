@@ -32,7 +32,7 @@ def test_it_is_read_back_to_the_same_bits(run, same, tmp_path, method):
     made = finetune(run, method=method, out=tmp_path, **METHODS[method])
     found = load_classifier(made.path)
     assert same(made, found)
-    assert found.history == made.history
+    assert found.metrics == made.metrics
     assert found.config == made.config
     inputs = run.dataset.test_inputs
     assert torch.equal(found.predict_proba(inputs), made.predict_proba(inputs))

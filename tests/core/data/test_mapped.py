@@ -56,7 +56,7 @@ def test_a_run_is_the_same_in_every_bit(saved, tmp_path):
     ]
     for name, value in runs[0].model.state_dict().items():
         assert torch.equal(runs[1].model.state_dict()[name], value), name
-    assert runs[0].history == runs[1].history
+    assert runs[0].metrics == runs[1].metrics
     assert load_run(runs[1].path).dataset.mapped
 
 

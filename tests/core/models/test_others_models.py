@@ -213,7 +213,7 @@ def test_it_trains_is_stored_and_is_read_back(kind, tmp_path):
     given = kind()
     before = {name: value.clone() for name, value in given.state_dict().items() if not nn.parameter.is_lazy(value)}
     run = train(config(), model=given, out=tmp_path)
-    assert run.history[1]["valid_reconstruction"] < run.history[0]["valid_reconstruction"]
+    assert run.metrics[1]["valid_reconstruction"] < run.metrics[0]["valid_reconstruction"]
     again = load_run(run.path, model=given)
     load_run(run.path, model=given, dataset=run.dataset)
     inputs = run.dataset.test_inputs
@@ -245,7 +245,7 @@ def test_it_goes_on_after_an_interruption(kind, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(config(), model=given, out=tmp_path, observers={"stop": Interrupt()})
     resumed = train(config(), model=given, out=tmp_path)
-    assert resumed.history == unbroken.history
+    assert resumed.metrics == unbroken.metrics
 
 
 def test_a_float64_model_is_trained_in_float64():
@@ -457,8 +457,8 @@ def test_the_last_example_is_left_out_where_batch_normalisation_needs_two(caplog
     assert "the last of 6 batches of each epoch would hold one example" in caplog.text
     plain = train(config("training.epochs=1", "training.batch_size=1"), model=Model(), observers={"seeing": Seeing()})
     assert sizes[5:] == [1] * 101
-    assert run.history[0]["train_reconstruction"] > 0
-    assert plain.history[0]["train_reconstruction"] > 0
+    assert run.metrics[0]["train_reconstruction"] > 0
+    assert plain.metrics[0]["train_reconstruction"] > 0
 
 
 def test_batches_of_one_are_refused_where_batch_normalisation_needs_two():
@@ -476,7 +476,7 @@ def test_the_mean_of_an_epochs_terms_is_over_the_examples_that_were_trained_on()
             seen.append(terms["reconstruction"])
 
     run = train(config("training.epochs=1"), model=Normed(), observers={"seeing": Seeing()})
-    assert run.history[0]["train_reconstruction"] == pytest.approx(sum(seen) / len(seen))
+    assert run.metrics[0]["train_reconstruction"] == pytest.approx(sum(seen) / len(seen))
 
 
 class Late(Model):
@@ -608,7 +608,7 @@ def test_a_sigmoid_behind_shapes_and_nested_chains_counts_as_the_output():
             return self.decode[0](code)
 
     run = train(recipe_config("ae", ["training.epochs=1"], dataset={"kind": "digits"}), model=Nested())
-    assert len(run.history) == 1
+    assert len(run.metrics) == 1
 
 
 def test_a_gradient_that_is_not_finite_is_not_blamed_on_the_next_term():

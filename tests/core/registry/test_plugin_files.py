@@ -54,7 +54,7 @@ def trained(out):
     from caelab.runs.run import load_run
 
     run = load_run(out.splitlines()[-1].removeprefix("run: "))
-    return run.config, run.history[-1]
+    return run.config, run.metrics[-1]
 
 
 def test_a_plugin_file_is_mixed_into_a_recipe(capsys):

@@ -203,7 +203,7 @@ def test_latex_is_booktabs_with_the_best_in_bold():
     assert [line for line in text.splitlines() if line.endswith("rule")] == [r"\toprule", r"\midrule", r"\bottomrule"]
     assert r"CAE $\lambda$=0.3 & \textbf{3.90 $\pm$ 0.12} \\" in text
     assert r"my\_model & -- \\" in text
-    assert r"\shortstack[r]{mean squared\\$\|$J$\|$$^{2}$ \& x ($\times$10$^{-4}$)}" in text
+    assert r"\shortstack[r]{mean squared\\$\|J\|^{2}$ \& x ($\times$10$^{-4}$)}" in text
     assert r"\caption{A 95 \% caption}" in text
     assert r"\label{tab:table9}" in text
     assert r"\begin{tabular}{lr}" in text

@@ -264,7 +264,7 @@ def test_a_run_is_not_read_back_with_another_split(tmp_path):
     run = train(CONFIG, dataset=DATA, out=tmp_path)
     with pytest.raises(CaelabError, match="are split otherwise now"):
         load_run(run.path, dataset=replace(DATA, train=DATA.test, test=DATA.train))
-    assert load_run(run.path, dataset=DATA).history == run.history
+    assert load_run(run.path, dataset=DATA).metrics == run.metrics
 
 
 def test_a_file_that_changes_in_the_same_process_is_read_again(tmp_path, monkeypatch):
@@ -402,7 +402,7 @@ def test_a_regularizer_that_was_given_stays_as_it_is():
     first, second = (train(CONFIG, dataset=DATA, regularizers={"mine": mine}) for _ in range(2))
     assert mine.seen == []
     assert first.config == second.config
-    assert first.history == second.history
+    assert first.metrics == second.metrics
 
 
 def test_the_record_says_what_truly_ran(tmp_path):

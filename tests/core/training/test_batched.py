@@ -46,8 +46,8 @@ def assert_same(found, expected):
     """The same weights, history and record, but for rounding and times; what a stored run outputs is its weights'."""
     for name, value in expected.model.state_dict().items():
         assert_close(found.model.state_dict()[name], value, rtol=1e-5, atol=1e-6)
-    assert len(found.history) == len(expected.history)
-    for mine, theirs in zip(found.history, expected.history, strict=True):
+    assert len(found.metrics) == len(expected.metrics)
+    for mine, theirs in zip(found.metrics, expected.metrics, strict=True):
         assert [*mine] == [*theirs]
         assert mine == pytest.approx(theirs, rel=1e-5)
     assert found.config == expected.config
@@ -95,10 +95,10 @@ def test_patience_ends_each_run_where_it_would_end(small):
     settings = ["training.patience=1", "training.epochs=12", "training.learning_rate=0.3"]
     configs = [small("cae", *settings, seed=s) for s in range(4)]
     alone = [train(config) for config in configs]
-    assert len({len(run.history) for run in alone}) > 1, "the runs should end at different epochs"
+    assert len({len(run.metrics) for run in alone}) > 1, "the runs should end at different epochs"
     for run, expected in zip(train_together(configs, threads=1), alone, strict=True):
-        assert len(run.history) == len(expected.history)
-        assert run.history[-1] == pytest.approx(expected.history[-1], rel=1e-3)  # large steps let rounding grow
+        assert len(run.metrics) == len(expected.metrics)
+        assert run.metrics[-1] == pytest.approx(expected.metrics[-1], rel=1e-3)  # large steps let rounding grow
 
 
 def test_a_metric_that_is_not_there_ends_no_run_unseen(small):

@@ -42,7 +42,7 @@ def test_an_interrupted_run_resumes_to_bit_equal_weights(settings, small, tmp_pa
     resumed = train(config, out=tmp_path)
     for name, value in unbroken.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
-    assert resumed.history == unbroken.history
+    assert resumed.metrics == unbroken.metrics
 
 
 SCRIPT = """
@@ -98,7 +98,7 @@ def test_a_saved_run_is_read_back_and_not_trained_again(small, tmp_path):
     for name, value in first.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name])
         assert torch.equal(value, loaded.model.state_dict()[name])
-    assert loaded.history == first.history
+    assert loaded.metrics == first.metrics
     assert loaded.config == config
     assert sorted(path.name for path in first.path.iterdir()) == ["history.parquet", "run.json", "weights.safetensors"]
 
@@ -199,7 +199,7 @@ def test_a_run_from_before_there_were_checksums_is_read(small, tmp_path):
     facts = unsealed((run.path / "run.json").read_text(encoding="utf-8"))
     del facts["files"]
     (run.path / "run.json").write_text(json.dumps(facts), encoding="utf-8")
-    assert load_run(run.path).history == run.history
+    assert load_run(run.path).metrics == run.metrics
 
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "history.parquet", "run.json"])

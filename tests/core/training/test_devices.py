@@ -21,10 +21,10 @@ def device(request):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_it_trains(small, tmp_path, recipe, device):
     run = train(small(recipe, f"training.device={device}"), out=tmp_path)
-    assert all(math.isfinite(value) for metrics in run.history for value in metrics.values())
-    assert run.history[-1]["valid_reconstruction"] < run.history[0]["valid_reconstruction"]
+    assert all(math.isfinite(value) for metrics in run.metrics for value in metrics.values())
+    assert run.metrics[-1]["valid_reconstruction"] < run.metrics[0]["valid_reconstruction"]
     codes = load_run(run.path).encode(run.dataset.valid_inputs)
     assert codes.device.type == "cpu"  # wherever it was trained, it can be read anywhere
     if recipe not in DRAWN:
-        expected = train(small(recipe)).history[-1]["valid_reconstruction"]
-        assert_close(run.history[-1]["valid_reconstruction"], expected, rtol=TOLERANCE.get(recipe, 1e-3), atol=1e-5)
+        expected = train(small(recipe)).metrics[-1]["valid_reconstruction"]
+        assert_close(run.metrics[-1]["valid_reconstruction"], expected, rtol=TOLERANCE.get(recipe, 1e-3), atol=1e-5)

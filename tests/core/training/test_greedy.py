@@ -54,10 +54,10 @@ def test_every_layer_is_the_run_that_it_would_be_by_itself(small, tmp_path):
     assert torch.equal(stack.encode(inputs), second.encode(first.encode(inputs)))
     back = first.model.decode(second.model.decode(stack.encode(inputs)))
     assert torch.equal(stack.reconstruct(inputs), back)
-    assert [row["layer"] for row in stack.history] == [1, 1, 2, 2]
-    assert [row["epoch"] for row in stack.history] == [1, 2, 3, 4]
-    assert [row["valid_reconstruction"] for row in stack.history] == [
-        row["valid_reconstruction"] for row in [*first.history, *second.history]
+    assert [row["layer"] for row in stack.metrics] == [1, 1, 2, 2]
+    assert [row["epoch"] for row in stack.metrics] == [1, 2, 3, 4]
+    assert [row["valid_reconstruction"] for row in stack.metrics] == [
+        row["valid_reconstruction"] for row in [*first.metrics, *second.metrics]
     ]
 
 
@@ -132,7 +132,7 @@ def test_an_interrupted_stack_goes_on_to_the_same_bits(stop, small, tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("dae-b-")]
     resumed = train(config, out=tmp_path, observers={"epochs": rest})
     assert sum(rest.counted.values()) == 4 - (sum(stopped.counted.values()) - 1)
-    assert resumed.history == unbroken.history
+    assert resumed.metrics == unbroken.metrics
     for name, value in unbroken.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
 
@@ -143,11 +143,11 @@ def test_regularizers_as_a_list_are_those_of_the_layers(small, tmp_path):
     assert {label: block.options for label, block in first.regularizers.items()} == {"contractive": {"weight": 0.5}}
     assert {label: block.options for label, block in second.regularizers.items()} == {"masking": {"p": 0.2}}
     run = train(raw)
-    assert "train_contractive" in run.history[0]
-    assert "train_contractive" not in run.history[-1]
+    assert "train_contractive" in run.metrics[0]
+    assert "train_contractive" not in run.metrics[-1]
     assert make_config(run.config.as_dict()) == run.config
     stored = train(raw, out=tmp_path)
-    assert stored.history == run.history  # a table has a column for every metric, NaN where a layer has none
+    assert stored.metrics == run.metrics  # a table has a column for every metric, NaN where a layer has none
 
 
 def test_layers_may_be_trained_otherwise(small):
@@ -163,7 +163,7 @@ def test_a_layer_may_be_of_another_kind(small):
     first, second = layer_configs(config)
     assert (first.model.kind, first.model.options) == ("rbm", {"hidden": 12, "steps": 2})
     assert (second.model.kind, second.model.options["hidden"]) == ("autoencoder", [8])
-    assert [row["layer"] for row in train(config).history] == [1, 1, 2, 2]
+    assert [row["layer"] for row in train(config).metrics] == [1, 1, 2, 2]
 
 
 @pytest.mark.parametrize("setting", ["layers.1.training.epochs=1", "regularizers.1.gaussian.sigma=0.1"])
@@ -224,7 +224,7 @@ def test_objects_that_were_given_reach_every_layer(small, digits_file, tmp_path)
     with np.load(digits_file) as file:
         data = (file["x"], file["y"])
     run = train(stack_of(small), regularizers={"squeeze": squeeze}, dataset=data, splits=[40, 10, 10], out=tmp_path)
-    assert [row["train_squeeze"] > 0 for row in run.history] == [True] * 4
+    assert [row["train_squeeze"] > 0 for row in run.metrics] == [True] * 4
     assert squeeze.seen == 0
     given = load_dataset("npz", path=str(digits_file), splits=(40, 10, 10))
     assert load_run(run.path, dataset=data).config.dataset.kind == "given"
@@ -236,7 +236,7 @@ def test_recipes_of_stacks(recipe, small):
     layers = int(recipe[-1])
     run = train(small(recipe, f"model.hidden={[12, 8, 6][:layers]}", "training.epochs=1"))
     assert run.encode(run.dataset.inputs).shape == (60, [8, 6][layers - 2])
-    assert len(run.history) == layers
+    assert len(run.metrics) == layers
 
 
 def test_principal_components(small):

@@ -209,7 +209,7 @@ def test_a_gradient_by_the_input_is_seen_by_nobody_else(small):
             return {}
 
     run = train(small("ae"), observers={"asking": Asking(), "seeing": Seeing()})
-    assert run.history[-1]["train_mine"] > 0
+    assert run.metrics[-1]["train_mine"] > 0
     assert not any(seen)
 
 

@@ -25,8 +25,8 @@ TRAINED = [name for name in sorted(RECIPES) if RECIPES[name].config.get("pretrai
 @pytest.mark.parametrize("recipe", TRAINED)
 def test_every_recipe_trains_and_improves(recipe, small):
     run = train(small(recipe))
-    assert [metrics["epoch"] for metrics in run.history] == [1, 2, 3]
-    assert run.history[-1]["valid_reconstruction"] < run.history[0]["valid_reconstruction"]
+    assert [metrics["epoch"] for metrics in run.metrics] == [1, 2, 3]
+    assert run.metrics[-1]["valid_reconstruction"] < run.metrics[0]["valid_reconstruction"]
 
 
 def test_the_same_seed_gives_the_same_weights(small):
@@ -189,7 +189,7 @@ def test_a_misspelt_training_hook_is_refused(small):
 def test_early_stopping_keeps_the_best_epoch(small):
     config = small("ae", "training.epochs=40", "training.learning_rate=0.1", "training.patience=2")
     run = train(config)
-    errors = [metrics["valid_reconstruction"] for metrics in run.history]
+    errors = [metrics["valid_reconstruction"] for metrics in run.metrics]
     assert len(errors) < 40
     assert len(errors) - (errors.index(min(errors)) + 1) == 2
     kept = float(run.reconstruction_error(run.dataset.valid_inputs).mean())

@@ -40,7 +40,7 @@ def interrupted(config, make, tmp_path, caplog):
     caplog.clear()
     with caplog.at_level(logging.WARNING, "caelab"):
         resumed = train(config, out=tmp_path, observers={"mine": make()})
-    assert resumed.history == unbroken.history
+    assert resumed.metrics == unbroken.metrics
     assert torch.equal(weights(resumed), weights(unbroken))
     again = load_run(resumed.path)
     assert torch.equal(weights(again), weights(unbroken))

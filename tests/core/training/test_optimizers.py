@@ -113,7 +113,7 @@ def test_schedule_and_clipping_in_training(small):
 
     run = train(config)
     check_same(run, by_hand(config, rate_of, lambda p: torch.optim.SGD(p, lr=1.0), clip=0.7))
-    assert run.history[-1]["learning_rate"] == pytest.approx(0.02 * 0.2)
+    assert run.metrics[-1]["learning_rate"] == pytest.approx(0.02 * 0.2)
     unclipped = by_hand(config, rate_of, lambda p: torch.optim.SGD(p, lr=1.0))
     assert not torch.allclose(unclipped.encode[0].weight, run.model.encode[0].weight, atol=1e-3)
 
@@ -132,7 +132,7 @@ def test_an_interrupted_schedule_goes_on_to_the_same_bits(kind, small, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         train(config, out=tmp_path, observers={"stop": Interrupt()})
     resumed = train(config, out=tmp_path)
-    assert resumed.history == unbroken.history
+    assert resumed.metrics == unbroken.metrics
     for name, value in unbroken.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
 
@@ -159,9 +159,9 @@ def test_a_penalty_that_rises_changes_no_other(small):
     settings = ["contractive.weight=1", "weight-decay.weight=0.1"]
     both = train(small("cae", *settings, "contractive.warmup=2", "training.epochs=1"))
     plain = train(small("cae", *settings, "training.epochs=1"))
-    assert both.history[0]["train_weight-decay"] == pytest.approx(plain.history[0]["train_weight-decay"], rel=1e-2)
-    third = plain.history[0]["train_contractive"] / 3
-    assert both.history[0]["train_contractive"] == pytest.approx(third, rel=1e-2)
+    assert both.metrics[0]["train_weight-decay"] == pytest.approx(plain.metrics[0]["train_weight-decay"], rel=1e-2)
+    third = plain.metrics[0]["train_contractive"] / 3
+    assert both.metrics[0]["train_contractive"] == pytest.approx(third, rel=1e-2)
 
 
 class Counts:
@@ -176,7 +176,7 @@ class Counts:
 def test_early_stopping_by_any_metric(better, best, small):
     settings = ["training.patience=2", "training.monitor=liking", f"training.better={better}", "training.epochs=9"]
     run = train(small("ae", *settings), regularizers={"counts": Counts()})
-    assert len(run.history) == best + 2
+    assert len(run.metrics) == best + 2
     until = train(small("ae", f"training.epochs={best}"))
     assert torch.equal(run.model.encode[0].weight, until.model.encode[0].weight)
 

@@ -57,9 +57,9 @@ def test_two_processes_give_the_weights_of_one(trained, name):
     together = load_file(folder / "weights.safetensors")
     for key, value in alone.model.state_dict().items():
         torch.testing.assert_close(together[key], value, rtol=0, atol=1e-5)
-    history = caelab.load_run(folder).history
-    assert [metrics.keys() for metrics in history] == [metrics.keys() for metrics in alone.history]
-    for ours, theirs in zip(history, alone.history, strict=True):
+    history = caelab.load_run(folder).metrics
+    assert [metrics.keys() for metrics in history] == [metrics.keys() for metrics in alone.metrics]
+    for ours, theirs in zip(history, alone.metrics, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
     assert json.loads((folder / "run.json").read_text())["record"]["processes"] == 2
     assert "processes" not in alone.record

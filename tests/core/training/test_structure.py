@@ -127,7 +127,7 @@ def test_parameters_may_be_frozen_and_let_go_again(small):
         def before_epoch(self, epoch, model):
             model.encode.requires_grad_(epoch == 2)
 
-    assert len(train(small("ae"), observers={"late": Thawing()}).history) == 3
+    assert len(train(small("ae"), observers={"late": Thawing()}).metrics) == 3
 
 
 def test_parts_that_hold_the_same_parameters_in_another_way_are_no_matter(small):

@@ -174,7 +174,7 @@ RIGHT = {
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_right_penalty_is_not_refused(name, small):
     run = train(small("ae", "training.epochs=2"), observers={"mine": penalty(RIGHT[name])})
-    assert len(run.history) == 2
+    assert len(run.metrics) == 2
 
 
 def test_no_term_yet_is_no_mistake(small):
@@ -184,8 +184,8 @@ def test_no_term_yet_is_no_mistake(small):
             return {} if epoch < 3 else {"late": code.square().mean()}
 
     run = train(small("ae"), observers={"late": Late()})
-    assert "train_late" not in run.history[0]
-    assert run.history[2]["train_late"] > 0
+    assert "train_late" not in run.metrics[0]
+    assert run.metrics[2]["train_late"] > 0
 
 
 @pytest.mark.parametrize("late", [NO_GRADIENT["detach"], NO_PARAMETER["of a copy"], FLAT["round"]])

@@ -104,8 +104,8 @@ def test_a_wrong_metric_is_told(answer, sentence, small):
 def test_a_scalar_tensor_is_a_metric_and_is_stored(small, tmp_path):
     plugin = answering("extra_metrics", "inputs", lambda inputs: {"mine": inputs.mean(), "three": torch.tensor([3])})
     run = train(small("ae"), observers={"mine": plugin}, out=tmp_path)
-    assert run.history[-1]["mine"] == pytest.approx(float(run.dataset.valid_inputs.mean()))
-    assert run.history[-1]["three"] == 3.0
+    assert run.metrics[-1]["mine"] == pytest.approx(float(run.dataset.valid_inputs.mean()))
+    assert run.metrics[-1]["three"] == 3.0
 
 
 class Unmarked:
@@ -235,7 +235,7 @@ def test_a_term_of_another_type_is_a_number_and_trains(kind, small):
     """Its value is the plain term's, as far as its type tells, and so are the weights."""
     terms = [lambda code: {"own": code.square().mean()}, lambda code: {"own": kind(code.square().mean())}]
     runs = [train(small("ae"), regularizers={"mine": answering("penalty_terms", "code", term)}) for term in terms]
-    plain, other = [run.history[-1]["train_own"] for run in runs]
+    plain, other = [run.metrics[-1]["train_own"] for run in runs]
     assert other == pytest.approx(plain, rel=0.02)
     weights = [run.model.encode[0].weight for run in runs]
     torch.testing.assert_close(*weights, rtol=0.02, atol=1e-3)

@@ -1,0 +1,61 @@
+"""Analyses as a user of Python asks for them: the table of a run, or of several, and its figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from caelab.analysis.base import analyse as of_one
+from caelab.analysis.base import drawn
+from caelab.analysis.contract import load_analysis
+from caelab.analysis.several import analyse_together
+from caelab.errors import CaelabError, shown
+from caelab.registry.arguments import rows_of
+from caelab.runs.run import Run
+
+
+def analyse(runs: Run | Sequence[Run], name: str, **options: Any) -> pd.DataFrame:
+    """The table of an analysis of one run, or of several runs together.
+
+    Args:
+        runs: a run that was trained or loaded; or a list of them, different models and seeds, of which the analysis
+            measures each, and compares all where it does.
+        name: of the analysis, as ``caelab plugins`` lists them.
+        options: of the analysis, as ``caelab.analyse(run, "jacobian_spectrum", examples=100)``.
+
+    Returns:
+        The tidy table, with the columns ``model`` and ``seed`` in front. A stored run keeps it, so that it is read
+        back the next time.
+
+    Raises:
+        CaelabError: an unknown analysis or option, or an analysis that fails on these runs.
+        NotApplicable: the analysis has no meaning for these runs.
+    """
+    if isinstance(runs, Run):
+        return of_one(runs, name, **options)
+    found = rows_of(runs, "runs")
+    other = next((each for each in found if not isinstance(each, Run)), None)
+    if other is not None or not found:
+        raise CaelabError(f"expected a run, or a list of runs, but {shown(runs if not found else other)} came")
+    return analyse_together(found, name, **options)
+
+
+def draw(name: str, table: pd.DataFrame, axes: Any = None) -> Any:
+    """The figure of an analysis from its table alone, or the axes that were given with the figure drawn onto them.
+
+    Args:
+        name: of the analysis.
+        table: what ``analyse`` returned, of one run or of many.
+        axes: one of matplotlib's axes, or as many as the analysis has panels, to draw onto in the caller's style;
+            without them a figure is made.
+
+    Returns:
+        The ``matplotlib.figure.Figure``.
+
+    Raises:
+        CaelabError: an unknown analysis, or a table that it cannot draw.
+        ValueError: another number of axes than the analysis has panels.
+    """
+    return drawn(name, table) if axes is None else load_analysis(name).draw(table, axes=axes)
