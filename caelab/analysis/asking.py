@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from caelab.analysis.base import analyse as of_one
-from caelab.analysis.base import drawn
-from caelab.analysis.contract import load_analysis
+from caelab.analysis.base import drawn_onto
 from caelab.analysis.several import analyse_together
 from caelab.errors import CaelabError, shown
 from caelab.registry.arguments import rows_of
@@ -42,8 +42,10 @@ def analyse(runs: Run | Sequence[Run], name: str, **options: Any) -> pd.DataFram
     return analyse_together(found, name, **options)
 
 
-def draw(name: str, table: pd.DataFrame, axes: Any = None) -> Any:
-    """The figure of an analysis from its table alone, or the axes that were given with the figure drawn onto them.
+def draw(name: str, table: pd.DataFrame, axes: Any = None) -> Figure:
+    """The figure of an analysis, from its table alone.
+
+    A figure of its own has caelab's style, and on top of it what the caller has changed of matplotlib's.
 
     Args:
         name: of the analysis.
@@ -52,10 +54,10 @@ def draw(name: str, table: pd.DataFrame, axes: Any = None) -> Any:
             without them a figure is made.
 
     Returns:
-        The ``matplotlib.figure.Figure``.
+        The figure; with axes the one that they belong to.
 
     Raises:
         CaelabError: an unknown analysis, or a table that it cannot draw.
         ValueError: another number of axes than the analysis has panels.
     """
-    return drawn(name, table) if axes is None else load_analysis(name).draw(table, axes=axes)
+    return drawn_onto(name, table, axes)

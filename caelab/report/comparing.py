@@ -14,10 +14,11 @@ from typing import Any
 from caelab.analysis.contract import default_analyses, load_analysis, options_of
 from caelab.data.kept import keep
 from caelab.errors import CaelabError, shown
+from caelab.progress import checked
 from caelab.registry.arguments import by_label, path_of, rows_of, texts_of
 from caelab.registry.catalogue import catalogue, installed_providers
 from caelab.report.comparison import Comparison, load_comparison
-from caelab.report.studies import Undertaking, carry_out_study, open_study_folder, unwatched
+from caelab.report.studies import Undertaking, Watch, carry_out_study, open_study_folder, watching
 from caelab.runs.config import GIVEN, RunConfig, make_config
 from caelab.runs.keywords import key_of, with_keywords
 from caelab.runs.recipes import default_recipes
@@ -28,6 +29,7 @@ from caelab.training.asked import as_config
 
 log = logging.getLogger(__name__)
 
+PARTS = 3  # of the data: to train, to validate, to test
 KEPT = "given"  # the folder, in that of a comparison, of data that were given as objects
 
 
@@ -43,6 +45,7 @@ def compare(
     out: Any = None,
     executor: str | None = None,
     workers: int | None = None,
+    progress: bool | None = None,
     **settings: Any,
 ) -> Comparison:
     """Train models from several seeds, measure each run, and compare them paired by the seed.
@@ -64,6 +67,7 @@ def compare(
         executor: ``"processes"``, ``"serial"``, or another that ``caelab plugins`` lists. By default processes, unless
             something was registered in this session, which other processes do not know.
         workers: how many runs at once; by default as many as there are cores.
+        progress: whether progress over the runs is shown; None shows it in a notebook and on a terminal.
         settings: keywords of every model that has the key, as ``caelab.recipe`` takes them (``epochs=20``).
 
     Returns:
@@ -73,13 +77,15 @@ def compare(
         CaelabError: an unknown name, data that are none, two models of one label, or none of the runs worked. Where
             only some failed, a warning names them, and ``problems`` holds the reasons.
     """
-    configs = _configs(models, settings)
+    given = _is_given(dataset)
+    configs = _configs(models, _block(dataset, splits, given), settings)
     chosen = _analyses(analyses)
     how = _how(executor, workers, configs, chosen)
+    watch = watching(lambda _: None, checked(progress))
 
     def carried_out(folder: Path) -> Comparison:
-        block = _data(dataset, folder, splits, configs)
-        return _carried_out(_file(configs, block, seeds, chosen, claims, folder), folder, how)
+        over = _kept(dataset, folder, splits) if given else {}
+        return _carried_out(_file(configs, over, seeds, chosen, claims, folder), folder, how, watch)
 
     return _in_temporary(carried_out) if out is None else carried_out(path_of(out, "the folder out").expanduser())
 
@@ -96,8 +102,8 @@ def _in_temporary(make: Callable[[Path], Comparison]) -> Comparison:
     return made
 
 
-def _carried_out(file: StudyFile, folder: Path, how: Mapping[str, Any]) -> Comparison:
-    asked = Undertaking(file, "", folder, command="caelab.compare", how=how, watch=unwatched)
+def _carried_out(file: StudyFile, folder: Path, how: Mapping[str, Any], watch: Watch) -> Comparison:
+    asked = Undertaking(file, "", folder, command="caelab.compare", how=how, watch=watch)
     try:
         for line in carry_out_study(asked):
             log.info("%s", line)
@@ -106,8 +112,8 @@ def _carried_out(file: StudyFile, folder: Path, how: Mapping[str, Any]) -> Compa
     return load_comparison(folder)
 
 
-def _configs(models: Any, settings: Mapping[str, Any]) -> list[RunConfig]:
-    """The config of each model, after the keywords that are for all of them.
+def _configs(models: Any, block: Mapping[str, Any], settings: Mapping[str, Any]) -> list[RunConfig]:
+    """The config of each model on the data for all of them, after the keywords that are for all of them.
 
     Raises:
         CaelabError: as ``caelab.recipe``, or a keyword that no model has.
@@ -116,15 +122,26 @@ def _configs(models: Any, settings: Mapping[str, Any]) -> list[RunConfig]:
         models = [models]
     if isinstance(models, Mapping):
         raise CaelabError("expected models as a list, as in ['ae', 'cae'], but a dictionary came; put it into a list")
-    found = [as_config(each) for each in (default_recipes() if models is None else rows_of(models, "models"))]
-    if not found:
+    named = [as_config(each) for each in (default_recipes() if models is None else rows_of(models, "models"))]
+    if not named:
         raise CaelabError("a comparison has at least one model, but none came; name recipes, as in ['ae', 'cae']")
+    found = [_on(config, block) for config in named]
     missing: dict[str, CaelabError] = {}
     configs = [_with(config, settings, missing) for config in found]
     for keyword, error in missing.items():
         if not any(_has(config, keyword) for config in found):
             raise error
     return configs
+
+
+def _on(config: RunConfig, block: Mapping[str, Any]) -> RunConfig:
+    """A config on the data for all models, or on its own."""
+    if not block and config.dataset.kind == GIVEN:
+        raise CaelabError(
+            f"the data of {config.label!r} were given as an object; give them to compare too, as in dataset=(X, y)"
+        )
+    own = {} if "kind" in block else config.dataset.model_dump(mode="json")
+    return make_config({**config.as_dict(), "dataset": {**own, **block}}) if block else config
 
 
 def _with(config: RunConfig, settings: Mapping[str, Any], missing: dict[str, CaelabError]) -> RunConfig:
@@ -147,25 +164,29 @@ def _has(config: RunConfig, keyword: str, missing: dict[str, CaelabError] | None
     return known
 
 
-def _data(
-    dataset: Any, folder: Path, splits: Sequence[int] | None, configs: Sequence[RunConfig]
-) -> dict[str, Any] | None:
-    """The block of the data for all models; None where each has its own."""
-    if dataset is None and splits is None:
-        if any(config.dataset.kind == GIVEN for config in configs):
-            raise CaelabError(
-                "the data of a model were given as an object; give them to compare too, as in dataset=(X, y)"
-            )
-        return None
-    if dataset is None:
-        blocks = {str(config.dataset.model_dump(mode="json")): config.dataset for config in configs}
-        dataset = {**next(iter(blocks.values())).model_dump(mode="json")}
-    if isinstance(dataset, str | Path):
-        dataset = {"kind": str(dataset)}
-    if isinstance(dataset, Mapping):
-        return {**dataset, **({} if splits is None else {"splits": list(splits)})}
+def _is_given(dataset: Any) -> bool:
+    """Whether data are an object, and not named."""
+    return dataset is not None and not isinstance(dataset, str | Path | Mapping)
+
+
+def _block(dataset: Any, splits: Any, given: bool) -> dict[str, Any]:
+    """What the data for all models say in a config; of an object, before it is kept, in place of where it will lie."""
+    parts = splits if splits is None or isinstance(splits, str) else rows_of(splits, "splits")
+    if isinstance(parts, list) and len(parts) != PARTS:
+        raise CaelabError(
+            f"expected splits as three whole numbers of at least 1 (train, valid, test), but {shown(splits)} came"
+        )
+    sizes = {} if parts is None else {"splits": parts}
+    if given:
+        return {"kind": "arrays", "path": KEPT, **sizes}
+    named = {} if dataset is None else dict(dataset) if isinstance(dataset, Mapping) else {"kind": str(dataset)}
+    return {**named, **sizes}
+
+
+def _kept(dataset: Any, folder: Path, splits: Any) -> dict[str, Any]:
+    """Where the data that were given lie, as a config says it."""
     open_study_folder(folder)
-    return keep(dataset, folder / KEPT, splits)
+    return {"path": keep(dataset, folder / KEPT, splits)["path"]}
 
 
 def _analyses(given: Any) -> dict[str, Any]:
@@ -182,15 +203,15 @@ def _analyses(given: Any) -> dict[str, Any]:
 
 def _file(
     configs: Sequence[RunConfig],
-    block: Mapping[str, Any] | None,
+    over: Mapping[str, Any],
     seeds: Any,
     analyses: Mapping[str, Any],
     claims: Sequence[str] | None,
     folder: Path,
 ) -> StudyFile:
     """The study that the arguments describe."""
-    over = {} if block is None else {"dataset": dict(block)}
-    plain = [make_config({**config.as_dict(), **over}).as_dict() for config in configs]
+    plain = [config.as_dict() for config in configs]
+    plain = [{**each, "dataset": {**each["dataset"], **over}} for each in plain]
     if len({str({**each["dataset"], "split_seed": None}) for each in plain}) > 1:
         raise CaelabError(
             "the models have different data, so that no two runs are paired; give one dataset= for all, or carry out "

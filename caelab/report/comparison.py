@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from caelab.analysis.asking import draw
+from caelab.analysis.base import drawn_onto
 from caelab.analysis.columns import Column
 from caelab.analysis.plotting import display_name, family_of, stored_appearances
 from caelab.errors import CaelabError, shown, unknown_name
@@ -125,7 +126,7 @@ class Comparison:
         pair = [self._model(first), self._model(second)]
         return paired_test(self.stored, pair, number, column)
 
-    def figure(self, name: str, axes: Any = None) -> Any:
+    def figure(self, name: str, axes: Any = None) -> Figure:
         """The figure of an analysis over all models.
 
         Args:
@@ -139,7 +140,7 @@ class Comparison:
         if text_of(name, "the name of an analysis") not in self.stored.tables:
             raise unknown_name("analysis of this comparison", name, self.stored.tables)
         with stored_appearances(self.stored.appearances):
-            return draw(name, self.stored.tables[name], axes)
+            return drawn_onto(name, self.stored.tables[name], axes, self.models)
 
     def to_latex(
         self,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from caelab.data.scaling_options import NAMES as SCALINGS
 from caelab.errors import CaelabError, unknown_name
 from caelab.registry.catalogue import catalogue
 from caelab.registry.importing import allow_code_in
@@ -17,7 +18,7 @@ from caelab.runs.recipes import recipe_config
 from caelab.runs.settings import chooses_kind, with_setting
 
 TOP = ("seed", "dataset", "model", "pretraining", "layers", "regularizers")
-DATA = ("splits", "split_seed")
+DATA = ("splits", "split_seed", *SCALINGS)
 
 
 def recipe(name: str = "ae", /, **settings: Any) -> RunConfig:

@@ -235,3 +235,17 @@ def test_what_a_comparison_cannot_answer_is_told(ask, says, comparison):
     with pytest.raises(CaelabError) as caught:
         ask(comparison)
     assert says in str(caught.value)
+
+
+def test_options_of_the_data_are_keywords_for_given_ones_too():
+    found = caelab.compare(["ae"], seeds=1, dataset=INPUTS * 9 - 4, splits=(60, 30, 30), minmax="clip", **QUICK)
+    inputs = found.run("ae", 0).dataset.train_inputs
+    assert torch.equal(inputs.amin(0), torch.zeros(16))
+    assert torch.equal(inputs.amax(0), torch.ones(16))
+
+
+def test_progress_is_shown_where_it_is_asked_for(capfd):
+    caelab.compare(["ae"], seeds=2, dataset=INPUTS, **QUICK)
+    assert capfd.readouterr() == ("", "")
+    caelab.compare(["ae"], seeds=2, dataset=INPUTS, progress=True, **QUICK)
+    assert "ae, seed 1" in capfd.readouterr().err
