@@ -52,6 +52,13 @@ def display(title: str, total: int, progress: bool | None = None) -> Iterator[Ca
         yield lambda told: steps.step(str(told))
 
 
+@contextmanager
+def hidden() -> Iterator[None]:
+    """Nothing is shown within this block."""
+    with Steps("", 0, False):
+        yield
+
+
 class Steps:
     """Progress over a known number of steps; what is shown begins with ``begin`` or with the first step.
 
@@ -103,8 +110,12 @@ class Steps:
         self.picture.step(self.count, what)
 
 
-def checked(progress: Any) -> bool | None:
+def checked(progress: Any, more: str = "") -> bool | None:
     """The argument ``progress`` of the Python interface, if it is one.
+
+    Args:
+        progress: the argument.
+        more: what else it may be, for the sentence.
 
     Raises:
         CaelabError: it is neither ``True`` nor ``False`` nor ``None``.
@@ -112,7 +123,7 @@ def checked(progress: Any) -> bool | None:
     if progress is None or isinstance(progress, bool):
         return progress
     raise CaelabError(
-        f"expected progress as True (shown), False (hidden) or None (shown in a notebook and on a terminal), "
+        f"expected progress as True (shown), False (hidden){more} or None (shown in a notebook and on a terminal), "
         f"but {shown(progress)} came"
     )
 

@@ -22,6 +22,7 @@ from caelab.analysis.panels import WrongAxes
 from caelab.analysis.pieces import titled
 from caelab.analysis.plotting import colors_in_order, plain_look
 from caelab.errors import CaelabError, ContractError, DamagedFile, StorageError
+from caelab.progress import hidden
 from caelab.registry.reserved import ABOUT_A_RUN
 from caelab.runs.record import tables_count
 from caelab.runs.run import Run
@@ -193,10 +194,12 @@ def called(name: str) -> str:
 def by_itself(name: str, seed: int = 0) -> Iterator[None]:
     """Isolate an analysis: it sees nothing that another did to this process, and leaves nothing behind.
 
+    What it trains shows no progress of its own.
+
     Raises:
         CaelabError: it changed a setting that all others share.
     """
-    with undisturbed(called(name), f"analysis {name}", seed):
+    with hidden(), undisturbed(called(name), f"analysis {name}", seed):
         yield
 
 

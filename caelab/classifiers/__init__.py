@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,12 @@ from caelab.classifiers.descent import Told
 from caelab.classifiers.examples import examples_of
 from caelab.classifiers.methods import Task, method_of
 from caelab.classifiers.network import copied_model
-from caelab.classifiers.options import Options, checked
+from caelab.classifiers.options import FineTuning, Options, checked
 from caelab.errors import CaelabError, shown
 from caelab.process.torch_settings import pinned_settings
-from caelab.registry.arguments import function_of, path_of
+from caelab.progress import Steps
+from caelab.progress import checked as progress_of
+from caelab.registry.arguments import path_of
 from caelab.runs.run import Run, load_run, versions
 from caelab.storage.files import PARTIAL
 
@@ -30,7 +34,7 @@ def finetune(
     labels: int | None = None,
     out: str | Path | None = None,
     seed: int | None = None,
-    progress: Told | None = None,
+    progress: Told | bool | None = None,
     **options: Any,
 ) -> Classifier:
     """Make a classifier from a run's encoder, or read it back if ``out`` already holds it.
@@ -45,7 +49,8 @@ def finetune(
         labels: how many labelled training examples, the first ones of the split; all of them by default.
         out: the folder of classifiers, in which it gets a folder of its own; without it nothing is stored.
         seed: of initial weights and batches; that of the run by default.
-        progress: is told the metrics of every epoch of fine-tuning.
+        progress: whether progress over the epochs of fine-tuning is shown; None shows it in a notebook and on a
+            terminal. A function is told the metrics of every epoch instead.
         options: of the method, as ``learning_rate=0.05``, ``schedule="cosine"``, ``dropout=0.5``, or, of two methods,
             ``features="inputs"``.
 
@@ -57,15 +62,28 @@ def finetune(
     run = _run(run)
     chosen = checked(method, {"labels": labels, "seed": run.seed if seed is None else seed, **options})
     place = None if out is None else path_of(out, "the folder out")
-    progress = None if progress is None else function_of(progress, "progress")
     copied_model(run)  # one without an encoder is refused before anything is written
     examples = examples_of(run.dataset, chosen.labels)
 
-    def make(checkpoint: Path | None) -> Classifier:
-        return _made(run, Task(run, chosen, examples, place, checkpoint, progress), chosen)
+    with pinned_settings(), _told(run.label, chosen, progress) as told:
 
-    with pinned_settings():
+        def make(checkpoint: Path | None) -> Classifier:
+            return _made(run, Task(run, chosen, examples, place, checkpoint, told), chosen)
+
         return make(None) if place is None else stored(run, chosen, place, make)
+
+
+@contextmanager
+def _told(label: str, options: Options, progress: Told | bool | None) -> Iterator[Told]:
+    """What is told of each epoch: the caller's function, or a display; other methods have no epochs."""
+    if callable(progress):
+        yield progress
+        return
+    total = options.epochs if isinstance(options, FineTuning) else 0
+    with Steps(label, total, progress_of(progress, ", a function")) as steps:
+        yield lambda row: steps.step(
+            f"epoch {row['epoch']:.0f}, validation error {row['valid_error']:.4g} %", int(row["epoch"])
+        )
 
 
 def _made(run: Run, task: Task, options: Options) -> Classifier:

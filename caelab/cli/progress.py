@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,12 +27,12 @@ class ExampleProgress:
 
     def __init__(self) -> None:
         self.bar = progress.terminal_bar()
-        self.alone = Steps("", 0, False)  # nothing else is shown meanwhile, as the epochs of an analysis that trains
+        self.alone = ExitStack()  # nothing else is shown meanwhile
         self.task: TaskID | None = None
         self.began = self.told = 0.0
 
     def __enter__(self) -> Self:
-        self.alone.__enter__()
+        self.alone.enter_context(progress.hidden())
         self.bar.start()
         return self
 
@@ -39,7 +40,7 @@ class ExampleProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bar.stop()
-        self.alone.__exit__(kind, error, trace)
+        self.alone.close()
 
     def show(self, title: str, done: int, total: int) -> None:
         """Show how many examples of a walk are done; none at its start."""

@@ -14,6 +14,7 @@ from rich.console import Console
 
 import caelab
 from caelab import progress
+from caelab.analysis.base import by_itself
 from caelab.errors import CaelabError
 from caelab.runs.recipes import recipe_config
 from caelab.training.asked import asked_for
@@ -112,7 +113,7 @@ def test_a_display_changes_neither_the_run_nor_its_name(recipe, paper, tmp_path)
     shown = caelab.train(config_of(recipe), out=tmp_path / "shown", progress=True)
     assert paper.getvalue().count("\n") == 3
     assert shown.path.name == hidden.path.name
-    assert shown.history == hidden.history
+    assert shown.history.equals(hidden.history)
     for name, value in hidden.model.state_dict().items():
         assert torch.equal(shown.model.state_dict()[name], value)
 
@@ -138,6 +139,20 @@ def test_within_another_display_nothing_is_shown(paper):
     with progress.display("folds", 1, True) as advance:
         advance("after an inner one ended")
     assert len(paper.getvalue().splitlines()) == 2
+
+
+def test_an_analysis_that_trains_shows_no_progress_of_its_own(paper):
+    with by_itself("mine"):
+        caelab.train(config_of(), progress=True)
+    assert paper.getvalue() == ""
+
+
+def test_fine_tuning_shows_its_epochs_and_other_methods_nothing(paper):
+    run = caelab.train(config_of())
+    caelab.finetune(run, epochs=2, progress=True)
+    assert [line.partition(",")[0] for line in paper.getvalue().splitlines()] == ["[1/2] epoch 1", "[2/2] epoch 2"]
+    caelab.finetune(run, method="nearest-neighbours", progress=True)
+    assert paper.getvalue().count("\n") == 2
 
 
 def test_an_error_gives_the_screen_back(paper):

@@ -322,7 +322,7 @@ def trained(
     blocks = {name: Block(kind=name, **options) for name, options in regularizers.items()}
     config = base.model_copy(update={"regularizers": blocks})
     falling = FallingRate(steps_of(base, data))
-    return train(config, dataset=data, observers={**(observers or {}), "falling rate": falling}, progress=False)
+    return train(config, dataset=data, observers={**(observers or {}), "falling rate": falling})
 
 
 def steps_of(base: RunConfig, data: Dataset) -> int:

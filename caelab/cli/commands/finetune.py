@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +51,13 @@ def finetune(
     use_plugins(plugins)
     options = _options(settings)
     from caelab.classifiers import finetune as make
-    from caelab.classifiers.options import FineTuning, checked
+    from caelab.classifiers.options import checked
     from caelab.classifiers.store import is_classifier
-    from caelab.cli.progress import Steps
     from caelab.storage.folders import refuse_foreign
 
-    found = checked(method, {"labels": labels, "seed": seed or 0, **options})
+    checked(method, {"labels": labels, "seed": seed or 0, **options})
     refuse_foreign(out, is_classifier, "a folder of classifiers, or a new one,")
-    total = found.epochs if isinstance(found, FineTuning) else 1
-    with Steps(run.name, total) as steps:
-
-        def told(row: Mapping[str, float]) -> None:
-            steps.step(f"epoch {row['epoch']:.0f}, validation error {row['valid_error']:.4g} %", int(row["epoch"]))
-
-        made = make(run, method=method, labels=labels, seed=seed, out=out, progress=told, **options)
+    made = make(run, method=method, labels=labels, seed=seed, out=out, progress=True, **options)
     click.echo("  ".join(f"{name} {value:.4g}" for name, value in made.best().items()))
     if test:
         click.echo(f"test_error {made.error('test'):.4g}")

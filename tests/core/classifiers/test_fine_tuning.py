@@ -367,7 +367,7 @@ class TestRefusals:
             tuned.predict(torch.full((2, 64), torch.nan))
 
     def test_a_progress_that_cannot_be_told(self, run):
-        with pytest.raises(CaelabError, match="expected progress as a function, but 5 came"):
+        with pytest.raises(CaelabError, match=r"expected progress as True .*, a function or None .*, but 5 came"):
             finetune(run, progress=5)
 
     def test_wrong_questions(self, tuned):
