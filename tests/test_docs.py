@@ -28,7 +28,7 @@ def blocks(page):
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: str(p.relative_to(ROOT)))
 def test_commands_and_snippets_run(page, tmp_path):
-    for name in ("examples", "studies"):
+    for name in ("examples", "studies", "course"):
         shutil.copytree(ROOT / "docs" / name, tmp_path / "docs" / name)
     for kind, text in blocks(page):
         for command in [EPOCHS.sub("epochs=3", text)] if kind == "python" else commands(text):

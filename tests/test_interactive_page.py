@@ -2,9 +2,12 @@
 
 import base64
 import gzip
+import importlib
 import json
 import re
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -294,7 +297,7 @@ class TestControls:
         assert not page.locator("#unpin").is_visible()
         page.get_by_role("button", name="Pin this").click()
         number = page.locator("#mean-norm").inner_text()
-        assert page.locator("#mean-norm-ratio").inner_text() == "× 1"
+        assert page.locator("#mean-norm-ratio").inner_text() == "×1"
         page.locator("#lambda").press("End")
         assert page.locator("#mean-norm-pinned").inner_text() == number != page.locator("#mean-norm").inner_text()
         for panel in ("spectrum", "curve"):
@@ -451,6 +454,48 @@ class TestFile:
         assert status == 0, said
         assert (folder / "again.html").read_bytes() == before
         assert changes == {path: path.stat().st_mtime_ns for path in changes}
+
+
+class TestDocumentation:
+    """The extension of Sphinx that puts the page beside the others."""
+
+    @pytest.fixture
+    def extension(self, monkeypatch):
+        monkeypatch.syspath_prepend(BUILD.parents[2] / "_extensions")
+        return importlib.import_module("interactive_page")
+
+    @pytest.fixture
+    def app(self, tmp_path, folder):
+        shutil.copytree(BUILD.parent, tmp_path / "docs" / "course" / "interactive")
+        options = [*SMALL.split(), "--runs", str(folder / "runs")]
+        return SimpleNamespace(
+            builder=SimpleNamespace(format="html"), srcdir=tmp_path / "docs", outdir=tmp_path / "out",
+            config=SimpleNamespace(interactive_options=options),
+        )  # fmt: skip
+
+    def test_the_page_is_built_once_and_again_when_its_sources_change(self, extension, app, monkeypatch):
+        extension.place(app)
+        page, kept = Path(app.outdir) / extension.PAGE, Path(app.srcdir) / extension.KEPT / "page.html"
+        assert "Contraction and denoising" in page.read_text(encoding="utf-8")
+        page.unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr(extension.subprocess, "run", None)  # nothing is built
+            extension.place(app)
+        assert page.read_bytes() == kept.read_bytes()
+        style = Path(app.srcdir) / "course" / "interactive" / "page.css"
+        style.write_text(style.read_text(encoding="utf-8") + "/* changed */", encoding="utf-8")
+        extension.place(app)
+        assert "/* changed */" in page.read_text(encoding="utf-8")
+
+    def test_other_builders_get_none(self, extension, app):
+        app.builder.format = "latex"
+        extension.place(app)
+        assert not Path(app.outdir).exists()
+
+    def test_what_cannot_be_built_ends_the_build_with_the_reason(self, extension, app):
+        app.config.interactive_options = ["--dataset", "circle"]
+        with pytest.raises(RuntimeError, match=r"page could not be built: (.|\n)*error: the page shows inputs"):
+            extension.place(app)
 
 
 @pytest.mark.parametrize(

@@ -29,10 +29,10 @@ DIRECTIONS = 4  # for each example, as measures.js has it
 ROWS = (
     ("mean-norm", "‖J‖<sub>F</sub>"),
     ("mean-squared-norm", "‖J‖²<sub>F</sub>"),
-    ("mean-squared-entry", "squared entry of J"),
-    ("effective-rank", "effective rank of J"),
-    ("saturated", "saturated units, %"),
-    ("error", "error, clean input"),
+    ("mean-squared-entry", "squared entry"),
+    ("effective-rank", "effective rank"),
+    ("saturated", "saturated, %"),
+    ("error", "error, clean x"),
     ("noisy-error", "error at s = <span id='noise-named'></span>"),
 )
 LAMBDAS = (0, 0.1, 0.3, 1, 3, 10)

@@ -161,7 +161,7 @@ function drawNumbers(now, pinned) {
     at(name).textContent = wide(value);
     at(name).dataset.value = value;
     at(`${name}-pinned`).textContent = pinned ? wide(compute(pinned)) : "";
-    at(`${name}-ratio`).textContent = pinned ? `× ${short(value / compute(pinned))}` : "";
+    at(`${name}-ratio`).textContent = pinned ? `×${short(value / compute(pinned))}` : "";
   }
   at("noise-named").textContent = state.noise;
   at("said").textContent = `${named(state)}: mean norm of the Jacobian ${short(now.meanNorm)}, reconstruction error ${short(now.error(0))}`;
