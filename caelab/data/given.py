@@ -16,7 +16,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
+from caelab.data.columns import label_column
 from caelab.data.dataset import Dataset, checked_samples, checked_shape, content_hash, make_dataset, with_scaling
+from caelab.data.given_tables import is_arrow, is_of_huggingface, samples_of_huggingface, samples_of_table
+from caelab.data.labels import numbered
 from caelab.data.mapped import array_of, in_float32, is_mapped, samples_of_batches
 from caelab.data.samples import Samples
 from caelab.data.scaling_options import scaling_of
@@ -40,11 +43,13 @@ def as_dataset(
     """A checked and split data set from what a user has in memory.
 
     Args:
-        given: a :class:`Dataset`, which keeps its own splits; ``Samples``; inputs (an array, a tensor, a table, shape
-            (n, d), or images (n, height, width[, channels])); or a pair of inputs and labels, the labels perhaps the
-            name of a column of the table. Only unsigned bytes are divided by 255. A memory-mapped array stays in its
-            file; a ``DataLoader``, a data set of torch's, or an iterator of batches, is read once into a file that is
-            temporary.
+        given: a :class:`Dataset`, which keeps its own splits; ``Samples``; inputs (an array, a tensor, a table of
+            pandas, shape (n, d), or images (n, height, width[, channels])); or a pair of inputs and labels, the labels
+            perhaps the name of a column of the table. A table whose column is called label, labels, class, target or y
+            has its labels there, unless they are given, be it as None. A table of Arrow or polars, and a data set of
+            Hugging Face's ``datasets``, are read as from their files. Only unsigned bytes are divided by 255. A
+            memory-mapped array stays in its file; a ``DataLoader``, a data set of torch's, or an iterator of batches,
+            is read once into a file that is temporary.
         splits: how many examples train, validate and test; by default 60, 10 and 30 %.
         seed: of the splits.
         name: what to call it.
@@ -155,6 +160,10 @@ def split_hash(dataset: Dataset) -> str:
 
 
 def _samples(given: Any) -> Samples:
+    if is_of_huggingface(given):
+        return samples_of_huggingface(given)
+    if is_arrow(given) and not isinstance(given, pd.DataFrame | pd.Series):
+        return samples_of_table(given)
     if isinstance(given, TorchDataset) and not isinstance(given, TensorDataset):
         given = DataLoader(given, batch_size=AT_ONCE)
     if isinstance(given, DataLoader) or (isinstance(given, Iterator) and not isinstance(given, tuple)):
@@ -165,7 +174,7 @@ def _samples(given: Any) -> Samples:
         given = given.tensors if len(given.tensors) > 1 else given.tensors[0]
     if isinstance(given, tuple) and len(given) != 2:
         raise CaelabError(f"{KINDS}, but a tuple of {len(given)} came")
-    inputs, labels = given if isinstance(given, tuple) else (given, None)
+    inputs, labels = given if isinstance(given, tuple) else (given, _usual_label(given))
     if isinstance(labels, str):
         inputs, labels = _label_column(inputs, labels)
     values = _numbers(inputs)
@@ -185,6 +194,11 @@ def _in_memory(values: NDArray[Any]) -> NDArray[Any]:
     """A copy, (n, d), so that the user's own array stays apart; bytes are divided by 255."""
     flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
     return flat / np.float32(255) if values.dtype == np.uint8 else flat.copy()
+
+
+def _usual_label(given: Any) -> Any:
+    """The column of a table that is called as labels are, as in a text table; None where there is none."""
+    return label_column("the table", [*given.columns], None) if isinstance(given, pd.DataFrame) else None
 
 
 def _label_column(table: Any, name: str) -> tuple[Any, Any]:
@@ -225,6 +239,8 @@ def _kind(values: Any, array: NDArray[Any]) -> str:
 
 def _labels(values: Any) -> tuple[NDArray[Any], list[str] | None]:
     """Labels as whole numbers, and the names of the classes where labels are texts, numbered in their order."""
+    if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype) and values.dtype.ordered:
+        return _in_their_order(pd.Categorical(values))
     labels = values.to_numpy() if isinstance(values, pd.DataFrame | pd.Series | pd.Index) else _array(values)
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.dtype.kind in "bui":
@@ -232,9 +248,20 @@ def _labels(values: Any) -> tuple[NDArray[Any], list[str] | None]:
     if labels.dtype.kind == "f" and (np.abs(labels) < 2**63).all() and (labels == np.round(labels)).all():  # no NaN
         return labels.astype(np.int64), None
     if labels.ndim == 1 and all(isinstance(each, str) for each in labels.tolist()):
-        names, numbers = np.unique(labels.astype(str), return_inverse=True)
-        return numbers, names.tolist()
+        numbers, names = numbered(labels.tolist())
+        return numbers, [*names]
     raise CaelabError(
-        f"expected labels that are whole numbers, or texts, but {_kind(values, labels)} came; "
-        "number the classes, as pandas.factorize does, and leave out examples without a label"
+        f"expected labels that are whole numbers, or texts, but {_kind(values, labels)} came; number the classes, as "
+        "pandas.factorize does, leave out examples without a label, or give the inputs alone, as in (table, None)"
     )
+
+
+def _in_their_order(values: pd.Categorical) -> tuple[NDArray[Any], list[str] | None]:
+    """The labels of an ordered categorical: texts in its order, numbers as they are."""
+    if (values.codes < 0).any():
+        raise CaelabError(
+            f"expected a label for each example, but {int((values.codes < 0).sum())} have none; leave these out"
+        )
+    if all(isinstance(each, str) for each in values.categories):
+        return values.codes.astype(np.int64), [*values.categories]
+    return _labels(np.asarray(values))

@@ -18,6 +18,7 @@ from caelab.data.samples import Examples, FilePath, Samples, describes, in_order
 from caelab.errors import CaelabError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm", ".webp"})
+LONGEST_NUMBER = 18  # digits, below 2**63
 LEVELS = {"black": 0, "white": 255}
 
 Background = Literal["white", "black"] | Annotated[int, Field(ge=0, le=255)]
@@ -32,7 +33,8 @@ def images(
 ) -> Samples:
     """Pictures of one size as people see them, pixels in [0, 1]; each subfolder is a label, in the order of the names.
 
-    Names with numbers are in the order of the numbers (1, 2, 10). Grey where all files are grey or ``greyscale`` is set
+    Where all are called by numbers these are the labels: pictures in the folder 7 have the label 7. Other names with
+    numbers in them are in the order of these (class2, class10). Grey where all files are grey or ``greyscale`` is set
     (luminance of ITU-R 601), colour otherwise. Transparent parts show the ``background``, pictures are turned as the
     file's orientation says, and every page of a TIFF and every frame of an animation is an example. Colour profiles
     are not applied. Hidden files and those without an image's suffix are left out. ``examples`` reads so many pictures,
@@ -47,7 +49,7 @@ def images(
     _check_room(folder, len(kept), found[0], grey)
     level = background if isinstance(background, int) else LEVELS[background]
     values = _all_pixels([pictures[place] for place in kept], grey, level)
-    labels = None if names is None else np.repeat(classes, [len(each.pictures) for each in found])[kept]
+    labels = None if classes is None else np.repeat(classes, [len(each.pictures) for each in found])[kept]
     return Samples(values.reshape(len(values), -1) / np.float32(255), labels, values.shape[1:], label_names=names)
 
 
@@ -84,8 +86,8 @@ def _check_size(picture: Picture, shape: tuple[int, ...], first: Picture, expect
         )
 
 
-def _labelled_files(folder: Path) -> tuple[list[Path], NDArray[np.int64], tuple[str, ...] | None]:
-    """The files, the number of each one's label, and the labels' names, or None if there are none."""
+def _labelled_files(folder: Path) -> tuple[list[Path], NDArray[np.int64] | None, tuple[str, ...] | None]:
+    """The files, the label of each, and what the labels 0, 1, 2, ... are called; None where there are none."""
     if not folder.is_dir():
         what = "is a file" if folder.is_file() else "does not exist"
         raise CaelabError(
@@ -101,11 +103,25 @@ def _labelled_files(folder: Path) -> tuple[list[Path], NDArray[np.int64], tuple[
         )
     _refuse_deeper(folder, subfolders)
     if groups:
-        labels = np.repeat(np.arange(len(groups)), [len(group) for group in groups.values()])
-        return [file for group in groups.values() for file in group], labels, tuple(sub.name for sub in groups)
+        numbers, names = _named([sub.name for sub in groups])
+        labels = np.repeat(numbers, [len(group) for group in groups.values()])
+        return [file for group in groups.values() for file in group], labels, names
     if not loose:
         raise CaelabError(f"{folder} holds no images: expected files with one of {', '.join(sorted(SUFFIXES))}")
-    return loose, np.zeros(len(loose), np.int64), None
+    return loose, None, None
+
+
+def _named(folders: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
+    """A label for each folder: its own number where all are called by numbers, as 0, 1, 10; else its place, and names.
+
+    >>> _named(["7", "10"]), _named(["cat", "dog"])
+    ((array([ 7, 10]), None), (array([0, 1]), ('cat', 'dog')))
+    """
+    if all(name.isdecimal() and name.isascii() and len(name) <= LONGEST_NUMBER for name in folders):
+        numbers = [int(name) for name in folders]
+        if len({*numbers}) == len(numbers):  # 1 and 01 are two folders
+            return np.array(numbers, np.int64), None
+    return np.arange(len(folders)), tuple(folders)
 
 
 def _refuse_deeper(folder: Path, subfolders: Sequence[Path]) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from caelab.data import Dataset
 from caelab.data.given import as_dataset, split_hash
+from caelab.data.given_tables import is_of_huggingface
 from caelab.data.scaling_options import scaling_in
 from caelab.errors import CaelabError, shown
 from caelab.models.identity import copied, materialised, structure_of, weights_of
@@ -100,7 +101,7 @@ def asked_for(
 def _with_data(config: RunConfig, given: Any, splits: Sequence[int] | None) -> tuple[RunConfig, Dataset]:
     given = as_name(given) if isinstance(given, PathLike) else given
     scaling = scaling_in(config.dataset.options)
-    if given is None or isinstance(given, str | Mapping):
+    if given is None or isinstance(given, str) or (isinstance(given, Mapping) and not is_of_huggingface(given)):
         block = {**scaling, "kind": given} if isinstance(given, str) else dict(given or {})
         block = block or config.dataset.model_dump(mode="json")
         block |= {} if splits is None else {"splits": splits if isinstance(splits, str) else list(splits)}

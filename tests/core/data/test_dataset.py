@@ -191,7 +191,17 @@ def test_the_list_holds_plugins_too_whole_or_broken():
 
 def test_the_list_states_every_built_in_data_set():
     rows = {row["name"]: row for row in describe()}
-    assert {"mnist5k", "digits", "idx:FOLDER", "npz:FILE", "circle", "spiral", "mnist"} <= set(rows)
+    assert {
+        "mnist5k",
+        "digits",
+        "idx:FOLDER",
+        "npz:FILE[#KEY]",
+        "parquet:FILE",
+        "hf:FOLDER",
+        "circle",
+        "spiral",
+        "mnist",
+    } <= set(rows)
     assert all(list(row) == ["name", "size", "shape", "source"] and all(row.values()) for row in rows.values())
     assert all("?" not in row["source"] for row in rows.values())
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from caelab.cli.datasets import _labels
 from caelab.data import load_dataset
 from caelab.data.images import images
 from caelab.errors import CaelabError
@@ -29,6 +30,31 @@ def test_subfolders_are_labels_in_the_order_of_their_names(tmp_path):
     expected = np.stack([pixels[name].ravel() for name in order]) / np.float32(255)
     np.testing.assert_array_equal(dataset.inputs.numpy(), expected)
     assert dataset.image_shape == (4, 5)
+
+
+@pytest.mark.parametrize(
+    ("folders", "labels", "names"),
+    [
+        (["7"], [7], None),
+        (["10", "2", "0", "1"], [0, 1, 2, 10], None),
+        (["00", "01", "12"], [0, 1, 12], None),
+        (["1", "01", "2"], [0, 1, 2], ("01", "1", "2")),
+        (["-1", "0", "1"], [0, 1, 2], ("-1", "0", "1")),
+        (["1", "2", "none"], [0, 1, 2], ("1", "2", "none")),
+        (["²", "1"], [0, 1], ("1", "²")),
+        (["9" * 30, "1"], [0, 1], ("1", "9" * 30)),
+    ],
+)
+def test_folders_that_are_called_by_numbers_are_these_labels(tmp_path, folders, labels, names):
+    for folder in folders:
+        (tmp_path / folder).mkdir()
+        for place in range(5):
+            Image.fromarray(np.full((2, 2), place, np.uint8)).save(tmp_path / folder / f"{place}.png")
+    found = load_dataset(f"images:{tmp_path}", splits=(2, 1, 1))
+    assert found.labels.unique().tolist() == labels
+    assert found.label_names == names
+    assert f"{folders[0]}: 5" in _labels(found) or names is None
+    assert len(folders) > 1 or _labels(found) == "7: 5"
 
 
 def test_a_folder_without_subfolders_has_no_labels(tmp_path):
