@@ -125,7 +125,7 @@ def _keys(context: click.Context, begun: str) -> dict[str, Values]:
         return {f"{each}.{key}": v for each in asked for key, v in settings.options_of("analysis", each).items()}
     if name == "data":
         own = [settings.options_of("dataset", each.partition(":")[0]) for each in _asked(context, "names")]
-        return _together([*own, {"splits": (), "seed": ()}])
+        return _together([*own, {"splits": (), "seed": ()}, settings.of_any("dataset")])
     if name == "finetune":
         return settings.method_options("".join(_asked(context, "method")))
     if name == "check":

@@ -13,12 +13,13 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from caelab.cli.completion.files import files
+from caelab.data.scaling_options import ScalingOptions
 from caelab.errors import CaelabError
 from caelab.registry.catalogue import catalogue
 from caelab.registry.reserved import GIVEN_BY_CORE
 from caelab.registry.signatures import option_fields
 from caelab.registry.source_options import Values, fields_in_source, options_in_source
-from caelab.runs.config import Block, DataBlock, RunConfig
+from caelab.runs.config import OF_ANY, Block, DataBlock, RunConfig
 from caelab.runs.recipes import BASE, load_recipe
 from caelab.runs.safe_yaml import read_yaml
 from caelab.runs.settings import merged, parse_setting, with_setting
@@ -62,14 +63,20 @@ def config_keys(recipes: Sequence[str], dataset: str | None, settings: Sequence[
         names = tuple(catalogue().names(kind))
         found |= {kind: names, f"{kind}.kind": names}
         for block in dict.fromkeys(str(_kind(raw.get(kind))).partition(":")[0] for raw in raws):
-            found |= _under(kind, options_of(kind, block))
+            found |= _under(kind, {**of_any(kind), **options_of(kind, block)})
     present = {label: _kind(block) or label for raw in raws for label, block in _regularizers(raw).items()}
     named = begun.partition(".")[0]
     present |= {named: named} if "." in begun and named in catalogue().names("regularizer") else {}
     for label, kind in present.items():
-        found |= _under(label, options_of("regularizer", str(kind)))
+        found |= _under(label, {**options_of("regularizer", str(kind)), **of_any("regularizer")})
     found |= _worth_trying(recipes)
     return found | {f"{name}.": () for name in catalogue().names("regularizer") if name not in present}
+
+
+def of_any(kind: str) -> Keys:
+    """The options that everything of a kind has, whoever offers it."""
+    model = ScalingOptions if kind == "dataset" else OF_ANY.get(kind)
+    return {} if model is None else {name: values_of(each.annotation) for name, each in model.model_fields.items()}
 
 
 def options_of(kind: str, name: str) -> Keys:

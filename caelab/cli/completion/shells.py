@@ -140,9 +140,9 @@ class Bash(Silent, BashComplete):
         """The answer: of each word the part that stands in place of the part that bash knows of."""
         args, whole = self.get_completion_args()
         known = os.environ.get("COMP_WORD", whole)
-        cut = len(whole) - len(known) if whole.endswith(known) else 0
-        items = self.get_completions(args, whole)
-        return "\n".join(self.format_completion(_without(cut, each)) for each in items)
+        before = whole.removesuffix(known) if whole.endswith(known) else ""
+        items = [each for each in self.get_completions(args, whole) if str(each.value).startswith(before)]
+        return "\n".join(self.format_completion(_without(len(before), each)) for each in items)
 
 
 def _without(cut: int, item: CompletionItem) -> CompletionItem:

@@ -57,7 +57,9 @@ KINDS = {
     "train cae --dataset npz:o": ["npz:old/"],
     "train cae --without ": ["contractive"],
     "train cae --device ": ["cpu", "cuda"],
-    "train cae --set contractive.": ["contractive.weight="],
+    "train cae --set contractive.w": ["contractive.weight=", "contractive.warmup="],
+    "train cae --set dataset.standardise=": ["dataset.standardise=true", "dataset.standardise=false"],
+    "data digits --set mi": ["minmax="],
     "train cae --set training.reconstruction=": [
         "training.reconstruction=cross-entropy",
         "training.reconstruction=squared-error",
@@ -66,7 +68,7 @@ KINDS = {
     "train cae --set model.activation=soft": [
         f"model.activation={name}" for name in ("softplus", "softsign", "softshrink")
     ],
-    "train ae --set masking.": ["masking.p="],
+    "train ae --set masking.p": ["masking.p="],
     "train ae --set model.kind=rb": ["model.kind=rbm"],
     "train ae --dataset npz:x --set dataset.pa": ["dataset.path="],
     "train ae --set dataset.path=da": ["dataset.path=data.npz"],
@@ -202,6 +204,18 @@ def asked(line, **more):
 def test_a_command_line_asks_through_the_environment():
     done = asked("caelab train --device ")
     assert (done.returncode, done.stdout, done.stderr) == (0, "plain,cpu\nplain,cuda\n", "")
+
+
+def test_bash_is_told_the_part_of_a_word_that_it_knows(monkeypatch):
+    def told(line, word):
+        monkeypatch.setenv("COMP_LINE", line)
+        monkeypatch.setenv("COMP_WORD", word)
+        return SHELLS["bash"](cli, {}, "caelab", "X").complete()
+
+    assert told("caelab train cae --set training.device=", "") == "plain,cpu\nplain,cuda"
+    assert told("caelab train cae --set training.device=cu", "cu") == "plain,cuda"
+    assert told("caelab train cae --set 'training.device=cu", "training.device=cu") == "plain,training.device=cuda"
+    assert told("caelab train cae --set =", "") == ""
 
 
 @pytest.mark.parametrize("wrong", ["tcsh_complete", "bash_nonsense", "bash"])
