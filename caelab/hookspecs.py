@@ -232,8 +232,8 @@ class AnalysisMembers:
     def compare(self, runs: Any, streams: Any) -> Any:
         """The table of several runs; its columns ``model`` and ``seed`` say which of them a row is about."""
 
-    def draw(self, table: Any) -> Any:
-        """The figure, from nothing but the table; its columns ``model`` and ``seed`` tell the runs apart."""
+    def draw(self, table: Any, axes: Any = None) -> Any:
+        """The figure, from nothing but the table, whose ``model`` and ``seed`` tell runs apart; or onto ``axes``."""
 
     def summarise(self, table: Any) -> Any:
         """``{name: number}`` from the table of one run, for the summary."""

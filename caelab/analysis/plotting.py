@@ -55,6 +55,7 @@ from caelab.storage.files import write_bytes
 __all__ = [
     "COLUMN_WIDTH",
     "DASHES",
+    "KINDS",
     "PAGE_WIDTH",
     "STYLE",
     "Block",
@@ -85,9 +86,12 @@ __all__ = [
     "svg_of",
     "width_of",
     "wrapped_text",
+    "write_figure",
 ]
 
 DOTS_PER_INCH = 300
+KINDS: Mapping[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "png": {}, "svg": {"Date": None}}
+"""The kinds of files that figures are written as, and what keeps the date out of each."""
 
 DASHES: Sequence[Any] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1)), (0, (1, 0.7)))
 
@@ -355,15 +359,7 @@ def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
         StorageError: one of them cannot be written.
     """
     stem = Path(stem)
-    dateless: Mapping[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "png": {}}
-    drawn = {kind: BytesIO() for kind in dateless}
-    for kind, metadata in dateless.items():
-        with paper_style():
-            figure.savefig(drawn[kind], format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
-    targets = {kind: stem.with_name(f"{stem.name}.{kind}") for kind in dateless}
-    for kind, target in targets.items():
-        write_bytes(target, drawn[kind].getvalue())
-    return [*targets.values()]
+    return [write_figure(figure, stem.with_name(f"{stem.name}.{kind}")) for kind in ("pdf", "png")]
 
 
 def save_picture(figure: Figure, file: Path) -> None:
@@ -375,10 +371,21 @@ def save_picture(figure: Figure, file: Path) -> None:
     kind = file.suffix.lower().removeprefix(".")
     if kind not in ("png", "pdf"):
         raise CaelabError(f"expected a picture named .png or .pdf, but {str(file)!r} came; name it so")
+    write_figure(figure, file)
+
+
+def write_figure(figure: Figure, file: Path) -> Path:
+    """Write a figure as what its suffix says, of ``KINDS``; the same figure gives the same bytes, without a date.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    kind = file.suffix.lower().removeprefix(".")
     drawn = BytesIO()
     with paper_style():
-        figure.savefig(drawn, format=kind, dpi=DOTS_PER_INCH, metadata={"CreationDate": None} if kind == "pdf" else {})
+        figure.savefig(drawn, format=kind, dpi=DOTS_PER_INCH, metadata=KINDS[kind])
     write_bytes(file, drawn.getvalue())
+    return file
 
 
 def svg_of(figure: Figure) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from difflib import get_close_matches
 from functools import wraps
 from typing import Any, TypeVar
@@ -139,11 +140,10 @@ def _changed() -> dict[str, Any]:
 def _beside(changed: Mapping[str, Any]) -> dict[str, Any]:
     """What of caelab's style goes with what a caller changed."""
     themed = any(key.startswith(THEMES) for key in changed)
+    chosen = {*changed, *(["font.family"] if "font.sans-serif" in changed else [])}
     text = float(changed["font.size"]) if "font.size" in changed else TEXT
     return {
-        key: value
-        for key, value in sized(text).items()
-        if key not in changed and not (themed and key.startswith(FRAME))
+        key: value for key, value in sized(text).items() if key not in chosen and not (themed and key.startswith(FRAME))
     }
 
 
@@ -223,7 +223,7 @@ def settings_of(given: str | Mapping[str, Any]) -> dict[str, Any]:
 def _venue(name: str) -> tuple[float, float, Mapping[str, Any]]:
     if name in VENUES:
         return VENUES[name]
-    near = get_close_matches(name.lower(), VENUES, n=1, cutoff=0.4)
+    near = get_close_matches(name.lower(), VENUES, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? There are" if near else "there are"
     raise UnknownStyle(
         f"unknown style {name!r}; {hint}: {', '.join(VENUES)}; or give settings of matplotlib, as {{'font.size': 9}}"
@@ -243,14 +243,31 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
         raise UnknownStyle(f"matplotlib does not take these settings: {' '.join(str(error).split())}") from error
 
 
+_WIDTH: ContextVar[float | None] = ContextVar("width of every figure", default=None)
+
+
+@contextmanager
+def every_width(inches: float) -> Iterator[None]:
+    """Within the block every figure is so wide, over the page or in a column."""
+    token = _WIDTH.set(inches)
+    try:
+        yield
+    finally:
+        _WIDTH.reset(token)
+
+
 def page_width() -> float:
     """The width in inches of a figure over the whole page: that of ``figure.figsize`` where it was changed."""
+    if (asked := _WIDTH.get()) is not None:
+        return asked
     size = list(rcParams["figure.figsize"])
     return PAGE_WIDTH if size == list(rcParamsDefault["figure.figsize"]) else float(size[0])
 
 
 def column_width() -> float:
     """The width in inches of a figure in one column: 3.25, of narrower pages all, of wider ones the same share."""
+    if (asked := _WIDTH.get()) is not None:
+        return asked
     page = page_width()
     return min(page, COLUMN_WIDTH) if page <= PAGE_WIDTH else page * COLUMN_WIDTH / PAGE_WIDTH
 

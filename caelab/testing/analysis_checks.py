@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import signature
 from numbers import Real
 from typing import Any
 
@@ -19,6 +20,7 @@ from matplotlib.figure import Figure
 
 from caelab.analysis.base import gather
 from caelab.analysis.contract import checked_columns, compares, measures
+from caelab.analysis.panels import WrongAxes
 from caelab.errors import CaelabError, ContractError
 from caelab.registry.reserved import ABOUT_A_RUN, GIVEN_BY_CORE
 from caelab.registry.signatures import option_fields
@@ -169,6 +171,38 @@ def _check_drawing(subject: Subject) -> Iterator[Check]:
         yield judged(f"drawing {what} leaves all else alone", not changes, "unchanged", found, remedy)
 
 
+def _check_given_axes(subject: Subject) -> Iterator[Check]:
+    """Check that a figure whose ``draw`` takes axes is drawn onto them, and by the settings that it finds."""
+    name = "drawing onto given axes"
+    if "axes" not in signature(subject.analysis.draw).parameters:
+        found = "draw(table), which makes figures of its own only"
+        yield Check(name, "reported", "draw(table, axes=None), for figures of a caller's own", found)
+        return
+    table = stored(subject.tables[0] if measures(subject.analysis) else gather(subject.tables))
+    shape, style, opened = _shape(subject, table), dict(matplotlib.rcParams), pyplot.get_fignums()
+    figure = Figure()
+    axes = figure.subplots(*shape, squeeze=False)
+    returned = subject.analysis.draw(table, axes=axes[0, 0] if shape == (1, 1) else axes)
+    wrong = ["another figure is returned"] * (returned is not figure)
+    wrong += ["some axes stay empty"] * any(not each.has_data() for each in axes.flat)
+    wrong += ["rcParams are changed"] * (dict(matplotlib.rcParams) != style)
+    wrong += ["pyplot's figures are changed"] * (pyplot.get_fignums() != opened)
+    remedy = "take panels(axes, rows, columns, of=NAME, size=...) of caelab.figures, and return its finished()"
+    expected = f"the figure that the {axes.size} axes belong to"
+    yield judged(name, not wrong, expected, "; ".join(wrong) or "so", remedy)
+
+
+def _shape(subject: Subject, table: pd.DataFrame) -> tuple[int, int]:
+    """Rows and columns of panels: told where no axes are given, or else as many as a figure of its own has."""
+    try:
+        subject.analysis.draw(table.copy(), axes=[])
+    except WrongAxes as told:
+        return told.shape
+    except Exception:  # one that does not go by ``panels`` may say anything
+        pass
+    return 1, len(subject.analysis.draw(table.copy()).axes)
+
+
 def _check_needs_no_model(subject: Subject) -> Iterator[Check]:
     """Check that the figure of a stored table does not change when the weights of its run do."""
     table = stored(subject.tables[0] if measures(subject.analysis) else gather(subject.tables))
@@ -246,6 +280,7 @@ CHECKS: tuple[Callable[[Subject], Iterator[Check]], ...] = (
     _check_table,
     _check_measure,
     _check_drawing,
+    _check_given_axes,
     _check_needs_no_model,
     _check_summary,
     _check_preview,

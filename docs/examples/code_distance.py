@@ -5,8 +5,7 @@ from itertools import permutations
 import pandas as pd
 import seaborn
 import torch
-from caelab.figures import display_name
-from matplotlib.figure import Figure
+from caelab.figures import display_name, panels
 
 from caelab import Column, NotApplicable, hookimpl
 
@@ -26,14 +25,12 @@ class CodeDistance:
         rows = [(*one, *other, distance(codes[one], codes[other])) for one, other in permutations(codes, 2)]
         return pd.DataFrame(rows, columns=["model", "seed", "other model", "other seed", "distance"])
 
-    def draw(self, table):
-        figure = Figure(figsize=(3.25, 2.4), layout="constrained")
+    def draw(self, table, axes=None):
+        found = panels(axes, 1, 1, of="code_distance", size=(3.25, 2.4))
         means = table.groupby(["model", "other model"], sort=False)["distance"].mean().unstack()
         named = means.rename(index=display_name, columns=display_name)
-        seaborn.heatmap(
-            named, annot=True, fmt=".3f", cmap="Blues", ax=figure.subplots(), cbar_kws={"label": "distance"}
-        )
-        return figure
+        seaborn.heatmap(named, annot=True, fmt=".3f", cmap="Blues", ax=found[0], cbar_kws={"label": "distance"})
+        return found.finished()
 
     def summarise(self, table):
         others = table[table["other model"] != table["model"]]

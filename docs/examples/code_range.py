@@ -1,7 +1,7 @@
 """Share of the activation's range that each unit of the code uses on validation examples."""
 
 import pandas as pd
-from matplotlib.figure import Figure
+from caelab.figures import panels
 
 from caelab import Column, hookimpl
 
@@ -16,14 +16,14 @@ class CodeRange:
         spread = code.quantile(1 - quantile, dim=0) - code.quantile(quantile, dim=0)
         return pd.DataFrame({"unit": range(len(spread)), "range": spread.numpy()})
 
-    def draw(self, table):
-        figure = Figure(figsize=(3.25, 2.4), layout="constrained")
-        axes = figure.subplots()
+    def draw(self, table, axes=None):
+        found = panels(axes, 1, 1, of="code_range", size=(3.25, 2.4))
+        (axes,) = found
         for model, part in table.groupby("model", sort=False):
             axes.plot(part["range"].sort_values(ascending=False).to_numpy(), label=model)
         axes.set(xlabel="unit, sorted", ylabel="range of the code")
         axes.legend()
-        return figure
+        return found.finished()
 
     def summarise(self, table):
         return {"mean code range": table["range"].mean()}

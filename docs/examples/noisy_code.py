@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 
 from caelab import hookimpl
-from caelab.analysis.plotting import COLUMN_WIDTH, curves, paper_style
+from caelab.analysis.plotting import COLUMN_WIDTH, curves, panels, paper_style
 from caelab.options import Count, Positive, Weight
 
 
@@ -60,13 +59,13 @@ class CodeMovement:
 
     @staticmethod
     @paper_style()
-    def draw(table):
-        figure = Figure(figsize=(COLUMN_WIDTH, 2.2), layout="constrained")
-        axes = figure.subplots()
+    def draw(table, axes=None):
+        found = panels(axes, 1, 1, of="code_movement", size=(COLUMN_WIDTH, 2.2))
+        (axes,) = found
         curves(axes, table, "sigma", "movement")  # the mean over seeds, and its interval
         axes.set(xlabel="noise, standard deviation", ylabel="movement of the code (rms)")
         axes.legend()
-        return figure
+        return found.finished()
 
     @staticmethod
     def summarise(table):

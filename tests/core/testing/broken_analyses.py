@@ -107,6 +107,11 @@ class OneRunOnly(Sound):
         return super().draw(table) if table["seed"].nunique() == 1 else None
 
 
+class ForgetsAxes(Sound):
+    def draw(self, table, axes=None):
+        return super().draw(table)
+
+
 class ChangesTable(Sound):
     def draw(self, table):
         table["activation"] *= 2
@@ -196,6 +201,7 @@ ANALYSES = {
     ChangesWeights: {"run left alone", "same streams, same table"},
     NotAFigure: {"figure of one run", "figure of many runs", "runs"},
     OneRunOnly: {"figure of many runs"},
+    ForgetsAxes: {"drawing onto given axes"},
     ChangesTable: DRAWING | {"drawn from the table alone"},
     UsesPyplot: DRAWING,
     ChangesStyle: DRAWING | {"drawn from the table alone"},
