@@ -20,6 +20,7 @@ extensions = [
     "sphinx_design",
     "local_mathjax",
     "interactive_page",
+    "course",
 ]
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3

@@ -19,7 +19,7 @@ EPOCHS = re.compile(r"\bepochs=(\d{2,}|[4-9])\b")
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 # The README's two commands are what continuous integration and the user run; a default comparison takes minutes.
-NOT_HERE = re.compile(r"^(make|git|cd|source|python3? -m venv|pip|caelab compare( --out \S+)?$|caelab bridge)")
+NOT_HERE = re.compile(r"^(make|git|cd|source|python3? -m venv|pip|jupyter|caelab compare( --out \S+)?$|caelab bridge)")
 
 
 def blocks(page):
