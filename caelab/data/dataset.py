@@ -216,7 +216,9 @@ def make_dataset(
     digest = content_hash(found.inputs, found.labels, found.image_shape, names)
     of_data = (name, found.inputs, found.labels, found.image_shape)
     mapped = is_mapped(samples.inputs)
-    dataset = Dataset(*of_data, train, valid, test, digest, found.truth, names, mapped)
+    known = None if found.scaling is None else replace(found.scaling, into=digest)
+    digest = digest if known is None else known.hash_with()
+    dataset = Dataset(*of_data, train, valid, test, digest, found.truth, names, mapped, known)
     return dataset if scaling is None else with_scaling(dataset, scaling)
 
 
@@ -254,7 +256,7 @@ def checked_samples(name: str, samples: Any) -> Samples:
     labels = None if samples.labels is None else _checked_labels(name, samples.labels, len(inputs))
     shape = checked_shape(name, samples.image_shape, inputs.shape[1])
     names = _checked_names(name, samples.label_names, labels)
-    return Samples(inputs, labels, shape, samples.truth, samples.official_test, names, samples.parts)
+    return Samples(inputs, labels, shape, samples.truth, samples.official_test, names, samples.parts, samples.scaling)
 
 
 def _checked_inputs(name: str, values: Any) -> Tensor:

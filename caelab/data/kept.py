@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ import numpy as np
 
 from caelab.data.dataset import Dataset
 from caelab.data.given import as_dataset
+from caelab.data.given_tables import is_of_huggingface
 from caelab.data.mapped import in_float32
 from caelab.data.memory import check_room
 from caelab.data.samples import FilePath, Samples, describes
+from caelab.data.scaling import Scaling
 from caelab.errors import CaelabError, reason
 from caelab.storage.files import aside, publish, told_as_storage
 
@@ -45,7 +47,7 @@ def keep(given: Any, folder: Path, splits: Sequence[int] | None = None) -> dict[
             f"dataset={dataset.name!r}"
         )
     place = folder / f"arrays-{dataset.content_hash[:DIGITS]}"
-    fixed = isinstance(given, Dataset)
+    fixed = isinstance(given, Dataset) or (is_of_huggingface(given) and isinstance(given, Mapping))
     if not place.is_dir():
         _write(dataset, aside(place), fixed)
         publish(aside(place), place)
@@ -57,6 +59,7 @@ def _write(dataset: Dataset, place: Path, fixed: bool) -> None:
         "image_shape": dataset.image_shape,
         "label_names": dataset.label_names,
         "mapped": dataset.mapped,
+        **({} if dataset.scaling is None else {"scaling": {**dataset.scaling.as_record(), "of": dataset.scaling.of}}),
         **({part: getattr(dataset, part).tolist() for part in PARTS} if fixed else {}),
     }
     with told_as_storage(place):
@@ -77,6 +80,7 @@ def arrays(path: FilePath) -> Samples:
         mapped = np.load(folder / INPUTS, mmap_mode="r")
         labels = np.load(folder / LABELS) if (folder / LABELS).exists() else None
         parts: Any = tuple(np.asarray(about[part]) for part in PARTS) if PARTS[0] in about else None
+        scaling = Scaling.from_record(about["scaling"]) if "scaling" in about else None
     except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
         raise CaelabError(
             f"{folder} holds no data that were kept ({reason(error)}); give them again, as in "
@@ -88,4 +92,6 @@ def arrays(path: FilePath) -> Samples:
         check_room(f"{folder / INPUTS}, {mapped.shape} of {mapped.dtype},", mapped.size, mapped.dtype)
         inputs = np.array(mapped)
     shape = about["image_shape"]
-    return Samples(inputs, labels, shape and tuple(shape), label_names=about["label_names"], parts=parts)
+    return Samples(
+        inputs, labels, shape and tuple(shape), label_names=about["label_names"], parts=parts, scaling=scaling
+    )

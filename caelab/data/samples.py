@@ -42,6 +42,7 @@ class Samples:
         label_names: what the labels 0, 1, 2, ... are called, or None.
         parts: the indices of the examples that train, validate and test, where the data are split already; a user who
             asks for fewer gets the first of each.
+        scaling: what the inputs went through already (:class:`~caelab.data.scaling.Scaling`), or None.
     """
 
     inputs: Any
@@ -51,6 +52,7 @@ class Samples:
     official_test: int = 0
     label_names: Sequence[str] | None = None
     parts: tuple[Any, Any, Any] | None = None
+    scaling: Any = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 from caelab.data.mapped import in_file
 from caelab.data.scaling_options import ScalingOptions
 from caelab.data.truth import Tangents
-from caelab.errors import CaelabError
+from caelab.errors import CaelabError, reason
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +92,21 @@ class Scaling:
         """Plain values, as a run keeps them: the option, ``shift`` and ``scale``; binarised data have a threshold."""
         found = {"kind": self.kind, **self.asked, "shift": self.shift.tolist()}
         return found if self.kind == "binarise" else {**found, "scale": self.scale.tolist()}
+
+    @staticmethod
+    def from_record(record: Mapping[str, Any]) -> Scaling:
+        """The scaling whose plain values ``as_record`` gave, as ``run.record["data"]["scaling"]`` holds them.
+
+        Raises:
+            CaelabError: they are others.
+        """
+        try:
+            kind: Kind = record["kind"]
+            shift = torch.tensor(record["shift"], dtype=torch.float64)
+            scale = torch.tensor(record.get("scale", [1.0] * len(shift)), dtype=torch.float64)
+            return Scaling(kind, {kind: record[kind]}, shift, scale, str(record.get("of", "")))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CaelabError(f"expected a scaling as a run keeps it, but {reason(error)}; train again") from error
 
     def hash_with(self) -> str:
         """SHA-256, in hexadecimal, of the data before and of the option; rounded values differ by machine."""

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from caelab.analysis.contract import default_analyses, load_analysis, options_of
+from caelab.data.given_tables import is_of_huggingface
 from caelab.data.kept import keep
+from caelab.data.scaling_options import scaling_in
 from caelab.errors import CaelabError, shown
 from caelab.progress import checked
 from caelab.registry.arguments import by_label, path_of, rows_of, texts_of
@@ -140,7 +142,8 @@ def _on(config: RunConfig, block: Mapping[str, Any]) -> RunConfig:
         raise CaelabError(
             f"the data of {config.label!r} were given as an object; give them to compare too, as in dataset=(X, y)"
         )
-    own = {} if "kind" in block else config.dataset.model_dump(mode="json")
+    whole = config.dataset.model_dump(mode="json")
+    own = scaling_in(whole) if "kind" in block else whole  # other data are scaled as the config says, too
     return make_config({**config.as_dict(), "dataset": {**own, **block}}) if block else config
 
 
@@ -166,7 +169,8 @@ def _has(config: RunConfig, keyword: str, missing: dict[str, CaelabError] | None
 
 def _is_given(dataset: Any) -> bool:
     """Whether data are an object, and not named."""
-    return dataset is not None and not isinstance(dataset, str | Path | Mapping)
+    named = isinstance(dataset, str | Path | Mapping) and not is_of_huggingface(dataset)
+    return dataset is not None and not named
 
 
 def _block(dataset: Any, splits: Any, given: bool) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import caelab
 from caelab.cli.main import main
 from caelab.data import Samples, Tangents, load_dataset, make_dataset
 from caelab.data.given import as_dataset
+from caelab.data.kept import keep
 from caelab.data.scaling import ROWS, Scaling
 from caelab.data.scaling_options import ScalingOptions
 from caelab.errors import CaelabError
@@ -284,6 +285,27 @@ def test_the_commands_take_the_options(tmp_path, capsys):
     command("train", "cae", "--dataset", "digits", "--out", str(tmp_path), *(w for s in settings for w in ("--set", s)))
     (folder,) = [each for each in tmp_path.iterdir() if each.is_dir() and each.name.startswith("cae")]
     assert caelab.load_run(folder).dataset.inputs.unique().tolist() == [0, 1]
+
+
+def test_a_record_gives_the_scaling_back(tmp_path):
+    raw = load_dataset("digits")
+    for option in OPTIONS.values():
+        found = load_dataset("digits", **option)
+        again = Scaling.from_record(json.loads(json.dumps(found.scaling.as_record())))
+        assert torch.equal(again.apply(raw.inputs), found.inputs)
+        kept = load_dataset(keep(found, tmp_path))
+        assert kept.content_hash == found.content_hash
+        assert torch.equal(kept.scaling.apply(raw.inputs), kept.inputs)
+    with pytest.raises(CaelabError, match="expected a scaling as a run keeps it"):
+        Scaling.from_record({"kind": "minmax"})
+
+
+def test_a_comparison_scales_whatever_data_it_is_given(tmp_path):
+    config = make_config({**CONFIG, "dataset": {"kind": "digits", "standardise": True}})
+    for name, given in (("array", table(60)), ("scaled", load_dataset("digits", standardise=True))):
+        (run,) = caelab.compare([config], seeds=1, dataset=given, analyses=[], out=tmp_path / name).runs
+        assert run.dataset.scaling.kind == "standardise"
+        assert abs(float(run.dataset.train_inputs.mean())) < 1e-5
 
 
 def test_a_scaling_shows_itself_in_a_line():
