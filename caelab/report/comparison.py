@@ -21,7 +21,17 @@ from caelab.report.paired_tests import PairedTest, paired_test
 from caelab.report.publish import columns_of_stored, numbers_of
 from caelab.report.store import Comparison as Stored
 from caelab.report.store import load_comparison as read_stored
-from caelab.report.tables import Table, all_tables, latex_table, measured, numbers_told, shown_columns, spread, table_of
+from caelab.report.tables import (
+    Table,
+    all_tables,
+    best_means,
+    latex_table,
+    measured,
+    numbers_told,
+    shown_columns,
+    spread,
+    table_of,
+)
 from caelab.report.verdicts import verdicts
 from caelab.runs.promised import promised
 from caelab.runs.run import Run, load_run
@@ -183,7 +193,8 @@ class Comparison:
                 if not columns:
                     raise CaelabError("expected at least one column, but none came; the comparison's numbers has all")
                 numbers = [self._number(each) for each in rows_of(columns, "columns")]
-                table = _named(table_of(rows, "chosen", numbers_told(rows), numbers), caption)
+                told = " ".join(filter(None, [numbers_told(rows), best_means(numbers)]))
+                table = _named(table_of(rows, "chosen", told, numbers), caption)
         return table
 
     def report(self, path: Any = None) -> Path:

@@ -163,7 +163,7 @@ def shown_columns(rows: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[s
 
 def _titled(rows: pd.DataFrame, title: str, columns: Sequence[tuple[str, Column]]) -> Table | None:
     name, caption = NAMED.get(title, (f"table-{_slug(title)}", f"{title.rstrip('.')}."))
-    return table_of(rows, name, " ".join(filter(None, [caption, numbers_told(rows), _best_means(columns)])), columns)
+    return table_of(rows, name, " ".join(filter(None, [caption, numbers_told(rows), best_means(columns)])), columns)
 
 
 def numbers_told(rows: pd.DataFrame) -> str:
@@ -171,7 +171,7 @@ def numbers_told(rows: pd.DataFrame) -> str:
     return NUMBERS.replace("seeds", "splits and seeds", 1) if SPLIT in rows else NUMBERS
 
 
-def _best_means(columns: Sequence[tuple[str, Column]]) -> str:
+def best_means(columns: Sequence[tuple[str, Column]]) -> str:
     """What bold numbers are, for a table's caption; an empty text where none can be bold."""
     ways = {column.better for _, column in columns if column.better}
     if not ways:

@@ -201,7 +201,7 @@ def test_data_that_cannot_be_put_back_stop_the_process(monkeypatch):
     more.add("caching", Caching())
     monkeypatch.setattr(catalogue(), "offers", {**catalogue().offers, **more.offers})
     config = recipe_config("ae", SMALL, dataset={"kind": "cached-by-its-loader", "splits": None})
-    run = SimpleNamespace(config=config, dataset=dataset_of(config), model=None, history=[], record={}, path=None)
+    run = SimpleNamespace(config=config, dataset=dataset_of(config), model=None, metrics=[], record={}, path=None)
     with (
         pytest.raises(SpoiledData, match="'bad' changes the data 'cached-by-its-loader'"),
         run_left_as_found(run, "'bad'"),
@@ -309,7 +309,7 @@ def test_an_analysis_that_ends_the_program_is_named(part, end, monkeypatch):
     parts = {"measure": probe, "draw": ends, "summarise": lambda table: {}} | {part: ends}
     monkeypatch.setitem(catalogue().offers, ("analysis", "again"), offer(SimpleNamespace(**parts)))
     run = SimpleNamespace(config=None, dataset=dataset_of(recipe_config("ae", SMALL, dataset=DATA)), seed=0)
-    vars(run).update(model=None, history=[], record={}, path=None, label="ae")
+    vars(run).update(model=None, metrics=[], record={}, path=None, label="ae")
     calls = {
         "measure": lambda: analyse(run, "again"),
         "draw": lambda: drawn("again", pd.DataFrame()),
