@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jinja2
 import torch
@@ -20,7 +20,7 @@ from packing import in_text, layers_of, packed, rounding_errors
 from scales import radii, scales
 
 from caelab import CaelabError, Dataset, Run, __version__
-from caelab.storage.files import write_text
+from caelab.storage.files import told_as_storage, write_text
 
 HERE = Path(__file__).parent
 SCRIPTS = ("linear.js", "model.js", "measures.js", "pictures.js", "charts.js", "state.js", "page.js")
@@ -101,7 +101,10 @@ def _two_digits_up(value: float) -> float:
 
 def levels(text: str) -> float:
     """One lambda or sigma of the command line."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not (math.isfinite(value) and value >= 0):
         raise argparse.ArgumentTypeError(f"expected a finite number of at least 0, but {text!r} came")
     return value
@@ -109,22 +112,36 @@ def levels(text: str) -> float:
 
 def count(text: str) -> int:
     """A number of things of the command line."""
-    value = int(text)
-    if value < 1:
+    if not (text.isascii() and text.isdigit() and int(text) >= 1):
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, but {text!r} came")
-    return value
+    return int(text)
+
+
+def several(text: str) -> int:
+    """A number of things of which one is too few."""
+    if count(text) < 2:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 2, but {text!r} came")
+    return int(text)
+
+
+class Words(argparse.ArgumentParser):
+    """A command line that tells a mistake in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2."""
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="build.py", description=__doc__.splitlines()[0])
+    parser = Words(prog="build.py", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="the HTML file to write")
     parser.add_argument("--dataset", default="mnist5k", help="a data set of grey pictures in [0, 1] (mnist5k)")
     parser.add_argument("--lambdas", type=levels, nargs="+", default=LAMBDAS, help="weights of the contractive penalty")
     parser.add_argument("--sigmas", type=levels, nargs="+", default=SIGMAS, help="standard deviations of the noise")
     parser.add_argument("--hidden", type=count, default=50, help="units of the code (50)")
     parser.add_argument("--epochs", type=count, default=15, help="of training (15)")
-    parser.add_argument("--examples", type=count, default=100, help="that the page shows and averages over (100)")
+    parser.add_argument("--examples", type=several, default=100, help="that the page shows and averages over (100)")
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (0)")
     parser.add_argument("--runs", type=Path, help="folder to keep trained runs in; those in it are not trained again")
     parser.add_argument("--stamp", default="", help=argparse.SUPPRESS)
@@ -136,6 +153,8 @@ def build(asked: argparse.Namespace) -> None:
     lambdas, sigmas = sorted(set(asked.lambdas)), sorted(set(asked.sigmas))
     grid = Grid(lambdas, sigmas, asked.dataset, asked.hidden, asked.epochs, asked.seed)
     loaded(grid)
+    with told_as_storage(asked.out):  # before anything is trained
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
     runs: list[Run] = []
     for line, found in trained(grid, asked.runs):
         print(line, file=sys.stderr)

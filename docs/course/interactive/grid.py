@@ -63,6 +63,11 @@ def loaded(grid: Grid) -> Dataset:
         )
     if dataset.inputs.min() < 0 or dataset.inputs.max() > 1:
         raise CaelabError(f"expected inputs in [0, 1], as cross-entropy needs, but {grid.dataset!r} goes beyond")
+    if len(dataset.valid) < 2 or bool((dataset.valid_inputs == dataset.valid_inputs[0]).all()):
+        raise CaelabError(
+            f"the contraction curve needs two distinct validation examples, but {grid.dataset!r} has "
+            f"{len(dataset.valid)} without; give more examples"
+        )
     models = len(grid.lambdas) * len(grid.sigmas)
     entries = models * grid.hidden * dataset.inputs.shape[1]
     if entries > LARGEST:
@@ -94,7 +99,8 @@ def shown_examples(dataset: Dataset, count: int) -> tuple[Tensor, list[str]]:
     """
     labels = dataset.valid_labels
     if labels is None:
-        rows = torch.arange(min(count, len(dataset.valid)) // CLASSES * CLASSES)
+        found = min(count, len(dataset.valid))
+        rows = torch.arange(found if found < CLASSES else found // CLASSES * CLASSES)
         return dataset.valid_inputs[rows], [""] * len(rows)
     classes = labels.unique()[:CLASSES]
     places = [torch.nonzero(labels == each).flatten() for each in classes]

@@ -161,14 +161,16 @@ function drawNumbers(now, pinned) {
     at(name).textContent = wide(value);
     at(name).dataset.value = value;
     at(`${name}-pinned`).textContent = pinned ? wide(compute(pinned)) : "";
-    at(`${name}-ratio`).textContent = pinned ? `×${short(value / compute(pinned))}` : "";
+    at(`${name}-ratio`).textContent = pinned ? ratio(value, compute(pinned)) : "";
   }
   at("noise-named").textContent = state.noise;
   at("said").textContent = `${named(state)}: mean norm of the Jacobian ${short(now.meanNorm)}, reconstruction error ${short(now.error(0))}`;
 }
 
 /** A number with three or four digits. */
-const wide = (value) => (Math.abs(value) < 1e-2 ? value.toExponential(2) : value.toPrecision(4));
+const wide = (value) => (value && Math.abs(value) < 1e-2 ? value.toExponential(2) : value.toPrecision(4));
+
+const ratio = (value, by) => (by ? `×${short(value / by)}` : "–");
 
 /* ---- the map of all settings ---- */
 
