@@ -84,7 +84,7 @@ __all__ = [
     "train",
 ]
 
-_ROOMS = ("data", "figures", "testing")
+_ROOMS = ("data", "figures", "sklearn", "testing")
 
 _HOMES = {
     "BatchTopK": "caelab.models.sparse_codes",

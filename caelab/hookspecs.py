@@ -67,6 +67,10 @@ class CatalogueHooks:
         """Offer studies that can be reproduced: ``register(name, path)``, the ``pathlib.Path`` of a study file."""
 
     @hookspec
+    def register_estimators(self, register: Any) -> None:
+        """Offer estimators of scikit-learn's kind: ``register(name, class)``, found as ``caelab.sklearn.NAME``."""
+
+    @hookspec
     def register_commands(self, register: Any) -> None:
         """Offer subcommands: ``register(name, click_command)``."""
 

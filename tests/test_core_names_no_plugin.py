@@ -10,7 +10,7 @@ from caelab.hookspecs import CatalogueHooks
 from caelab.registry.catalogue import catalogue
 
 CORE = Path(__file__).parents[1] / "caelab"
-KINDS = ("analysis", "recipe", "regularizer", "claim", "published", "tracker", "study")
+KINDS = ("analysis", "recipe", "regularizer", "claim", "published", "tracker", "study", "estimator")
 PACKAGES = ("caelab_analyses", "caelab_regularizers", "caelab_trackers")
 ENTRIES = ("caelab/analyses", "caelab/regularizers", "caelab/trackers")
 

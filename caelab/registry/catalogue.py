@@ -35,6 +35,7 @@ HOOKS = {
     "executor": "register_executors",
     "tracker": "register_trackers",
     "study": "register_studies",
+    "estimator": "register_estimators",
     "command": "register_commands",
 }
 

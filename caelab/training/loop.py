@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
@@ -90,15 +91,38 @@ class Trainer:
 
     def fit(self) -> list[Metrics]:
         """Train to the last epoch, or until validation stops improving; return the metrics of every epoch."""
+        with self.watching():
+            return self._fit()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Within the block epochs can be run: plugins are watched, denormals are flushed, the process stays."""
         self.watch = Watch(self.model, self.config.seed, self.valid_inputs.device)
         self.plugins.watch = self.watch if self.watched else None
         try:
             with flushed_denormals(), held_open():
-                return self._fit()
+                yield
         finally:
             self.plugins.watch = None
 
     def _fit(self) -> list[Metrics]:
+        self.begin()
+        self.resume()
+        last = 0 if self.config.pretraining == "none" else self.config.training.epochs
+        while len(self.history) < last:
+            if self.out_of_patience():
+                break
+            self.next_epoch()
+            self.keep_best()
+            self.save()
+        self.end()
+        self.watch.begin(len(self.history) + 1)
+        self.plugins.call("after_training", model=self.model, history=self.history)
+        self.model.eval()
+        return self.history
+
+    def begin(self) -> None:
+        """All that comes before the first epoch."""
         self.watch.begin(0)
         self.plugins.call("before_training", model=self.model, config=self.config, name=self.name)
         self.refit()
@@ -111,20 +135,12 @@ class Trainer:
         solve = getattr(self.model, "solve", None)
         if solve is not None:
             solve(self.train_inputs[:])
-        self.resume()
-        last = 0 if self.config.pretraining == "none" else self.config.training.epochs
-        for epoch in range(len(self.history) + 1, last + 1):
-            if self.out_of_patience():
-                break
-            with seeded(self.config.seed, f"modules in epoch {epoch}", self.config.training.device):
-                self.history.append(self.run_epoch(epoch))
-            self.keep_best()
-            self.save()
-        self.end()
-        self.watch.begin(len(self.history) + 1)
-        self.plugins.call("after_training", model=self.model, history=self.history)
-        self.model.eval()
-        return self.history
+
+    def next_epoch(self) -> None:
+        """The epoch after those of the history, which gets its metrics."""
+        epoch = len(self.history) + 1
+        with seeded(self.config.seed, f"modules in epoch {epoch}", self.config.training.device):
+            self.history.append(self.run_epoch(epoch))
 
     def end(self) -> None:
         """Go back to the best epoch, where one was kept, and to evaluation mode."""

@@ -89,13 +89,14 @@ class TrainingPlugins:
     def __init__(self, instances: Mapping[str, object], warmups: Mapping[str, int] | None = None) -> None:
         self.manager = ordered_manager(instances)
         self.instances = dict(instances)
+        self.warmups = dict(warmups or {})
         self.watch: Watcher | None = None  # during a run of training
         name_failures(self.manager, hooks_of(TrainingHooks), lambda: self.watch)
         self.corrupter = self._only_corrupter()
         self.wanted = self._arguments_named("penalty_terms")
         self.hook = self.manager.hook
         self.epoch = 1
-        self._warm_up(warmups or {})
+        self._warm_up(self.warmups)
 
     def _warm_up(self, warmups: Mapping[str, int]) -> None:
         """Let penalties rise to their full weight in the first epochs.

@@ -1,4 +1,4 @@
-"""The built-in regularizers and recipes, offered through the same hooks as anyone's.
+"""The built-in regularizers, recipes and estimators, offered through the same hooks as anyone's.
 
 A regularizer is imported when it is first used.
 """
@@ -33,6 +33,16 @@ REGULARIZERS = {
     "twin": "caelab_regularizers.twin:Twin",
     "weight-decay": "caelab_regularizers.weight_decay:WeightDecay",
 }
+
+
+ESTIMATORS = ("ContractiveAutoencoder", "DenoisingAutoencoder", "SparseAutoencoder")
+
+
+@hookimpl
+def register_estimators(register: Callable[[str, Any], None]) -> None:
+    """Offer the built-in estimators for scikit-learn."""
+    for name in ESTIMATORS:
+        register(name, f"caelab_regularizers.estimators:{name}")
 
 
 @hookimpl
