@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
@@ -237,7 +236,9 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             return trained_stack(asked, None, train, None)
 
     def _to_train_on(self, X: Any, **checks: Any) -> Array:
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, which is told
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # what is too large for float32 becomes infinite, which is told
             found: Array = validate_data(self, X, dtype=np.float32, **checks)
         return found
 
@@ -248,7 +249,7 @@ class Autoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _fitted(self, run: Run) -> Self:
         self.run_ = run
-        self.history_ = pd.DataFrame(run.history)
+        self.history_ = run.history
         self.n_iter_ = len(self.history_)
         with pinned_settings():
             code: Tensor = run.encode(run.dataset.inputs[:2])

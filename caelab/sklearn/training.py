@@ -92,7 +92,7 @@ class Training:
         how = {"seconds": round(time.perf_counter() - started, 3), "threads": torch.get_num_threads()}
         with pinned_settings():
             found = run_of(self.asked, self.trainer, how)
-            run = replace(found, model=copied(found.model).eval(), history=[*found.history])
+            run = replace(found, model=copied(found.model).eval(), metrics=[*found.metrics])
             self.trainer.model.to(self.trainer.config.training.device)
         return run
 

@@ -27,9 +27,8 @@ def test_in_a_pipeline_its_codes_are_classified():
     assert steps.fit(X, y).score(X, y) > 0.8
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_search_over_the_weight_is_the_same_in_processes(workers):
-    search = GridSearchCV(ContractiveAutoencoder(**FEW), {"weight": np.logspace(-2, 2, 3)}, cv=2, n_jobs=workers)
+def test_a_search_over_the_weight_in_other_processes_finds_what_this_one_trains():
+    search = GridSearchCV(ContractiveAutoencoder(**FEW), {"weight": [0.01, 100.0]}, cv=2, n_jobs=2)
     search.fit(StandardScaler().fit_transform(X))
     alone = clone(search.best_estimator_).fit(StandardScaler().fit_transform(X))
     assert search.best_params_ == {"weight": 0.01}  # the least penalty reconstructs best
