@@ -101,7 +101,7 @@ class Training:
         instances = {label: each for label, each in plugins.instances.items() if label not in self.watchers}
         return {
             "asked": self.asked,
-            "kept": {name: getattr(trainer, name) for name in KEPT},
+            "kept": {name: vars(trainer)[name] for name in KEPT},
             "streams": (trainer.streams.state(), trainer.streams.asked),
             "plugins": (instances, plugins.warmups),
         }
