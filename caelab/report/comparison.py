@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from caelab.analysis.base import drawn_onto
+from caelab.analysis.base import drawn_onto, panels_of
 from caelab.analysis.columns import Column
 from caelab.analysis.plotting import display_name, family_of, stored_appearances
 from caelab.errors import CaelabError, shown, unknown_name
@@ -151,6 +151,19 @@ class Comparison:
             raise unknown_name("analysis of this comparison", name, self.stored.tables)
         with stored_appearances(self.stored.appearances):
             return drawn_onto(name, self.stored.tables[name], axes, self.models)
+
+    def panels(self, name: str) -> tuple[int, int]:
+        """Rows and columns of the panels of a figure, as ``plt.subplots(*comparison.panels("jacobian_norm"))``.
+
+        Args:
+            name: of the analysis.
+
+        Raises:
+            CaelabError: the comparison has no table of that name, or the analysis draws figures of its own only.
+        """
+        if text_of(name, "the name of an analysis") not in self.stored.tables:
+            raise unknown_name("analysis of this comparison", name, self.stored.tables)
+        return panels_of(name, self.stored.tables[name])
 
     def to_latex(
         self,
