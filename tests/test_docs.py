@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -49,13 +50,22 @@ def anew(kind, text, folder):
 
 def quickly(kind, text, folder):
     """The same in a warm process."""
+    text, _, target = text.partition(" > ") if kind == "console" else (text, "", "")
     if kind == "python":
         status, *said = warm.run(warm.script, text, folder=folder)
-    elif re.fullmatch(r"caelab [^$*|<>;&`~]*", text):
-        status, *said = warm.run(warm.command, *shlex.split(text)[1:], folder=folder)
+    elif re.fullmatch(r"caelab [^$|<>;&`~]*", text):
+        words = [each for word in shlex.split(text)[1:] for each in matches(word, folder)]
+        status, *said = warm.run(warm.command, *words, folder=folder)
     else:
-        return anew(kind, text, folder)
+        return anew(kind, " > ".join(filter(None, [text, target])), folder)
+    if target:
+        (folder / target).write_text(said.pop(0))
     return status, "".join(said)
+
+
+def matches(word, folder):
+    """A word of a command as the shell passes it on: what it matches, or itself."""
+    return sorted(glob(word, root_dir=folder)) or [word] if "*" in word else [word]
 
 
 def smoke(line):
