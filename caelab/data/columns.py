@@ -113,6 +113,11 @@ def _input_columns(rows: Rows, asked: Sequence[str] | None, label: str | None) -
     for name in asked:
         if name not in rows.schema.names:
             raise CaelabError(f"{rows.where}: {unknown_name('column', name, rows.schema.names)}")
+        if name == label or list(asked).count(name) > 1:
+            raise CaelabError(
+                f"{rows.where}: the column {name} is named {'as label, too' if name == label else 'twice'}; name each "
+                "column of inputs once"
+            )
     return [*asked]
 
 
@@ -245,6 +250,10 @@ def _labels(rows: Rows, name: str, parts: Sequence[Any]) -> tuple[NDArray[np.int
     if pa.types.is_dictionary(kind) and kind.ordered and _is_text(kind.value_type):
         numbers = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in column.chunks])
         return numbers.astype(np.int64), column.chunk(0).dictionary.to_pylist()
-    values = np.array(column.to_pylist()) if not _is_list(kind) else np.array(None)
-    found, names = labels_of(where, values, len(column))
+    if pa.types.is_nested(kind):
+        raise CaelabError(
+            f"{where}: expected labels that are whole numbers or texts, but {kind} came; choose others by the option "
+            "label, or none by --set dataset.label=false"
+        )
+    found, names = labels_of(where, np.array(column.to_pylist()), len(column), "label")
     return found, rows.class_names.get(name, names) if names is None else names

@@ -26,23 +26,26 @@ def numbered(texts: Iterable[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     return np.array([places[cell] for cell in cells], np.int64), tuple(names)
 
 
-def labels_of(where: str, values: Any, count: int) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
+def labels_of(
+    where: str, values: Any, count: int, option: str = "labels"
+) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
     """One label for each of ``count`` examples: whole numbers as they are, texts numbered, with their names.
 
     Args:
         where: how to call them in an error.
         values: an array, shape (count,), (count, 1) or (1, count).
         count: of the examples.
+        option: of the data set, that chooses the labels.
 
     Raises:
         CaelabError: there are more or fewer, or they are neither whole numbers nor texts.
     """
     array = np.asarray(values)
     flat = array.reshape(-1) if array.size == max(array.shape, default=0) else array
+    remedy = f"choose others by the option {option}, or none by --set dataset.{option}=false"
     if flat.shape != (count,):
         raise CaelabError(
-            f"{where}: expected {count} labels, one for each example, but the shape {array.shape} came; choose others "
-            "by the option labels, or none by --set dataset.labels=false"
+            f"{where}: expected {count} labels, one for each example, but the shape {array.shape} came; {remedy}"
         )
     if flat.dtype.kind in "SUO" or isinstance(flat.dtype, np.dtypes.StringDType):
         return numbered([_text(where, cell) for cell in flat.tolist()])
@@ -51,10 +54,7 @@ def labels_of(where: str, values: Any, count: int) -> tuple[NDArray[np.int64], t
     if flat.dtype.kind == "f" and (np.abs(flat) < LARGEST).all() and (flat == np.round(flat)).all():  # no NaN
         return flat.astype(np.int64), None
     wrong = flat[0] if flat.dtype.kind != "f" else flat[~(np.abs(flat) < LARGEST) | (flat != np.round(flat))][0]
-    raise CaelabError(
-        f"{where}: expected labels that are whole numbers or texts, but {wrong} came; choose others by the option "
-        "labels, or none by --set dataset.labels=false"
-    )
+    raise CaelabError(f"{where}: expected labels that are whole numbers or texts, but {wrong} came; {remedy}")
 
 
 def _text(where: str, cell: Any) -> str:

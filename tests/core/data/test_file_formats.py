@@ -314,6 +314,8 @@ def test_a_table_of_pandas(tmp_path, monkeypatch, kind):
     refused(f"a.{kind}", "expected numbers in the column label, but", "'owl'", label=False)
     refused(f"a.{kind}", "unknown column of labels 'lable'; did you mean 'label'", label="lable")
     refused(f"a.{kind}", "unknown column 'g'", inputs="g")
+    refused(f"a.{kind}", "the column a is named twice", inputs=["a", "a"])
+    refused(f"a.{kind}", "the column label is named as label, too", inputs=["a", "label"])
 
 
 @pytest.mark.parametrize("kind", ["parquet", "feather"])
@@ -363,7 +365,9 @@ def test_missing_values_in_columns_are_named(tmp_path, monkeypatch):
     pyarrow.parquet.write_table(pa.table({"a": [1.0, float("nan")] * 20}), "c.parquet")
     refused("c.parquet", "20 of 40 values are NaN or infinite")
     pyarrow.parquet.write_table(pa.table({"a": [1.0, 2.0], "y": [0.5, 1.0]}), "d.parquet")
-    refused("d.parquet", "expected labels that are whole numbers or texts, but 0.5 came")
+    refused("d.parquet", "expected labels that are whole numbers or texts, but 0.5 came", "dataset.label=false")
+    pyarrow.parquet.write_table(pa.table({"a": [1.0, 2.0], "y": [[1], [2]]}), "l.parquet")
+    refused("l.parquet", "column y: expected labels that are whole numbers or texts, but list<")
     TABLE.iloc[:0].to_parquet("e.parquet")
     refused("e.parquet", "expected at least one row")
 
