@@ -11,6 +11,7 @@ from caelab.errors import NotApplicable
 from caelab.runs.recipes import recipe_config
 from caelab.runs.run import load_run
 from caelab_analyses import alignment_transition as study
+from tests.drawing import drawn_alike
 
 SHORT = [*study.SETTINGS, "training.epochs=2", "model.hidden=[8]"]
 SPLITS = (200, 20, 20)
@@ -61,7 +62,7 @@ def test_what_is_there_is_not_trained_again(found, monkeypatch):
 def test_draws_from_the_stored_table(found, tmp_path):
     table, _ = found
     table.to_csv(tmp_path / "t.csv", index=False)
-    figure = study.draw(pd.read_csv(tmp_path / "t.csv"))
+    figure = drawn_alike(study.draw, pd.read_csv(tmp_path / "t.csv"))
     assert len(figure.axes) == 4  # angle and gap at two scales
     assert figure.axes[0].get_title(loc="left") == "sphere, $k = 2$"
     shown = {line.get_label(): line for line in figure.axes[0].lines}

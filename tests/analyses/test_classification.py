@@ -22,6 +22,7 @@ from caelab.streams import Streams
 from caelab_analyses import classification
 from caelab_analyses.classification import PROBE, TUNED
 from caelab_analyses.classification.classifiers import Descent, Labelled, fine_tuned, linear_probe
+from tests.drawing import drawn_alike
 
 QUICK = {"labels": 200, "epochs": 8, "patience": 3}
 
@@ -229,6 +230,6 @@ def test_summary_names_three_errors(table):
 def test_draws_from_the_stored_table(table, tmp_path):
     parts = [table.assign(model=model, seed=seed) for model in ("ae", "cae") for seed in (0, 1)]
     gather(parts).to_parquet(tmp_path / "t.parquet")
-    figure = classification.draw(pd.read_parquet(tmp_path / "t.parquet"))
+    figure = drawn_alike(classification.draw, pd.read_parquet(tmp_path / "t.parquet"))
     assert [axes.get_title(loc="left") for axes in figure.axes] == [f"{PROBE}, 200 labels", f"{TUNED}, 200 labels"]
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["AE", "CAE"]

@@ -11,6 +11,7 @@ from caelab.analysis.several import analyse_together, summaries
 from caelab_analyses import code_similarity
 from caelab_analyses.code_similarity import similarity_matrix
 from caelab_analyses.code_similarity.figure import mean_similarities
+from tests.drawing import drawn_alike
 
 
 def codes(seed=0, units=(5, 8), examples=40):
@@ -98,7 +99,7 @@ def test_a_run_with_itself_counts_nowhere_in_the_figure():
 
 def test_the_figure_has_a_number_for_every_two_models(tiny_runs):
     table = analyse_together([tiny_runs["ae"], tiny_runs["cae"]], "code_similarity")
-    figure = code_similarity.draw(table)
+    figure = drawn_alike(code_similarity.draw, table)
     assert isinstance(figure, Figure)
     expected = f"{mean_similarities(table).loc['ae', 'cae']:.2f}"
     shown = [(*text.get_position(), text.get_text()) for text in figure.axes[0].texts]

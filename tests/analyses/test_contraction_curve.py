@@ -9,6 +9,7 @@ from caelab.registry.signatures import checked_options
 from caelab.streams import Streams
 from caelab_analyses import contraction_curve
 from caelab_analyses.contraction_curve import NEAREST, ORTHOGONAL, OTHERS, RANDOM, TANGENTS
+from tests.drawing import drawn_alike
 
 RADII = (0.5, 2.0, 7.0)
 COUNT = 5
@@ -209,7 +210,7 @@ def test_radii_that_cannot_be_are_refused_before_anything_runs(radii):
 
 
 def test_figure_has_shape_and_level_and_marks_the_distances(table, gathered):
-    figure = contraction_curve.draw(gathered({("ae", 0): table, ("cae", 0): table}))
+    figure = drawn_alike(contraction_curve.draw, gathered({("ae", 0): table, ("cae", 0): table}))
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == [
         f"{RANDOM}: shape",

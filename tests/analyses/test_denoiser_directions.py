@@ -16,6 +16,7 @@ from caelab.streams import Streams
 from caelab_analyses import denoiser_directions
 from caelab_analyses.denoiser_directions import posterior_covariance
 from caelab_analyses.denoiser_directions.eigenvectors import leading_eigenvectors
+from tests.drawing import drawn_alike
 
 SIGMA = 0.3
 
@@ -123,5 +124,5 @@ def test_a_run_needs_a_decoder_and_a_noise_level(encoder_run, linear, tiny_runs)
 
 def test_the_figure_and_the_preview_show_every_run(tiny_runs, gathered):
     tables = {(k, 0): denoiser_directions.measure(r, Streams(0), sigma=0.2, examples=3) for k, r in tiny_runs.items()}
-    assert isinstance(denoiser_directions.draw(gathered(tables)), Figure)
+    assert isinstance(drawn_alike(denoiser_directions.draw, gathered(tables)), Figure)
     assert denoiser_directions.preview(tables["cae", 0]).shape == (26, 62, 3)

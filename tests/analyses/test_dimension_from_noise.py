@@ -17,6 +17,7 @@ from caelab.streams import Streams
 from caelab_analyses import dimension_from_noise
 from caelab_analyses.dimension_from_noise import ENERGY, FLIPD, PARTICIPATION, TRACE, TRUTH
 from caelab_analyses.dimension_from_noise.flipd import flipd, trace
+from tests.drawing import drawn_alike
 
 FLAT = {"kind": "subspace", "dimension": 4, "samples": 600, "scale": 2.0, "splits": [400, 100, 100]}
 
@@ -134,7 +135,7 @@ def test_one_neighbour_is_refused(perfect):
 def test_draws_from_the_stored_table(perfect, gathered, tmp_path):
     tables = {("dae-g", seed): dimension_from_noise.measure(perfect, Streams(0), examples=5) for seed in (0, 1)}
     gathered(tables).to_parquet(tmp_path / "t.parquet")
-    figure = dimension_from_noise.draw(pd.read_parquet(tmp_path / "t.parquet"))
+    figure = drawn_alike(dimension_from_noise.draw, pd.read_parquet(tmp_path / "t.parquet"))
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         "FLIPD",
         "trace alone",

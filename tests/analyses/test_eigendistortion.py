@@ -9,6 +9,7 @@ from caelab.analysis.base import analyse, summarise
 from caelab.streams import Streams
 from caelab_analyses import eigendistortion
 from caelab_analyses.eigendistortion import extreme_directions
+from tests.drawing import drawn_alike
 
 RNG = np.random.default_rng(0)
 
@@ -84,5 +85,5 @@ def test_pictures_are_the_example_the_directions_and_what_they_make_of_it(tiny_r
 
 def test_the_figure_and_the_preview_show_every_run(tiny_runs, gathered):
     tables = {(label, 0): eigendistortion.measure(run, Streams(0), examples=2) for label, run in tiny_runs.items()}
-    assert isinstance(eigendistortion.draw(gathered(tables)), Figure)
+    assert isinstance(drawn_alike(eigendistortion.draw, gathered(tables)), Figure)
     assert eigendistortion.preview(tables["ae", 0]).shape == (17, 26, 3)

@@ -15,6 +15,7 @@ from caelab.runs.recipes import recipe_config
 from caelab.runs.run import Run
 from caelab.streams import Streams
 from caelab_analyses import filters
+from tests.drawing import drawn_alike
 
 DATA = load_dataset("digits", splits=(300, 60, 100))
 
@@ -76,7 +77,7 @@ def test_draws_from_the_stored_table(run, tmp_path):
     table = filters.measure(run, Streams(0), count=18)
     named = [table.assign(model=model, seed=seed) for model in ("ae", "cae") for seed in (3, 2)]
     gather(named).to_parquet(tmp_path / "t.parquet")
-    (axes,) = filters.draw(pd.read_parquet(tmp_path / "t.parquet")).axes
+    (axes,) = drawn_alike(filters.draw, pd.read_parquet(tmp_path / "t.parquet")).axes
     assert [text.get_text() for text in axes.get_yticklabels()] == ["AE", "CAE"]
     assert len(axes.images) == 2 * 18  # one seed, the lowest
     assert "18 of 20 units" in axes.get_title(loc="left")

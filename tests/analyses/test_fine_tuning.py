@@ -14,6 +14,7 @@ from caelab.errors import NotApplicable
 from caelab.streams import Streams
 from caelab_analyses import few_labels, fine_tuning, tangent_classifier
 from caelab_analyses.tangent_classifier import EUCLIDEAN, PENALISED, PLAIN, TANGENT
+from tests.drawing import drawn_alike
 
 QUICK = {"epochs": 6, "patience": 3}
 MTC = {**QUICK, "tangents": 3, "weights": [0.01, 1.0], "candidates": 10, "labels": 100}
@@ -177,7 +178,7 @@ def test_they_draw_from_the_stored_table(name, request, tmp_path):
     measured = request.getfixturevalue(fixture)
     parts = [measured.assign(model=model, seed=seed) for model in ("ae", "cae") for seed in (0, 1)]
     gather(parts).to_parquet(tmp_path / "t.parquet")
-    figure = ANALYSES[name][0].draw(pd.read_parquet(tmp_path / "t.parquet"))
+    figure = drawn_alike(ANALYSES[name][0].draw, pd.read_parquet(tmp_path / "t.parquet"))
     figure.canvas.draw()
     if name == "few_labels":
         assert [axes.get_title(loc="left") for axes in figure.axes] == ["test examples", "validation examples"]

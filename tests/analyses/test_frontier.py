@@ -8,6 +8,7 @@ from caelab.errors import NotApplicable
 from caelab.runs.recipes import recipe_config
 from caelab.streams import Streams
 from caelab_analyses import frontier
+from tests.drawing import drawn_alike
 
 
 def row(model, norm, error, seed=0):
@@ -68,7 +69,7 @@ def test_one_line_per_family_in_order_of_reconstruction_error():
         row("cae contractive.weight=1", 4.0, 100.0),
         row("ae", 9.0, 80.0),
     ]
-    axes = frontier.draw(pd.DataFrame(rows)).axes[0]
+    axes = drawn_alike(frontier.draw, pd.DataFrame(rows)).axes[0]
     joined = [line for line in axes.lines if line.get_linestyle() == "-"]
     assert len(joined) == 2
     assert_allclose(joined[0].get_xydata(), [[91, 7], [100, 4], [110, 3]])

@@ -9,6 +9,7 @@ from caelab.errors import NotApplicable
 from caelab.streams import Streams
 from caelab_analyses import higher_order
 from caelab_analyses.higher_order.figure import ACROSS, ALONG
+from tests.drawing import drawn_alike
 
 WIDTH = 6
 
@@ -119,7 +120,7 @@ def test_tangents_that_fill_the_space_are_not_applicable(encoder_run, linear):
 def test_draws_from_the_stored_table(tiny_runs, gathered, tmp_path):
     tables = {(n, s): higher_order.measure(run, Streams(s), examples=5) for n, run in tiny_runs.items() for s in (0, 1)}
     gathered(tables).to_parquet(tmp_path / "t.parquet")
-    figure = higher_order.draw(pd.read_parquet(tmp_path / "t.parquet"))
+    figure = drawn_alike(higher_order.draw, pd.read_parquet(tmp_path / "t.parquet"))
     assert len(figure.axes) == 6  # the last one holds the names
     legend = figure.axes[-1].get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["AE", "CAE"]

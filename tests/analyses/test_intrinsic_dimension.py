@@ -22,6 +22,7 @@ from caelab_analyses.intrinsic_dimension import (
     participation_ratio,
 )
 from caelab_analyses.intrinsic_dimension import neighbours as neighbour_dimension
+from tests.drawing import drawn_alike
 
 
 def flat(count, dimension, width=10, seed=0):
@@ -147,7 +148,7 @@ def test_draws_from_the_stored_table(tiny_runs, gathered, tmp_path):
         (n, s): intrinsic_dimension.measure(run, Streams(0), examples=5) for n, run in tiny_runs.items() for s in (0, 1)
     }
     gathered(tables).to_parquet(tmp_path / "t.parquet")
-    figure = intrinsic_dimension.draw(pd.read_parquet(tmp_path / "t.parquet"))
+    figure = drawn_alike(intrinsic_dimension.draw, pd.read_parquet(tmp_path / "t.parquet"))
     assert [axes.get_title(loc="left") for axes in figure.axes] == [GAP, ENERGY, PARTICIPATION]
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["AE", "CAE"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [TWO_NEAREST, LIKELIHOOD]

@@ -9,6 +9,7 @@ import caelab
 from caelab.runs.recipes import recipe_config
 from caelab.streams import Streams
 from caelab_analyses import jacobian_norm
+from tests.drawing import drawn_alike
 
 COUNT = 6
 
@@ -99,7 +100,7 @@ def test_encoder_without_decoder_has_no_reconstruction_error(encoder_run, linear
 def test_figure_has_a_panel_per_column_and_leaves_out_what_nobody_has(run, gathered):
     table = jacobian_norm.measure(run, Streams(0), examples=COUNT)
     both = gathered({("ae", 0): table, ("ae", 1): table * 1.1, ("cae", 0): table})
-    assert len(jacobian_norm.draw(both).axes) == 5
+    assert len(drawn_alike(jacobian_norm.draw, both).axes) == 5
     assert len(jacobian_norm.draw(both.assign(saturated_share=np.nan)).axes) == 4
 
 

@@ -5,6 +5,7 @@ from numpy.testing import assert_allclose
 
 from caelab.streams import Streams
 from caelab_analyses import jacobian_spectrum
+from tests.drawing import drawn_alike
 
 COUNT = 6
 
@@ -82,8 +83,9 @@ def test_summary_names(table):
 
 
 def test_figure_shows_the_mean_over_seeds_and_beside_it_the_shape(table, gathered):
-    figure = jacobian_spectrum.draw(
-        gathered({("ae", 0): table, ("ae", 1): table.assign(mean=3 * table["mean"]), ("cae", 0): table})
+    figure = drawn_alike(
+        jacobian_spectrum.draw,
+        gathered({("ae", 0): table, ("ae", 1): table.assign(mean=3 * table["mean"]), ("cae", 0): table}),
     )
     level, shape = figure.axes
     first, second = (np.asarray(line.get_ydata()) for line in level.lines)

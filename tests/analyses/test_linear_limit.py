@@ -14,6 +14,7 @@ from caelab.runs.run import Run
 from caelab.streams import Streams
 from caelab_analyses import linear_limit
 from caelab_analyses.linear_limit.solutions import trained_linear
+from tests.drawing import drawn_alike
 
 DIGITS = {"kind": "digits", "splits": [310, 60, 100]}  # 310: the last batch is not full
 LINEAR = ["model.activation=identity", "model.output=identity", "training.reconstruction=squared-error"]
@@ -154,7 +155,7 @@ def test_draws_from_the_stored_table(tiny_runs, gathered, tmp_path):
         for seed in (0, 1)
     }
     gathered(tables).to_parquet(tmp_path / "t.parquet")
-    figure = linear_limit.draw(pd.read_parquet(tmp_path / "t.parquet"))
+    figure = drawn_alike(linear_limit.draw, pd.read_parquet(tmp_path / "t.parquet"))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["AE", "CAE"]
     scan = figure.axes[0].lines[0]
     first = tables["ae", 0]

@@ -18,6 +18,7 @@ from caelab.streams import Streams
 from caelab_analyses import log_volume
 from caelab_analyses.log_volume import CENTRE, NEIGHBOUR, RECONSTRUCTION, VOLUME, volumes_of
 from caelab_analyses.log_volume.agreement import auroc, interval, rank_agreement, sparse
+from tests.drawing import drawn_alike
 
 MIXTURE = {"kind": "gaussian-mixture", "samples": 400, "splits": [200, 100, 100]}
 PLANE = ["training.reconstruction=squared-error", "model.output=identity", "model.hidden=[8]", "training.epochs=1"]
@@ -110,14 +111,14 @@ def test_without_a_density_the_volume_stands_alone(tiny_runs, gathered):
     table = log_volume.measure(tiny_runs["ae"], Streams(0), examples=6)
     assert {*table["score"]} == {VOLUME}
     assert {*log_volume.summarise(table)} == {"median log volume", "Jacobian rank"}
-    figure = log_volume.draw(gathered({("ae", 0): table}))
+    figure = drawn_alike(log_volume.draw, gathered({("ae", 0): table}))
     assert figure.axes[0].get_xlabel() == "log volume, Σ log s"
 
 
 def test_draws_from_the_stored_table(trained, gathered, tmp_path):
     tables = {("ae", seed): log_volume.measure(trained, Streams(0), examples=40) for seed in (0, 1)}
     gathered(tables).to_parquet(tmp_path / "t.parquet")
-    figure = log_volume.draw(pd.read_parquet(tmp_path / "t.parquet"))
+    figure = drawn_alike(log_volume.draw, pd.read_parquet(tmp_path / "t.parquet"))
     assert len(figure.axes) == 2
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert labels == [VOLUME, CENTRE, NEIGHBOUR, RECONSTRUCTION]

@@ -18,6 +18,7 @@ from caelab.streams import Streams
 from caelab_analyses import manifold_alignment
 from caelab_analyses.manifold_alignment.figure import ANGLE, CHANCE, DATA, GAP, MODEL, SHARE
 from caelab_analyses.manifold_alignment.image_tangents import TRANSFORMATIONS, image_tangents
+from tests.drawing import drawn_alike
 
 DIGITS = load_dataset("digits", splits=(300, 60, 100))
 SPHERE = load_dataset("sphere", splits=(300, 60, 100), samples=500, ambient=10)
@@ -160,7 +161,7 @@ def test_draws_from_the_stored_table(dataset, titles, references, tmp_path):
     gather(table.assign(model=name, seed=seed) for name, table in tables.items() for seed in (0, 1)).to_parquet(
         tmp_path / "t.parquet"
     )
-    figure = manifold_alignment.draw(pd.read_parquet(tmp_path / "t.parquet"))
+    figure = drawn_alike(manifold_alignment.draw, pd.read_parquet(tmp_path / "t.parquet"))
     assert [axes.get_title(loc="left") for axes in figure.axes] == titles
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["AE", "CAE"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == references

@@ -20,6 +20,7 @@ from caelab_analyses.noise_expansion.expansions import (
     expansion,
     monte_carlo,
 )
+from tests.drawing import drawn_alike
 
 SIGMAS = (0.05, 0.1, 0.2, 0.4)
 KINDS = sorted(LOSSES)
@@ -243,7 +244,7 @@ def test_logits_of_ones_own_are_respected(batch):
 
 
 def test_figure_shows_the_table_and_the_fitted_order(table, gathered):
-    figure = noise_expansion.draw(gathered({("ae", 0): table, ("cae", 0): table}))
+    figure = drawn_alike(noise_expansion.draw, gathered({("ae", 0): table, ("cae", 0): table}))
     assert [axes.get_title() for axes in figure.axes] == ["increment of the error", FULL, GAUSS_NEWTON, ENCODER]
     for axes, term in zip(figure.axes[1:], (FULL, GAUSS_NEWTON, ENCODER), strict=True):
         error, noise = axes.lines[0], axes.lines[2]  # two models' errors come first

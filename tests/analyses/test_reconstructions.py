@@ -12,6 +12,7 @@ from caelab.runs.recipes import recipe_config
 from caelab.runs.run import Run
 from caelab.streams import Streams
 from caelab_analyses import reconstructions
+from tests.drawing import drawn_alike
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_draws_inputs_once_and_corrupted_ones_above_their_model(trained, tmp_pat
     gather(table.assign(model=name, seed=seed) for name, table in tables.items() for seed in (0, 1)).to_parquet(
         tmp_path / "t.parquet"
     )
-    (axes,) = reconstructions.draw(pd.read_parquet(tmp_path / "t.parquet")).axes
+    (axes,) = drawn_alike(reconstructions.draw, pd.read_parquet(tmp_path / "t.parquet")).axes
     assert [text.get_text() for text in axes.get_yticklabels()] == ["input", "AE", "DAE-b, input", "DAE-b"]
     assert len(axes.images) == 4 * 5
     assert_allclose(axes.images[5].get_array().ravel(), part(tables["ae"], "reconstructed")[0])

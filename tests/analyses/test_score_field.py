@@ -13,6 +13,7 @@ from caelab.runs.run import Run, dataset_of
 from caelab.streams import Streams
 from caelab_analyses import score_field
 from caelab_analyses.shared.noise_levels import noise_level
+from tests.drawing import drawn_alike
 
 PLANE = ["training.reconstruction=squared-error", "model.output=identity", "model.activation=tanh", "model.hidden=[20]"]
 MIXTURE = {"kind": "gaussian-mixture", "samples": 400}
@@ -99,7 +100,7 @@ def test_without_a_known_score_segments_are_measured():
     assert len(table) == 20
     assert (table["length"] > 0).all()
     assert summarise("score_field", table) == {}
-    assert isinstance(load_analysis("score_field").draw(table), Figure)
+    assert isinstance(drawn_alike(load_analysis("score_field").draw, table), Figure)
 
 
 def test_figure_reads_nothing_but_the_table():
@@ -107,7 +108,7 @@ def test_figure_reads_nothing_but_the_table():
         analyse(run_of(name, options), "score_field", grid=9, examples=20)
         for name, options in (("dae-g", []), ("rcae", []))
     )
-    figure = load_analysis("score_field").draw(table)
+    figure = drawn_alike(load_analysis("score_field").draw, table)
     assert len(figure.axes) == 4
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "true score",
@@ -124,5 +125,5 @@ def test_samples_of_both_kinds_in_the_plane_and_on_images():
     )
     assert set(images["sampler"]) == {"walk"}  # no noise level, no score
     for table in (plane, images):
-        assert isinstance(load_analysis("samples").draw(table), Figure)
+        assert isinstance(drawn_alike(load_analysis("samples").draw, table), Figure)
         assert all(value >= 0 for value in summarise("samples", table).values())

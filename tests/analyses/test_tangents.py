@@ -14,6 +14,7 @@ from caelab.runs.recipes import recipe_config
 from caelab.runs.run import Run
 from caelab.streams import Streams
 from caelab_analyses import tangents
+from tests.drawing import drawn_alike
 
 DATA = load_dataset("digits", splits=(300, 60, 100))
 
@@ -98,7 +99,7 @@ def test_draws_models_with_fewer_tangents_in_the_same_columns(run, tmp_path):
     gather(table.assign(model=name, seed=seed) for name, table in tables.items() for seed in (0, 1)).to_parquet(
         tmp_path / "t.parquet"
     )
-    (axes,) = tangents.draw(pd.read_parquet(tmp_path / "t.parquet")).axes
+    (axes,) = drawn_alike(tangents.draw, pd.read_parquet(tmp_path / "t.parquet")).axes
     assert [text.get_text() for text in axes.get_yticklabels()] == ["AE", "CAE"] * 2
     assert [text.get_text() for text in axes.get_xticklabels()] == [
         "$x$",

@@ -22,6 +22,7 @@ from caelab_analyses.twin_training import (
     twin_config,
     twins,
 )
+from tests.drawing import drawn_alike
 
 TINY = ["model.hidden=[8]", "training.epochs=2"]
 
@@ -181,7 +182,7 @@ def test_radius_zero_is_no_larger_than_the_norm(table):
 
 
 def test_figure_reads_nothing_but_the_table(table):
-    figure = draw(table)
+    figure = drawn_alike(draw, table)
     assert isinstance(figure, Figure)
     assert len(figure.axes) == 6
 
