@@ -276,7 +276,11 @@ function listen() {
   at("theme").addEventListener("change", () => { document.documentElement.dataset.theme = at("theme").value; });
   for (const each of document.querySelectorAll("details.numbers")) each.addEventListener("toggle", () => each.open && each.fill());
   window.addEventListener("hashchange", read);
-  window.addEventListener("resize", () => requestAnimationFrame(draw));
+  let width = window.innerWidth; // on a phone the height changes with every scroll
+  window.addEventListener("resize", () => {
+    if (width !== window.innerWidth) requestAnimationFrame(draw);
+    width = window.innerWidth;
+  });
 }
 
 async function start() {
