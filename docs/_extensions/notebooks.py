@@ -17,7 +17,7 @@ from typing import Any
 DOCS = Path(__file__).parents[1]
 COURSE = DOCS / "course"
 SUFFIX = ".executed.ipynb"
-SECONDS = 600  # for one cell, on any machine: ends a notebook that hangs
+SECONDS = 1500  # for one cell, and for the kernel to start, on any machine: ends a notebook that hangs
 CODE = ("caelab", "plugins", "analyses")
 
 
@@ -74,4 +74,5 @@ def _execute(notebook: Any) -> None:
         shutil.copytree(COURSE, place, ignore=shutil.ignore_patterns("*.ipynb", "__pycache__", "interactive"))
         where = {"metadata": {"path": str(place)}}
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONWARNDEFAULTENCODING"}
-        NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", resources=where).execute(env=environment)
+        limits = {"timeout": SECONDS, "startup_timeout": SECONDS}
+        NotebookClient(notebook, kernel_name="python3", resources=where, **limits).execute(env=environment)

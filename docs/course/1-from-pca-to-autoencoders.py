@@ -46,9 +46,14 @@ import numpy as np
 import torch
 from grade import graded
 from scipy.linalg import subspace_angles
+from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
 
 import caelab
+from caelab.sklearn import Autoencoder
 
 # %% [markdown]
 # ## A linear auto-encoder learns the principal subspace
@@ -127,6 +132,24 @@ assert np.allclose(
 assert angles["linear auto-encoder"].max() < 15 < 60 < angles["random directions"].max()
 assert all(abs(errors[k] / discarded[k - 1] - 1) < 0.05 for k in counts)
 print("the span does not change")
+
+# %% [markdown]
+# ## In the place of PCA
+#
+# `caelab.sklearn` has auto-encoders as estimators, so that one stands in a pipeline wherever PCA can stand. A logistic
+# regression on ten numbers finds nearly the same digits, whichever of the two made the numbers, since a linear
+# classifier does not mind which axes a subspace has.
+
+# %%
+X, y = load_digits(return_X_y=True)
+X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)
+ten = Autoencoder(hidden=10, activation="identity", epochs=40, learning_rate=0.005, batch_size=50, random_state=0)
+accuracy = {}
+for name, encoder in {"PCA": PCA(10), "linear auto-encoder": ten}.items():
+    pipeline = make_pipeline(encoder, LogisticRegression(max_iter=1000)).fit(X_train, y_train)
+    accuracy[name] = pipeline.score(X_test, y_test)
+    print(f"{name}: {accuracy[name]:.1%} of the test digits are right")
+assert abs(accuracy["PCA"] - accuracy["linear auto-encoder"]) < 0.05
 
 # %% [markdown]
 # ## What a nonlinear code adds

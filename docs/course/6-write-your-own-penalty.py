@@ -69,7 +69,7 @@ class Mine:
 
 
 digits = {"kind": "digits", "splits": [1200, 297, 300]}
-common = {"hidden": [60], "dataset": digits, "epochs": 20, "learning_rate": 0.003}
+common = {"hidden": [60], "dataset": digits, "epochs": 40, "learning_rate": 0.003}
 mine = caelab.train(caelab.recipe("ae", **common), regularizers={"mine": Mine(weight=0.3)})
 built_in = caelab.train(caelab.recipe("cae", weight=0.3, **common))
 same = torch.equal(mine.model.encode[0].weight, built_in.model.encode[0].weight)
@@ -183,7 +183,7 @@ class Projected:
 
 assert (before["verdict"] == "wrong").all()
 assert norms["mistake"] > 0.99 * norms["AE"]
-assert norms["CAE"] < 0.6 * norms["AE"]
+assert norms["CAE"] < 0.7 * norms["AE"]
 print(check_regularizer(Projected).summary())
 
 # %% [markdown]
