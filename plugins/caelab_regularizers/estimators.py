@@ -162,7 +162,7 @@ class SparseAutoencoder(Autoencoder):
     """An :class:`Autoencoder` whose code is sparse.
 
     ``"kl"`` adds β Σ_j KL(ρ ‖ mean activation of unit j over the batch), for codes in [0, 1] (Ng 2011, "Sparse
-    autoencoder"); ``"l1"`` adds β · mean over examples of Σ_j |h_j| (Kavukcuoglu, Ranzato and LeCun 2008).
+    autoencoder"); ``"l1"`` adds β · mean over examples of ‖h‖_1 (Kavukcuoglu, Ranzato and LeCun 2008).
 
     Args:
         hidden: as that of :class:`Autoencoder`, as is everything but the penalty.
