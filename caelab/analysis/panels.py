@@ -86,7 +86,10 @@ class Panels(Sequence[Axes]):
     def finished(self) -> Figure:
         """The figure; where it is not as on a page of caelab's own style, texts are brought into their panels."""
         if self.own and self.room and (letters() != 1 or page_width() != PAGE_WIDTH):
-            for axes in self:
+            beside = round(self.figure.get_figwidth() / self.room[0])
+            for place, axes in reversed([*enumerate(self)]):
+                if self.apart and place % beside and axes.get_ylabel() == self[place - 1].get_ylabel():
+                    axes.set_ylabel("")  # its neighbour's
                 _fit_texts(axes, *self.room)
         return self.figure
 

@@ -8,7 +8,11 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from caelab.analysis.base import drawn_onto, panels_of
+from caelab.analysis.panels import panels
+from caelab.analysis.styles import every_width, style
 from caelab.errors import CaelabError
+from caelab.registry.catalogue import Offer, catalogue
+from tests.core.invented import analysis, dots
 
 
 def spectra(models=("ae", "cae")):
@@ -71,3 +75,22 @@ def test_axes_that_do_not_fit_are_refused_with_those_that_do(give, what):
 
 def test_the_panels_of_a_table_can_be_asked_for():
     assert panels_of("jacobian_spectrum", spectra()) == (1, 2)
+
+
+def test_an_analysis_that_draws_its_own_figures_only_says_so(monkeypatch):
+    monkeypatch.setattr(catalogue(), "offers", dict(catalogue().offers))
+    catalogue().offers["analysis", "dots"] = Offer("analysis", "dots", "test", analysis("dots", dots))
+    table = pd.DataFrame({"model": ["ae"], "seed": [0], "mean norm": [1.0]})
+    assert len(drawn_onto("dots", table).axes) == 1
+    with pytest.raises(CaelabError, match=r"'dots' of plugin 'test' draws figures of its own only: .* leave axes out"):
+        drawn_onto("dots", table, Figure().subplots())
+
+
+def test_neighbours_with_one_label_need_it_once_in_a_narrow_figure():
+    with style("icml"), every_width(3.25):
+        found = panels(None, 2, 3, of="mine", size=(6.75, 4.2))
+        for axes in found:
+            axes.set(ylabel="the same", title="a title that is longer than its narrow panel")
+        found.finished()
+    assert [axes.get_ylabel() for axes in found] == ["the same", ""] * 3
+    assert all("\n" in axes.get_title() for axes in found)
