@@ -1,4 +1,7 @@
-"""Data from memory, kept in a folder, so that other processes and later sessions load the very same examples."""
+"""Data from memory, kept in a folder, so that other processes and later sessions load the very same examples.
+
+What needs torch is imported where it is used: listing the data sets imports this module.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,18 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caelab.data.dataset import Dataset
-from caelab.data.given import as_dataset
 from caelab.data.given_tables import is_of_huggingface
-from caelab.data.mapped import in_float32
 from caelab.data.memory import check_room
 from caelab.data.samples import FilePath, Samples, describes
-from caelab.data.scaling import Scaling
 from caelab.errors import CaelabError, reason
 from caelab.storage.files import aside, publish, told_as_storage
+
+if TYPE_CHECKING:
+    from caelab.data.dataset import Dataset
 
 INPUTS, LABELS, ABOUT = "inputs.npy", "labels.npy", "about.json"
 PARTS = ("train", "valid", "test")
@@ -40,6 +42,9 @@ def keep(given: Any, folder: Path, splits: Sequence[int] | None = None) -> dict[
         CaelabError: they are no data, or a law behind them is known that no file can keep.
         StorageError: the folder cannot be written.
     """
+    from caelab.data.dataset import Dataset
+    from caelab.data.given import as_dataset
+
     dataset = as_dataset(given, splits=splits)
     if dataset.truth is not None:
         raise CaelabError(
@@ -75,6 +80,9 @@ def _write(dataset: Dataset, place: Path, fixed: bool) -> None:
 def arrays(path: FilePath) -> Samples:
     """Data that were given in Python, as ``caelab.compare`` keeps them in the folder of a comparison."""
     folder = Path(path).expanduser()
+    from caelab.data.mapped import in_float32
+    from caelab.data.scaling import Scaling
+
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         mapped = np.load(folder / INPUTS, mmap_mode="r")
