@@ -176,7 +176,7 @@ def test_a_broken_analysis_is_named_and_the_others_are_reported_and_drawn(name, 
     save(collect("caelab compare ae", study.configs, study.seeds, result), tmp_path)
     said = "\n".join(publish_comparison(tmp_path))
     assert BROKEN[name] in said
-    assert "code mean" in pd.read_csv(tmp_path / "summary.csv")
+    assert "code mean mean" in pd.read_csv(tmp_path / "summary.csv")
     assert (tmp_path / "figures" / "works.png").is_file()
     drawn_all_the_same = name in ("no_summary", "no_number")  # their tables are sound
     assert (tmp_path / "figures" / f"{name}.png").exists() == drawn_all_the_same
