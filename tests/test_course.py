@@ -36,7 +36,7 @@ def test_there_are_six_and_the_page_has_them_all_in_order():
     assert [path.name[0] for path in scripts()] == list("123456")
     tree = re.search(r"```\{toctree\}\n(.*?)```", page, re.DOTALL)[1].split()
     assert [name for name in tree if re.match(r"\d-", name)] == [path.stem for path in scripts()]
-    assert all(f"]({path.name})" in page for path in scripts())
+    assert all(f" <{path.stem}>`" in page for path in scripts())
 
 
 @pytest.mark.parametrize("script", scripts(), ids=lambda path: path.stem)
@@ -112,7 +112,7 @@ def test_a_page_has_text_code_pictures_and_tables():
         {"cell_type": "markdown", "source": "# Title"},
         {"cell_type": "code", "source": ["x = 1\n", "x"], "outputs": outputs},
         {"cell_type": "code", "source": [], "outputs": []},
-        {"cell_type": "markdown", "source": ["$x$"]},
+        {"cell_type": "markdown", "source": ["[next](2-other.py) and [a page](../x.md)\n", "$x$"]},
     ]
     page = course.page_of({"cells": cells}, "1-name")
     assert page.startswith("# Title\n\n{download}`Download as a script <1-name.py>`")
@@ -121,7 +121,7 @@ def test_a_page_has_text_code_pictures_and_tables():
     assert "](data:image/png;base64,AAAA)" in page
     assert '<table class="docutils dataframe">' in page
     assert "```text\n2\n```" in page
-    assert page.endswith("$x$\n")
+    assert page.endswith("\n\n{doc}`next <2-other>` and [a page](../x.md)\n$x$\n")
     assert page.count("{code-block}") == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,17 @@ def page_of(notebook: Any, name: str) -> str:
     title, _, rest = "".join(first["source"]).partition("\n")
     parts = [title, _downloads(name), rest.strip()]
     for cell in others:
-        parts += ["".join(cell["source"])] if cell["cell_type"] == "markdown" else _code(cell)
+        parts += [_linked("".join(cell["source"]))] if cell["cell_type"] == "markdown" else _code(cell)
     return "\n\n".join(parts) + "\n"
+
+
+def _linked(text: str) -> str:
+    """Markdown whose links to another notebook's script lead to its page.
+
+    >>> _linked("see [notebook 2](2-denoising.py)")
+    'see {doc}`notebook 2 <2-denoising>`'
+    """
+    return re.sub(r"\[([^\]]+)\]\((\d-[\w-]+)\.py\)", r"{doc}`\1 <\2>`", text)
 
 
 def _downloads(name: str) -> str:
