@@ -6,13 +6,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 PYTHONWARNDEFAULTENCODING=1 $(BIN)/python -m pytest
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: compare test quick durations lint types imports unit docs bench dist clean
+.PHONY: compare test quick durations lint types imports unit docs site bench dist clean
 
 compare: $(VENV)/run  ## install, train seven kinds of model on real digits, and report
 	$(BIN)/caelab compare --out compare
 
 test: $(VENV)/test  ## the whole check
-	$(MAKE) lint types imports unit docs
+	$(MAKE) lint types imports unit site
 
 quick: lint  ## lint, and every test that is not slow, once: under a minute on two cores
 	$(PYTEST) -n auto --dist worksteal --quick
@@ -35,6 +35,9 @@ unit: $(VENV)/test
 
 docs: $(VENV)/docs
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build
+
+site: docs  ## the documentation, built and read in a browser without a network
+	CAELAB_SITE=1 $(PYTEST) -n0 tests/test_site.py
 
 bench: $(VENV)/run
 	$(BIN)/python -m tests.benchmarks

@@ -6,6 +6,8 @@ from pathlib import Path
 from caelab import __version__
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+from gallery_comparisons import SECTIONS
+from gallery_pages import FOLDER, figures_of
 
 project = "caelab"
 author = "The caelab developers"
@@ -18,13 +20,25 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "sphinx_design",
+    "sphinx_gallery.gen_gallery",
     "local_mathjax",
     "interactive_page",
     "course",
+    "gallery_pages",
+    "catalogue_pages",
+    "sphinx_click",
 ]
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "examples"]
+exclude_patterns = [
+    "_build",
+    "_extensions",
+    "examples",
+    "gallery/**/*.py",
+    "gallery/**/*.ipynb",
+    "sg_execution_times.rst",
+    "gallery/sg_execution_times.rst",
+]
 html_theme = "furo"
 html_title = "caelab"
 html_static_path = ["_static"]
@@ -35,3 +49,19 @@ autodoc_member_order = "bysource"
 copybutton_prompt_text = "$ "
 copybutton_line_continuation_character = "\\"
 nitpicky = False
+suppress_warnings = ["config.cache"]  # the gallery is configured by a function, which no cache can hold
+sphinx_gallery_conf = {
+    "examples_dirs": str(FOLDER),
+    "gallery_dirs": "gallery",
+    "filename_pattern": "plot_",
+    "subsection_order": [*(str(FOLDER / key) for key in SECTIONS), "*"],
+    "within_subsection_order": "FileNameSortKey",
+    "image_scrapers": (figures_of,),
+    "download_all_examples": False,
+    "show_memory": False,
+    "write_computation_times": False,
+    "show_signature": False,
+    "min_reported_time": 1000,
+    "remove_config_comments": True,
+    "plot_gallery": "True",
+}

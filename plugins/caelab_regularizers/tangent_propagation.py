@@ -82,8 +82,9 @@ class TangentPropagation:
 
     Attributes:
         weight: λ.
-        tangents: ``module:function`` or ``FILE.py:function``; the function maps a batch (batch, *input) to the tangents
-            of its examples (batch, count, *input). ``caelab_regularizers.tangent_propagation:shifts`` is one.
+        tangents: ``module:function`` or ``FILE.py:function``; the function maps a batch ``(batch, *input)`` to the
+            tangents of its examples ``(batch, count, *input)``, as
+            ``caelab_regularizers.tangent_propagation:shifts`` does.
     """
 
     trial_options: ClassVar[Mapping[str, Any]] = {"weight": 1.0, "tangents": f"{__name__}:shifts"}
