@@ -65,7 +65,11 @@ def _write(dataset: Dataset, place: Path, fixed: bool) -> None:
         "label_names": dataset.label_names,
         "mapped": dataset.mapped,
         **({} if dataset.scaling is None else {"scaling": {**dataset.scaling.as_record(), "of": dataset.scaling.of}}),
-        **({part: getattr(dataset, part).tolist() for part in PARTS} if fixed else {}),
+        **(
+            dict(zip(PARTS, (part.tolist() for part in (dataset.train, dataset.valid, dataset.test)), strict=True))
+            if fixed
+            else {}
+        ),
     }
     with told_as_storage(place):
         shutil.rmtree(place, ignore_errors=True)  # of a process that was killed here

@@ -62,7 +62,7 @@ def _(thing: Comparison) -> str:
 
 @html_of.register
 def _(thing: Dataset) -> str:
-    sizes = ", ".join(f"{len(getattr(thing, part))} {part}" for part in ("train", "valid", "test"))
+    sizes = f"{len(thing.train)} train, {len(thing.valid)} valid, {len(thing.test)} test"
     classes = "none" if thing.labels is None else str(len({*thing.labels.tolist()}))
     low, high = thing.value_range
     facts = {"examples": sizes, "inputs": f"{thing.inputs.shape[1]} from {low:.3g} to {high:.3g}", "classes": classes}
@@ -102,7 +102,7 @@ def _history(run: Run) -> Figure:
         ):
             if column in history:
                 axes.plot(range(1, len(history) + 1), history[column], style, label=name)
-        axes.set(xlabel="epoch", ylabel="reconstruction error\n(sum over inputs)")
+        axes.set(xlabel="epoch", ylabel="error per example\n(sum over inputs)")
         axes.legend()
     return figure
 

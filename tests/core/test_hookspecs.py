@@ -13,9 +13,9 @@ HOOKS_PAGE = (ROOT / "docs" / "reference" / "hooks.md").read_text(encoding="utf-
 MEMBERS = [kind for name, kind in vars(hookspecs).items() if name.endswith("Members")]
 NO_MEMBERS = {  # what the core looks for on other things
     "attributes of Python's and of libraries' own objects": {
-        "default_image", "device_context", "dist", "forward", "func", "function", "get_ipython", "inplace",
+        "default_image", "device_context", "dist", "dtype", "forward", "func", "function", "get_ipython", "inplace",
         "is_sparse", "isatty", "kernel", "loc", "maxlen", "n_frames", "probs", "sampler",
-        "sched_getaffinity", "toarray", "variable",
+        "sched_getaffinity", "select_columns", "toarray", "variable",
     },
     "of caelab's mark, and of its own wrappers of models and functions": {
         "caelab_impl", "inner", "note", "options", "sees_corrupted",
