@@ -33,7 +33,6 @@ ALLOWED = {
     "data/rectangles.py": ("samples",),  # an option of data sets that are generated
     "data/convexity.py": ("samples",),
     "analysis/plotting.py": ("curves",),  # a function that draws them; a study is called so, too
-    "report/notebook.py": ("reconstruction error",),
     "runs/keywords.py": ("ae",),  # the recipe that ``caelab.recipe()`` begins from
 }
 

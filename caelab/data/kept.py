@@ -60,16 +60,13 @@ def keep(given: Any, folder: Path, splits: Sequence[int] | None = None) -> dict[
 
 
 def _write(dataset: Dataset, place: Path, fixed: bool) -> None:
+    parts = zip(PARTS, (dataset.train, dataset.valid, dataset.test), strict=True)
     about = {
         "image_shape": dataset.image_shape,
         "label_names": dataset.label_names,
         "mapped": dataset.mapped,
         **({} if dataset.scaling is None else {"scaling": {**dataset.scaling.as_record(), "of": dataset.scaling.of}}),
-        **(
-            dict(zip(PARTS, (part.tolist() for part in (dataset.train, dataset.valid, dataset.test)), strict=True))
-            if fixed
-            else {}
-        ),
+        **({name: part.tolist() for name, part in parts} if fixed else {}),
     }
     with told_as_storage(place):
         shutil.rmtree(place, ignore_errors=True)  # of a process that was killed here
