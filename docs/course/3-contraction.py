@@ -111,7 +111,7 @@ def numbers(run):
     return {
         "mean norm": float(caelab.jacobian(run.model.encode, inputs).squared_norm().detach().sqrt().mean()),
         "saturated": float(((code < 0.05) | (code > 0.95)).float().mean()),
-        "norm of W": float(run.model.encode[0].weight.norm()),
+        "norm of W": float(run.model.encode[0].weight.detach().norm()),
         "reconstruction": float(run.reconstruction_error(inputs).mean()),
     }
 
