@@ -16,6 +16,10 @@ class CaelabError(Exception):
     """
 
 
+class RefusedInput(CaelabError, ValueError):
+    """The value of an argument does not fit; numpy, scikit-learn and matplotlib raise ``ValueError`` for that."""
+
+
 class StorageError(CaelabError):
     """A file could not be written or read for a reason that lies outside caelab: the disk is full, a quota, a right.
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from caelab.analysis.base import analyse as of_one
 from caelab.analysis.base import drawn_onto
 from caelab.analysis.several import analyse_together
-from caelab.errors import CaelabError, shown
+from caelab.errors import CaelabError, RefusedInput, shown
 from caelab.registry.arguments import rows_of
 from caelab.runs.run import Run
 
@@ -58,6 +58,9 @@ def draw(name: str, table: pd.DataFrame, axes: Any = None) -> Figure:
 
     Raises:
         CaelabError: an unknown analysis, or a table that it cannot draw.
-        ValueError: another number of axes than the analysis has panels.
+        ValueError: another number of axes than the analysis has panels, no table, or one without rows.
     """
+    if not isinstance(table, pd.DataFrame) or table.empty:
+        came = "one without rows" if isinstance(table, pd.DataFrame) else shown(table)
+        raise RefusedInput(f"expected a table of {name!r}, as caelab.analyse returns it, but {came} came")
     return drawn_onto(name, table, axes)

@@ -160,6 +160,11 @@ class Styled:
         self._before = {key: value for key, value in _all_settings().items() if value != settings.get(key)}
         rcParams.update(settings)
 
+    def __repr__(self) -> str:
+        """That the settings are in force, as a cell shows it that ends in ``caelab.figures.style("icml")``."""
+        width, _ = rcParams["figure.figsize"]
+        return f"<style of figures in force: {width:g} in wide, text of {rcParams['font.size']:g} pt>"
+
     def __enter__(self) -> None:
         """The settings are in force already."""
 

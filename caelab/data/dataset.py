@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -18,16 +19,17 @@ from caelab.data.samples import Samples, published_splits
 from caelab.data.scaling import Scaling, fitted, in_new_units, scaled
 from caelab.data.scaling_options import ScalingOptions, take_scaling
 from caelab.data.splits import draw_splits, first_of_parts
-from caelab.errors import CaelabError, reason, shown
+from caelab.errors import CaelabError, RefusedInput, reason, shown
 from caelab.process.exits import held_open
 from caelab.process.settings import CHEAP, GENERATORS, OTHERS, Found, left_as_found
 from caelab.registry.arguments import by_label, tensor_of, text_of
 from caelab.registry.catalogue import catalogue
 from caelab.registry.paths import as_name, resolved
+from caelab.registry.promised import promised
 from caelab.registry.signatures import checked_options
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Examples in memory and the indices of their train, valid and test parts.
 
@@ -101,6 +103,25 @@ class Dataset:
         """The least and the greatest value among all inputs."""
         low, high = self.inputs.aminmax()
         return float(low), float(high)
+
+    def __repr__(self) -> str:
+        """What the data are, in one line."""
+        count, width = self.inputs.shape
+        parts = f"{len(self.train)} train, {len(self.valid)} valid, {len(self.test)} test"
+        return f"<Dataset {called(self)}: {count} examples of {width} inputs; {parts}>"
+
+    def _repr_html_(self) -> str:
+        return str(promised("html_of")(self))
+
+
+def called(dataset: Dataset) -> str:
+    """The name of a data set for readers: of data that were kept, or lie in a file, without the folders above.
+
+    >>> called(make_dataset("npz:/data/mine.npz", Samples(np.eye(10))))
+    'npz:mine.npz'
+    """
+    kind, colon, path = dataset.name.partition(":")
+    return kind if kind == "arrays" else f"{kind}{colon}{PurePath(path).name}"
 
 
 def load_dataset(name: Any, *, splits: Sequence[int] | str | None = None, seed: int = 0, **options: Any) -> Dataset:
@@ -262,7 +283,7 @@ def checked_samples(name: str, samples: Any) -> Samples:
 def _checked_inputs(name: str, values: Any) -> Tensor:
     inputs = _float32(name, values)
     if inputs.ndim != 2 or 0 in inputs.shape:
-        raise CaelabError(f"data set {name!r}: expected inputs of shape (n, d), but {tuple(inputs.shape)} came")
+        raise RefusedInput(f"data set {name!r}: expected inputs of shape (n, d), but {tuple(inputs.shape)} came")
     _refuse_not_finite(name, inputs)
     return inputs
 
@@ -271,7 +292,7 @@ def _refuse_not_finite(name: str, inputs: Tensor) -> None:
     if not torch.stack(inputs.aminmax()).isfinite().all():  # which a NaN reaches, too; it takes no memory
         wrong = ~torch.isfinite(inputs)
         row, column = (int(i) for i in wrong.nonzero()[0])
-        raise CaelabError(
+        raise RefusedInput(
             f"data set {name!r}: expected finite inputs, but {int(wrong.sum())} of {inputs.numel()} values are NaN "
             f"or infinite, the first in example {row}, input {column} (counted from 0); remove or impute them"
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from caelab.data.labels import numbered
 from caelab.data.mapped import array_of, in_float32, is_mapped, samples_of_batches
 from caelab.data.samples import Samples
 from caelab.data.scaling_options import scaling_of
-from caelab.errors import CaelabError, shown
+from caelab.errors import CaelabError, RefusedInput, shown
 
 KINDS = "expected a data set, its name, an array, tensor or table of inputs, or a pair (inputs, labels)"
 
@@ -68,27 +67,17 @@ def as_dataset(
 
 
 def as_inputs(given: Any) -> Tensor:
-    """Inputs of a model, shape (batch, d), from an array, a tensor, a table or images, as ``as_dataset`` takes them.
+    """Inputs of a model, shape (batch, d), from an array (a sparse one too), a tensor, a table or images.
 
     Raises:
         CaelabError: they are none of these, or hold what is no finite number.
     """
-    if not isinstance(given, np.ndarray | pd.DataFrame | Tensor | list):
-        raise CaelabError(
+    if not isinstance(given, np.ndarray | pd.DataFrame | Tensor | list) and not hasattr(given, "toarray"):
+        raise RefusedInput(
             f"expected inputs, shape (batch, d), as a tensor, an array or a table of numbers, but {shown(given)} came"
         )
     inputs: Tensor = checked_samples("given", _samples(given)).inputs
     return inputs
-
-
-def called(dataset: Dataset) -> str:
-    """The name of a data set for readers: of data that were kept, or lie in a file, without the folders above.
-
-    >>> called(as_dataset(np.eye(10), name="npz:/data/mine.npz")), called(as_dataset(np.eye(10)))
-    ('npz:mine.npz', 'arrays')
-    """
-    kind, colon, path = dataset.name.partition(":")
-    return kind if kind == "arrays" else f"{kind}{colon}{PurePath(path).name}"
 
 
 def _widened(dataset: Dataset, expected: str) -> bool:
@@ -179,7 +168,7 @@ def _samples(given: Any) -> Samples:
         inputs, labels = _label_column(inputs, labels)
     values = _numbers(inputs)
     if values.ndim not in (2, 3, 4):
-        raise CaelabError(
+        raise RefusedInput(
             f"expected inputs of shape (n, d), (n, height, width) or (n, height, width, channels), but {values.shape} "
             "came; reshape them"
         )
@@ -204,7 +193,7 @@ def _usual_label(given: Any) -> Any:
 def _label_column(table: Any, name: str) -> tuple[Any, Any]:
     if not isinstance(table, pd.DataFrame) or name not in table.columns:
         there = ", ".join(map(str, table.columns)) if isinstance(table, pd.DataFrame) else type(table).__name__
-        raise CaelabError(f"expected a table with the column {name!r} for the labels, but {there} came")
+        raise RefusedInput(f"expected a table with the column {name!r} for the labels, but {there} came")
     return table.drop(columns=[name]), table[name]
 
 
@@ -212,11 +201,11 @@ def _numbers(values: Any) -> NDArray[Any]:
     if isinstance(values, pd.DataFrame):
         wrong = [str(name) for name, kind in values.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)]
         if wrong:
-            raise CaelabError(f"expected numbers in every column, but {', '.join(wrong)} holds others; encode it")
+            raise RefusedInput(f"expected numbers in every column, but {', '.join(wrong)} holds others; encode it")
         values = values.to_numpy("float32", na_value=np.nan)
     array = _array(values)
     if array.dtype.kind not in "buif":
-        raise CaelabError(f"{KINDS} of real numbers, but {_kind(values, array)} came")
+        raise RefusedInput(f"{KINDS} of real numbers, but {_kind(values, array)} came")
     return array
 
 

@@ -106,7 +106,7 @@ def readable(
     """
     way = "{path} is missing" if stored else "{path} is missing; write it into the file" if file else SET
     found = [item for item in error.errors() if not _follows(item, error)]
-    return CaelabError("; ".join(_complaint(item, where, model, given, way) for item in found))
+    return CaelabError("; ".join(dict.fromkeys(_complaint(item, where, model, given, way) for item in found)))
 
 
 SET = "{path} is missing: it has no default; give it, for instance with --set {path}=VALUE{itself}"
@@ -128,6 +128,8 @@ def _complaint(item: Any, where: str, model: type[BaseModel], given: Collection[
         top = "study" if "study" in model.model_fields else "config"
         owner = ".".join(str(part) for part in (where, *parents) if part != "") or top
         return f"{owner}: {unknown_name('option', str(last), _known_at(model, parents))}"
+    if item["type"] == "missing" and item["loc"] and isinstance(item["loc"][-1], int):  # of a row, not of a block
+        return f"{path.rpartition('.')[0]}: expected more values, but {shown(item['input'])} came"
     if item["type"] == "missing":
         itself = f" (of itself caelab gives only what is called {' or '.join(given)})" if given else ""
         return missing.format(path=path, itself=itself)

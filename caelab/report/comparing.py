@@ -22,6 +22,7 @@ from caelab.registry.catalogue import catalogue, installed_providers
 from caelab.report.comparison import Comparison, load_comparison
 from caelab.report.studies import Undertaking, Watch, carry_out_study, open_study_folder, watching
 from caelab.runs.config import GIVEN, RunConfig, make_config
+from caelab.runs.in_keywords import in_keywords, keywords_in
 from caelab.runs.keywords import key_of, with_keywords
 from caelab.runs.recipes import default_recipes
 from caelab.study.executors import usable_cores
@@ -79,17 +80,19 @@ def compare(
         CaelabError: an unknown name, data that are none, two models of one label, or none of the runs worked. Where
             only some failed, a warning names them, and ``problems`` holds the reasons.
     """
-    given = _is_given(dataset)
-    configs = _configs(models, _block(dataset, splits, given), settings)
-    chosen = _analyses(analyses)
-    how = _how(executor, workers, configs, chosen)
     watch = watching(lambda _: None, checked(progress))
+    given = _is_given(dataset)
+    with in_keywords():
+        configs = _configs(models, _block(dataset, splits, given), settings)
+        chosen = _analyses(analyses)
+    how = _how(executor, workers, configs, chosen)
 
     def carried_out(folder: Path) -> Comparison:
         over = _kept(dataset, folder, splits) if given else {}
         return _carried_out(_file(configs, over, seeds, chosen, claims, folder), folder, how, watch)
 
-    return _in_temporary(carried_out) if out is None else carried_out(path_of(out, "the folder out").expanduser())
+    with in_keywords():
+        return _in_temporary(carried_out) if out is None else carried_out(path_of(out, "the folder out").expanduser())
 
 
 def _in_temporary(make: Callable[[Path], Comparison]) -> Comparison:
@@ -110,7 +113,7 @@ def _carried_out(file: StudyFile, folder: Path, how: Mapping[str, Any], watch: W
         for line in carry_out_study(asked):
             log.info("%s", line)
     except RunsFailed as error:
-        warnings.warn(str(error), stacklevel=4)
+        warnings.warn(keywords_in(str(error)), stacklevel=4)
     return load_comparison(folder)
 
 
@@ -124,6 +127,8 @@ def _configs(models: Any, block: Mapping[str, Any], settings: Mapping[str, Any])
         models = [models]
     if isinstance(models, Mapping):
         raise CaelabError("expected models as a list, as in ['ae', 'cae'], but a dictionary came; put it into a list")
+    if "label" in settings:
+        raise CaelabError("a label is of one model; give it to a recipe, as in caelab.recipe('ae', label='mine')")
     named = [as_config(each) for each in (default_recipes() if models is None else rows_of(models, "models"))]
     if not named:
         raise CaelabError("a comparison has at least one model, but none came; name recipes, as in ['ae', 'cae']")

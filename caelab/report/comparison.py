@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from caelab.analysis.base import drawn_onto, panels_of
 from caelab.analysis.columns import Column
 from caelab.analysis.plotting import display_name, family_of, stored_appearances
-from caelab.errors import CaelabError, shown, unknown_name
+from caelab.errors import CaelabError, RefusedInput, shown, unknown_name
 from caelab.registry.arguments import path_of, rows_of, text_of
+from caelab.registry.promised import promised
 from caelab.registry.reserved import ABOUT_A_ROW
 from caelab.report.paired_tests import PairedTest, paired_test
 from caelab.report.publish import columns_of_stored, numbers_of
@@ -33,7 +34,6 @@ from caelab.report.tables import (
     table_of,
 )
 from caelab.report.verdicts import verdicts
-from caelab.runs.promised import promised
 from caelab.runs.run import Run, load_run
 from caelab.storage.files import write_bytes, write_text
 
@@ -148,7 +148,7 @@ class Comparison:
             ValueError: another number of axes than the analysis has panels.
         """
         if text_of(name, "the name of an analysis") not in self.stored.tables:
-            raise unknown_name("analysis of this comparison", name, self.stored.tables)
+            raise RefusedInput(str(unknown_name("analysis of this comparison", name, self.stored.tables)))
         with stored_appearances(self.stored.appearances):
             return drawn_onto(name, self.stored.tables[name], axes, self.models)
 
@@ -162,7 +162,7 @@ class Comparison:
             CaelabError: the comparison has no table of that name, or the analysis draws figures of its own only.
         """
         if text_of(name, "the name of an analysis") not in self.stored.tables:
-            raise unknown_name("analysis of this comparison", name, self.stored.tables)
+            raise RefusedInput(str(unknown_name("analysis of this comparison", name, self.stored.tables)))
         return panels_of(name, self.stored.tables[name])
 
     def to_latex(
@@ -196,16 +196,18 @@ class Comparison:
     def _latex(self, columns: Sequence[str] | None, models: Sequence[str] | None, caption: str | None) -> Table:
         rows = self.stored.rows
         if models is not None:
-            chosen = [self._model(each) for each in rows_of(models, "models")]
+            chosen = dict.fromkeys(self._model(each) for each in rows_of(models, "models"))  # each counts once
+            if not chosen:
+                raise RefusedInput("expected at least one model, but none came; the comparison's models has all")
             rows = pd.concat([rows[rows["model"] == each] for each in chosen])
         with stored_appearances(self.stored.appearances):
             if columns is None:
                 (table, *_) = all_tables(rows, self.columns)
                 table = _named(table, caption)
             else:
-                if not columns:
-                    raise CaelabError("expected at least one column, but none came; the comparison's numbers has all")
-                numbers = [self._number(each) for each in rows_of(columns, "columns")]
+                numbers = [*dict(self._number(each) for each in rows_of(columns, "columns")).items()]
+                if not numbers:
+                    raise RefusedInput("expected at least one column, but none came; the comparison's numbers has all")
                 told = " ".join(filter(None, [numbers_told(rows), best_means(numbers)]))
                 table = _named(table_of(rows, "chosen", told, numbers), caption)
         return table
@@ -257,8 +259,8 @@ class Comparison:
         if len(found) == 1:
             return found[0]
         if found:
-            raise CaelabError(f"{called!r} may be {' or '.join(map(repr, found))}; give the whole label")
-        raise unknown_name("model of this comparison", called, self.models)
+            raise RefusedInput(f"{called!r} may be {' or '.join(map(repr, found))}; give the whole label")
+        raise RefusedInput(str(unknown_name("model of this comparison", called, self.models)))
 
     def _number(self, name: Any) -> tuple[str, Column]:
         """The number that is called by its name or its heading, and its column."""
@@ -269,8 +271,8 @@ class Comparison:
             if found:
                 return found[0]
         if called in ABOUT_A_ROW:
-            raise CaelabError(f"{called!r} says which run a row is about; name a number, as {shown_[0][0]!r}")
-        raise unknown_name("number of this comparison", called, [number for number, _ in shown_])
+            raise RefusedInput(f"{called!r} says which run a row is about; name a number, as {shown_[0][0]!r}")
+        raise RefusedInput(str(unknown_name("number of this comparison", called, [number for number, _ in shown_])))
 
     def __repr__(self) -> str:
         """What is compared, in one line."""

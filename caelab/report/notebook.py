@@ -18,7 +18,7 @@ from caelab.analysis.asking import draw
 from caelab.analysis.contract import load_analysis
 from caelab.analysis.plotting import COLUMN_WIDTH, paper_style, stored_appearances
 from caelab.data import Dataset
-from caelab.data.given import called
+from caelab.data.dataset import called
 from caelab.errors import CaelabError
 from caelab.report.comparison import Comparison
 from caelab.report.publish import tally
@@ -125,7 +125,7 @@ def _is_main(name: str) -> bool:
 def _examples(data: Dataset) -> str:
     """Training examples side by side, as they stand in the data, on one scale."""
     assert data.image_shape is not None
-    images = data.train_inputs[:SHOWN].reshape(-1, *data.image_shape).numpy()
+    images = data.inputs[data.train[:SHOWN]].reshape(-1, *data.image_shape).numpy()
     across = min(len(images), ACROSS)
     down = ceil(len(images) / across)
     low, high = float(images.min()), float(images.max())

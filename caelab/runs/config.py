@@ -373,10 +373,10 @@ def _named(block: Block, offers: Catalogue) -> tuple[str, dict[str, Any]]:
     return name, {"path": rest, **block.options} if colon else block.options
 
 
-def names_a_file(word: str) -> bool:
-    """Whether a word of the command line stands for a config file, or a pipe that gives one, rather than a recipe."""
+def names_a_file(word: str | Path) -> bool:
+    """Whether a word or a path stands for a config file, or a pipe that gives one, rather than a recipe."""
     with suppress(OSError, ValueError):
-        return word.endswith((".yaml", ".yml")) or Path(word).is_fifo()
+        return str(word).endswith((".yaml", ".yml")) or Path(word).is_fifo()
     return False
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from caelab.data.scaling_options import NAMES as SCALINGS
-from caelab.errors import CaelabError, unknown_name
+from caelab.errors import CaelabError, shown, unknown_name
 from caelab.registry.catalogue import catalogue
 from caelab.registry.importing import allow_code_in
 from caelab.registry.reserved import GIVEN_BY_CORE
 from caelab.registry.signatures import option_fields
 from caelab.runs.config import GIVEN, OF_ANY, RunConfig, Training, load_config, make_config, names_a_file
+from caelab.runs.in_keywords import in_keywords
 from caelab.runs.recipes import recipe_config
 from caelab.runs.settings import chooses_kind, with_setting
 
@@ -21,7 +23,8 @@ TOP = ("seed", "dataset", "model", "pretraining", "layers", "regularizers")
 DATA = ("splits", "split_seed", *SCALINGS)
 
 
-def recipe(name: str = "ae", /, **settings: Any) -> RunConfig:
+@in_keywords()
+def recipe(name: str | Path = "ae", /, **settings: Any) -> RunConfig:
     """The checked config of a recipe, with keywords laid over it.
 
     A keyword is the last word of a key where only one key of this config ends so (``weight``, ``hidden``, ``epochs``,
@@ -42,8 +45,12 @@ def recipe(name: str = "ae", /, **settings: Any) -> RunConfig:
         CaelabError: an unknown recipe or keyword, a keyword that several keys end in, or a value that does not fit.
     """
     label = settings.pop("label", None)
-    config = load_config(name) if names_a_file(name) else recipe_config(name)
+    if not isinstance(name, str | Path):
+        raise CaelabError(f"expected the name of a recipe or the path of a YAML file, but {shown(name)} came")
+    config = load_config(name) if names_a_file(name) else recipe_config(str(name))
     changed, keys = with_keywords(config, settings)
+    if label == "":
+        raise CaelabError("expected a label that tables and figures can show, but '' came; leave it out, or name one")
     if label is not None:
         return make_config({**changed.as_dict(), "label": label})
     named = [f"{key}={value}" for key, value in keys.items() if key.partition(".")[0] in changed.regularizers]
@@ -56,17 +63,32 @@ def with_keywords(config: RunConfig, settings: Mapping[str, Any]) -> tuple[RunCo
     Raises:
         CaelabError: as ``recipe``.
     """
+    if settings.get("regularizers") == {}:
+        raise CaelabError(
+            f"regularizers={{}} adds none to {config.label!r} and takes none away; for a model without them start from "
+            "a recipe without them"
+        )
     values = {keyword: _block(keyword, plain(value)) for keyword, value in settings.items()}
     allow_code_in(values)
     keys: dict[str, Any] = {}
     for kinds in (True, False):  # a block of another kind has other options
         chosen = {each: value for each, value in values.items() if _chooses_kind(each, value) == kinds}
-        found = {key_of(config, keyword): value for keyword, value in chosen.items()}
+        found = _by_key(config, chosen)
         raw = config.as_dict()
         for key, value in found.items():
             raw = with_setting(raw, key, value)
         config, keys = (make_config(raw) if found else config), {**keys, **found}
     return config, keys
+
+
+def _by_key(config: RunConfig, settings: Mapping[str, Any]) -> dict[str, Any]:
+    keywords: dict[str, str] = {}
+    for keyword in settings:
+        key = key_of(config, keyword)
+        if key in keywords:
+            raise CaelabError(f"{keywords[key]!r} and {keyword!r} both say {key} of {config.label!r}; give one of them")
+        keywords[key] = keyword
+    return {key: settings[keyword] for key, keyword in keywords.items()}
 
 
 def _chooses_kind(keyword: str, value: Any) -> bool:

@@ -14,15 +14,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from caelab.data import Dataset, load_dataset
-from caelab.data.given import as_dataset, as_inputs, called, split_hash
+from caelab.data.dataset import called
+from caelab.data.given import as_dataset, as_inputs, split_hash
 from caelab.data.memory import free_memory, sized
 from caelab.data.scaling_options import scaling_in
-from caelab.errors import CaelabError, DamagedFile, reason
+from caelab.errors import CaelabError, DamagedFile, RefusedInput, reason
 from caelab.models.adapted import adapted, dtype_of
 from caelab.models.identity import (
     check_outputs,
@@ -41,10 +43,10 @@ from caelab.process.settings import CHEAP, OTHERS, left_as_found
 from caelab.process.torch_settings import pinned_settings
 from caelab.registry.arguments import path_of
 from caelab.registry.catalogue import catalogue
+from caelab.registry.promised import promised
 from caelab.runs.config import GIVEN, RunConfig, make_config, of_any
 from caelab.runs.layers import is_stack, layer_configs, of_its_layer, told_of_layer
 from caelab.runs.places import folder_near, near
-from caelab.runs.promised import promised
 from caelab.runs.record import bears_its_name, check_facts, fingerprints_in
 from caelab.storage.checked_files import RECORD, WEIGHTS, damaged, read_files, stored_facts, write_files
 from caelab.storage.checksums import FILES
@@ -180,9 +182,9 @@ class Run:
         found = found.flatten(1) if found.ndim > 2 else found
         width = self.dataset.inputs.shape[1]
         if found.ndim != 2 or found.shape[1] != width:
-            raise CaelabError(
+            raise RefusedInput(
                 f"expected inputs of shape (batch, {width}), as {self.label!r} was trained on, but "
-                f"{tuple(inputs.shape)} came; reshape them"
+                f"{tuple(np.shape(inputs))} came; reshape them"
             )
         return found.to(dtype_of(self.model))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from typing import Any
 
 from caelab.errors import CaelabError, shown, unknown_name
@@ -109,7 +110,8 @@ def _unknown_setting(first: str, rest: Sequence[str], present: Collection[str], 
     """The error for a key path that starts at nothing known; the nearest setting that does exist is offered."""
     regularizers = {*present, *(name for name in offers.names("regularizer") if _has_option(offers, name, rest))}
     known = {".".join([name, *rest]) for name in regularizers} | {*RunConfig.model_fields} - {"regularizers"}
-    return unknown_name("setting", ".".join([first, *rest]), known)
+    blocks = get_close_matches(first, ("dataset", "model", "training"), n=1) if rest else []
+    return unknown_name("setting", ".".join([first, *rest]), known | {".".join([each, *rest]) for each in blocks})
 
 
 def _has_option(offers: Catalogue, name: str, rest: Sequence[str]) -> bool:

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from caelab.errors import RefusedInput
 from caelab.models.reconstruction import reconstruction_error
 from caelab.process.torch_settings import pinned_settings
 from caelab.runs.config import RunConfig
@@ -19,7 +20,7 @@ from caelab.runs.run import Run
 from caelab.sklearn.arrays import mapped, model_for
 from caelab.sklearn.asking import asked_of, dataset_of, seed_of
 from caelab.sklearn.constraints import CONSTRAINTS
-from caelab.sklearn.refusals import RefusedInput, told_to_users_of_sklearn
+from caelab.sklearn.refusals import told_to_users_of_sklearn
 from caelab.sklearn.training import Training
 from caelab.training import train
 from caelab.training.asked import Asked

@@ -6,15 +6,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from caelab.errors import CaelabError
+from caelab.errors import CaelabError, RefusedInput
 
 SETTING = re.compile(r"--set (?:training|model)\.(\w+)=([\w-]+|\[[\d, ]+\])")
 OPTION = re.compile(r"with --set ([\w-]+)\.(\w+)=VALUE")
 KEY = re.compile(r"\b(?:training|model)\.(\w+)")
-
-
-class RefusedInput(CaelabError, ValueError):
-    """An error of caelab's that is a ``ValueError``, too, as everything that an estimator refuses."""
 
 
 def in_parameters(sentence: str) -> str:

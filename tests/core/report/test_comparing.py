@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 from matplotlib.figure import Figure
 from scipy.stats import t as student
@@ -116,6 +117,9 @@ def test_latex_has_the_chosen_columns_and_models(comparison):
     assert r"\label{tab:mine}" in text
     assert comparison.to_latex(columns="mean norm", caption="Norms & more.").count(r"\caption{Norms \& more.}") == 1
     assert r"\toprule" in comparison.to_latex()
+    assert comparison.to_latex(["mean norm", "mean ‖J‖"], models=["ae", "AE"]) == comparison.to_latex(
+        "mean norm", models=["ae"]
+    )
 
 
 def test_figures_are_drawn_alone_or_onto_axes(comparison):
@@ -195,6 +199,7 @@ def test_a_run_that_fails_leaves_the_others(tmp_path):
         (["ae"], {"splits": (1, 2)}, "expected splits as three whole numbers"),
         (["ae"], {"wieght": 3}, "unknown setting of 'ae' 'wieght'"),
         (["ae"], {"contractive__weight": 3}, "no model of this comparison has the setting 'contractive__weight'"),
+        (["ae"], {"label": "mine"}, "a label is of one model"),
         (["ae"], {"workers": 0}, "expected workers as a whole number"),
         (["ae"], {"executor": "procs"}, "did you mean 'processes'"),
         (["ae"], {"claims": ["mine"]}, "unknown claim 'mine'"),
@@ -219,10 +224,12 @@ def test_what_cannot_be_compared_is_told_before_anything_is_trained(models, chan
         (lambda it: it.figure("filters"), "unknown analysis of this comparison 'filters'"),
         (lambda it: it.to_latex(columns=["norm"]), "did you mean 'mean norm'"),
         (lambda it: it.to_latex(columns=[]), "at least one column"),
+        (lambda it: it.to_latex(models=[]), "at least one model"),
         (lambda it: it.to_latex(columns="mean norm", path=os.devnull + "/x"), "cannot be"),
         (lambda it: it.run("ae", 9), "no run of the seed 9, only of 0, 1, 2, 3"),
         (lambda it: it.run("ae", 0).encode(INPUTS[:, :3]), "expected inputs of shape (batch, 16)"),
         (lambda it: it.run("ae", 0).encode(torch.zeros(5, 3)), "expected inputs of shape (batch, 16)"),
+        (lambda it: it.run("ae", 0).encode([[0.5, 0.5]]), "(1, 2) came"),
         (lambda it: it.run("ae", 0).encode(INPUTS[0]), "(16,) came"),
         (lambda it: it.run("ae", 0).encode("x"), "but 'x' came"),
         (lambda it: it.run("ae", 0).encode(INPUTS * np.nan), "expected finite inputs"),
@@ -235,6 +242,30 @@ def test_what_a_comparison_cannot_answer_is_told(ask, says, comparison):
     with pytest.raises(CaelabError) as caught:
         ask(comparison)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda it: it.test("ae", "cae", on="mean nrm"),
+        lambda it: it.test("ae", "caee", on="mean norm"),
+        lambda it: it.figure("filters"),
+        lambda it: it.to_latex(columns=["norm"]),
+        lambda it: it.run("ae", 0).encode(INPUTS[:, :3]),
+        lambda it: it.run("ae", 0).reconstruct(INPUTS * np.nan),
+        lambda it: it.run("ae", 0).encode(np.full((2, 16), "a")),
+        lambda it: caelab.draw("jacobian_norm", None),
+        lambda it: caelab.draw("jacobian_norm", it.tables["jacobian_norm"].iloc[:0]),
+    ],
+)
+def test_a_value_that_does_not_fit_is_a_value_error(ask, comparison):
+    with pytest.raises(ValueError, match=r"did you mean|unknown|expected"):
+        ask(comparison)
+
+
+def test_sparse_inputs_are_encoded_as_the_same_dense_ones(comparison):
+    run = comparison.run("ae", 0)
+    np.testing.assert_array_equal(run.encode(scipy.sparse.csr_array(INPUTS)), run.encode(INPUTS))
 
 
 def test_options_of_the_data_are_keywords_for_given_ones_too():

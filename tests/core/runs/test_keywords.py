@@ -46,7 +46,8 @@ def test_labels_name_what_makes_models_differ():
 def test_a_yaml_file_is_a_recipe(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(recipe_config("cae", label="mine").to_yaml(), encoding="utf-8")
-    assert caelab.recipe(str(path), weight=0.3).regularizers["contractive"].options == {"weight": 0.3}
+    for given in (path, str(path)):
+        assert caelab.recipe(given, weight=0.3).regularizers["contractive"].options == {"weight": 0.3}
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,13 @@ def test_a_yaml_file_is_a_recipe(tmp_path):
         ("cae", {"dataset": "digts"}, "did you mean 'digits'"),
         ("cae", {"label": "a/b"}, "a name that a folder can have"),
         ("cae", {"epochs": -1}, "training.epochs"),
+        ("cae", {"label": ""}, "expected a label that tables and figures can show"),
+        ("cae", {"weight": 3, "contractive__weight": 4}, "'weight' and 'contractive__weight' both say"),
+        ("cae", {"regularizers": {}}, "takes none away"),
+        ("cae", {"splits": (10, 5)}, "dataset.splits: expected more values, but [10, 5] came"),
+        ("cae", {"trainng.epochs": 5}, "did you mean 'training.epochs'"),
+        ("ae", {"gaussian": {}}, "for instance with gaussian__sigma=VALUE"),
+        (None, {}, "or the path of a YAML file, but None came"),
     ],
 )
 def test_what_cannot_be_is_told_in_a_sentence(name, keywords, says):
