@@ -39,6 +39,7 @@ exclude_patterns = [
     "sg_execution_times.rst",
     "gallery/sg_execution_times.rst",
 ]
+smartquotes = False  # it turns the -- of commands in help texts into a dash, which no shell takes
 html_theme = "furo"
 html_title = "caelab"
 html_static_path = ["_static"]

@@ -254,7 +254,7 @@ def test_a_class_is_graded_in_one_command_whatever_its_code_does(tmp_path):
     assert table == {
         "anna": ["right", "right"],
         "ben": ["wrong", "to do"],
-        "dan": ["wrong"],
+        "dan": ["wrong", "wrong"],
     }
     assert "anna: 2 of 2 right" in said
 
@@ -264,6 +264,19 @@ def test_an_answer_that_does_not_end_is_wrong(tmp_path):
     status, said, _ = grade(str(tmp_path), "--only", "pca", "--limit", "1")
     assert status == 1
     assert "it did not end within 1 s" in said
+
+
+def test_an_answer_that_does_not_end_spoils_its_file_alone(monkeypatch):
+    import grade as course
+
+    right = pd.DataFrame([("x.y", "right", "")], columns=course.COLUMNS)
+    fails = {None, "pca"}
+    monkeypatch.setattr(
+        course, "in_a_process", lambda _, only, limit: (None, "slow") if only in fails else (right, None)
+    )
+    table = course.of_student(Path("anna"), None, 1)
+    assert table["verdict"].tolist() == ["wrong", "wrong", *["right"] * 5]
+    assert table["exercise"].tolist()[:2] == ["pca.pca_error", "pca.largest_angle"]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ Gallery
 Every analysis of caelab, drawn from four comparisons that are small enough to be trained in every build of these pages:
 auto-encoders of 60 and 100 units on handwritten digits, and smaller ones on two densities whose truth is known. Each
 page shows the command that trains the models and draws the figure, and the code that draws it again from the stored
-tables. Numbers of models of a useful size are on the pages of :doc:`Results </results/index>`.
+tables. The two seeds of the digits give very wide intervals, some of which reach below an error of zero; numbers of
+models of a useful size are on the pages of :doc:`Results </results/index>`.
 
 """
 PAGE = '''\
@@ -105,7 +106,7 @@ def links_of(name: str, docs: Path) -> str:
         path for room in ("theory", "results") for path in sorted((docs / room).glob("*.md")) if _names(path, name)
     ]
     pages = [f":doc:`/{path.relative_to(docs).with_suffix('')}`" for path in found[:4]]
-    links = [*pages, f":ref:`its options and columns <analysis-{name}>`"]
+    links = [*pages, f":ref:`options and columns of {name} <analysis-{name}>`"]
     return "See also: " + ",\n# ".join(links) + "."
 
 

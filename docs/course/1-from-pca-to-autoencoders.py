@@ -32,8 +32,8 @@
 # $$
 #
 # Let both maps be affine, $f(x) = Wx + b$ and $g(h) = Vh + c$, with $k < d$ units. Let $S$ be the covariance of the
-# examples, with eigenvalues $s_1 \ge s_2 \ge \dots$ and eigenvectors $u_1, u_2, \dots$ Then (Bourlard and Kamp
-# 1988; Baldi and Hornik 1989):
+# examples, with eigenvalues $s_1 \ge s_2 \ge \dots$ and eigenvectors $u_1, u_2, \dots, u_d$. Then (Bourlard and
+# Kamp 1988; Baldi and Hornik 1989):
 #
 # * at the global minimum $r$ is the orthogonal projection on the span of $u_1, \dots, u_k$, which is PCA, and the
 #   error is $s_{k+1} + \dots + s_d$;
@@ -203,8 +203,8 @@ print(f"the noise alone leaves {0.02**2:.4f}, one unit leaves {mean_errors['auto
 # ## A code that is too wide
 #
 # Nothing in the objective says that a code should be useful. With as many units as inputs, or more, $r(x) = x$ is
-# possible, and an affine auto-encoder approaches it: the error goes to 0 for **any** point, also for one that is no
-# digit at all.
+# possible, and an affine auto-encoder approaches it in all directions in which the examples vary. It then copies
+# points that are no digits at all.
 
 # %%
 wide = caelab.train(
@@ -223,6 +223,11 @@ for units, run in {10: runs[10], 100: wide}.items():
     )
 
 # %% [markdown]
+# The narrow code cannot copy noise: its error is larger than the variance of the noise, because the noise has
+# another mean than the digits. The wide code copies most of it. Nearly all of the rest lies in the twelve pixels that
+# hardly vary in digits, where training never saw an error. So a small error does not say that a wide code knows
+# digits.
+#
 # A narrow code is one way out, and PCA takes it. The others keep the code wide and ask more of it: to undo noise
 # ([notebook 2](2-denoising.py)), or to change little where the input changes ([notebook 3](3-contraction.py)).
 #

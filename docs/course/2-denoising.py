@@ -109,8 +109,8 @@ plt.show()
 
 # %% [markdown]
 # The filters, which are the rows of the encoder's weights, differ too (compare Figure 5 of Vincent et al. 2010).
-# Without noise many stay near their random start. With noise, a unit must gather evidence from several pixels, so
-# that strokes and blobs appear.
+# Each row shows the twelve filters with the largest norm. Without noise they change from pixel to pixel. With noise,
+# a unit must gather evidence from several neighbouring pixels, so that strokes and blobs appear.
 
 # %%
 figure, places = plt.subplots(3, 12, figsize=(9, 2.6))
@@ -165,12 +165,12 @@ moved = denoiser.reconstruct(near)
 figure, axes = plt.subplots(figsize=(5, 5))
 axes.scatter(*points.T, s=2, color="0.75")
 axes.quiver(*near.T, *(moved - near).T, angles="xy", scale_units="xy", scale=1, width=0.004, color="#d55e00")
-axes.set(aspect="equal", title="r(x) - x points to the data")
+axes.set(aspect="equal", xlabel="$x_1$", ylabel="$x_2$", title="r(x) - x points to the data")
 plt.show()
 
 # %% [markdown]
-# Each arrow ends near the curve: one step of denoising is a projection on the manifold, as far as the noise in
-# training reached.
+# Near the curve the arrows end on it: there one step of denoising is a projection on the manifold. Between two turns,
+# where training put hardly any noisy point and two parts of the curve compete, the arrows are short and end off it.
 #
 # ### Check yourself
 #

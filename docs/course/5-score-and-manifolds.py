@@ -190,9 +190,9 @@ assert abs(distance.mean() / expected - 1) < 0.15
 # ## Back to the manifold
 #
 # Where the data lie near a curve, the score across it is steep and along it flat, so $r$ moves points across the
-# curve and leaves them along it. Repeated denoising finds the curve from far away. And the Jacobian of $r$ says on
-# which points that happened: along the curve its eigenvalue is near 1, across it near 0. This is what "denoising
-# learns the manifold" means, in numbers.
+# curve and leaves them along it. Denoising again brings the points that one step has not reached closer. And the
+# Jacobian of $r$ says how many directions are left: along the curve its singular value is near 1, across it near 0.
+# This is what "denoising learns the manifold" means, in numbers.
 
 # %%
 spiral = {"kind": "spiral", "turns": 1.0, "sigma": 0.02, "samples": 4000, "splits": [3400, 300, 300]}

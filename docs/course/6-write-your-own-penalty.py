@@ -155,8 +155,8 @@ before = graded("exercises", "penalties")
 before.style.hide().set_properties(**{"text-align": "left"})
 
 # %% [markdown]
-# Mend them one by one, in the file, and run the cell again. Every row is right when it says so; `python grade.py
-# exercises --only penalties` does the same. The functions can be mended within their arguments. For the plugins
+# Mend them one by one, in the file, and run the cell again, until every verdict is "right"; `python grade.py exercises
+# --only penalties` does the same. The functions can be mended within their arguments. For the plugins
 # look at [the hooks](../reference/hooks.md).
 #
 # ### Check yourself

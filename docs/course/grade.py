@@ -88,18 +88,32 @@ def told(error):
     return f"{type(error).__name__}: {lines[0]}".removesuffix(": ")
 
 
+def of_student(folder, only, limit):
+    """``graded`` in a process of its own; if it fails, in one for each file: an endless loop spoils its file alone."""
+    table, why = in_a_process(folder, only, limit)
+    if table is None and only is None:
+        return pd.concat([of_student(folder, name, limit) for name in FILES], ignore_index=True)
+    return failed(only, why) if table is None else table
+
+
+def failed(name, why):
+    """The rows of a file whose process failed."""
+    from expected import CHECKS
+
+    return pd.DataFrame([(f"{name}.{each}", WRONG, why) for each in CHECKS[name]], columns=COLUMNS)
+
+
 def in_a_process(folder, only, limit):
-    """``graded`` of one folder in a process of its own; what does not end in time, or ends itself, is wrong."""
+    """The table of ``graded``, computed in a process of its own, and None; or None, and why the process failed."""
     words = [sys.executable, __file__, str(folder), "--alone", *(["--only", only] if only else [])]
     try:
         done = subprocess.run(words, capture_output=True, text=True, encoding="utf-8", timeout=limit, check=False)
     except subprocess.TimeoutExpired:
-        return pd.DataFrame([("all", WRONG, f"it did not end within {limit:g} s")], columns=COLUMNS)
+        return None, f"it did not end within {limit:g} s"
     table = done.stdout.rpartition(MARK)[2]
     if done.returncode or not table:
-        why = (done.stderr.strip().splitlines() or ["its process ended"])[-1]
-        return pd.DataFrame([("all", WRONG, why)], columns=COLUMNS)
-    return pd.read_json(io.StringIO(table), orient="split", dtype=False)
+        return None, (done.stderr.strip().splitlines() or ["its process ended"])[-1]
+    return pd.read_json(io.StringIO(table), orient="split", dtype=False), None
 
 
 MARK = "\x1e"  # between what the answers print and the table
@@ -111,7 +125,13 @@ def main(words=None):
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a folder of answers")
     parser.add_argument("--only", metavar="FILE", help="the exercises of one file, as pca")
     parser.add_argument("--table", type=Path, metavar="CSV", help="write every verdict of every folder there")
-    parser.add_argument("--limit", type=float, default=300, metavar="SECONDS", help="for each folder (300)")
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=300,
+        metavar="SECONDS",
+        help="for a folder, and for a file of one that fails (300)",
+    )
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args(words)
     if asked.only and asked.only not in FILES:
@@ -129,7 +149,7 @@ def report(asked):
     """Grade every folder, print what is missing or wrong, and write the table."""
     tables = []
     for folder in asked.folders:
-        table = in_a_process(folder, asked.only, asked.limit)
+        table = of_student(folder, asked.only, asked.limit)
         print(f"{folder}: {(table['verdict'] == RIGHT).sum()} of {len(table)} right")
         for row in table[table["verdict"] != RIGHT].itertuples():
             print(f"  {row.verdict:5}  {row.exercise}: {row.why}")
