@@ -27,7 +27,7 @@ PARTS = ("valid", "test")
 CHECKPOINT = "checkpoint.safetensors"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Classifier:
     """A classifier that was made from a run's encoder.
 
@@ -52,6 +52,11 @@ class Classifier:
     def label(self) -> str:
         """The name of the run's model, and that of the method."""
         return f"{self.run.label} {self.config.method}"
+
+    def __repr__(self) -> str:
+        """What it is, in one line."""
+        where = "" if self.path is None else f", {str(self.path)!r}"
+        return f"<Classifier {self.label!r} of {len(self.classes)} classes{where}>"
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from caelab.registry.promised import promised
 from caelab.registry.reserved import ABOUT_A_ROW
 from caelab.report.paired_tests import PairedTest, paired_test
 from caelab.report.publish import columns_of_stored, numbers_of
+from caelab.report.store import MANIFEST
 from caelab.report.store import Comparison as Stored
 from caelab.report.store import load_comparison as read_stored
 from caelab.report.tables import (
@@ -48,9 +49,15 @@ def load_comparison(path: Any) -> Comparison:
         path: the folder.
 
     Raises:
-        CaelabError: the folder holds none, one that was not finished, or one that was changed after it was written.
+        CaelabError: the folder holds none, one for each of several data sets, one that was not finished, or one that
+            was changed after it was written.
     """
     folder = path_of(path, "the folder of a comparison").expanduser()
+    inside = [] if (folder / MANIFEST).exists() else sorted(each.parent for each in folder.glob(f"*/{MANIFEST}"))
+    if inside:
+        raise CaelabError(
+            f"{folder} holds a comparison for each data set; load one of them: {', '.join(map(str, inside))}"
+        )
     return Comparison(folder, read_stored(folder))
 
 
@@ -238,12 +245,18 @@ class Comparison:
         if found.empty:
             seeds = ", ".join(map(str, rows["seed"].unique()))
             raise CaelabError(f"{label!r} has no run of the seed {shown(seed)}, only of {seeds}")
-        return load_run(self.path / "runs" / str(found.iloc[0]))
+        return load_run(self._runs / str(found.iloc[0]))
 
     @property
     def runs(self) -> list[Run]:
         """Every run, read back from the comparison's folder: in the order of ``table``."""
-        return [load_run(self.path / "runs" / str(name)) for name in self.stored.rows["run"]]
+        return [load_run(self._runs / str(name)) for name in self.stored.rows["run"]]
+
+    @property
+    def _runs(self) -> Path:
+        """Where the runs lie: beside the comparisons, where a study has one for each data set."""
+        own, beside = self.path / "runs", self.path.parent / "runs"
+        return beside if beside.is_dir() and not own.is_dir() else own
 
     def _model(self, name: Any) -> str:
         """The label of a model that is called by its label, its display name, or its recipe."""

@@ -1,5 +1,6 @@
 """The small pictures of the built-in analyses: the tiles of their figures, in the same colours."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +9,7 @@ from matplotlib import colormaps
 from caelab.report.pictures import checked_pixels
 from caelab.streams import Streams
 from caelab_analyses import filters, reconstructions, tangents
-from caelab_analyses.shared.tiles import SIGNED, Tile, sheet
+from caelab_analyses.shared.tiles import SIGNED, Tile, fill, sheet
 
 
 def test_a_sheet_has_its_tiles_line_by_line_with_white_between():
@@ -20,6 +21,16 @@ def test_a_sheet_has_its_tiles_line_by_line_with_white_between():
     rest = found.copy()
     rest[:2, :3] = rest[3:, :3] = 1
     assert (rest == 1).all()
+
+
+@pytest.mark.parametrize(("style", "colour"), [("default", "0.15"), ("dark_background", "white")])
+def test_lines_of_vectors_are_seen_on_their_ground(style, colour):
+    with plt.style.context(style):
+        figure, axes = plt.subplots()
+        fill(axes, [Tile(0, 0, np.array([[0.0, 1.0, 0.5]]), (0, 1))], columns=1, rows=1)
+        (line,) = axes.get_lines()
+        plt.close(figure)
+    assert line.get_color() == colour
 
 
 def test_signed_tiles_are_each_on_their_own_scale():

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
+from matplotlib import colormaps, rcParams
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -166,6 +167,12 @@ def fill(axes: Axes, tiles: Sequence[Tile], columns: float, rows: float) -> None
     axes.grid(visible=False)
 
 
+def _ink(axes: Axes) -> str:
+    """The colour of a line that is seen on the axes: nearly black, or on a dark ground that of the text."""
+    dark = sum(to_rgb(axes.get_facecolor())) < 1.5
+    return str(rcParams["text.color"]) if dark else "0.15"
+
+
 def _draw_tile(axes: Axes, tile: Tile) -> None:
     """Put one tile on its place."""
     peak = float(np.abs(tile.pixels).max()) or 1.0
@@ -174,7 +181,7 @@ def _draw_tile(axes: Axes, tile: Tile) -> None:
     if tile.pixels.shape[0] == 1:
         heights = np.clip((tile.pixels[0] - low) / (high - low), 0, 1)
         across = np.linspace(left, left + size, heights.size)
-        axes.plot(across, top + size * (1 - heights), color="0.15", linewidth=strokes(0.6))
+        axes.plot(across, top + size * (1 - heights), color=_ink(axes), linewidth=strokes(0.6))
         return
     axes.imshow(
         tile.pixels,

@@ -39,6 +39,7 @@ def test_it_is_read_back_to_the_same_bits(run, same, tmp_path, method):
     assert found.error("test") == made.error("test")
     assert torch.equal(found.as_run().encode(inputs), made.as_run().encode(inputs))
     assert caelab.Classifier.load(made.path).path == made.path
+    assert repr(found).startswith(f"<Classifier 'cae {method}' of {len(found.classes)} classes, ")
 
 
 def test_its_name_says_what_it_is_and_its_files_are_three(run, folder):

@@ -280,3 +280,26 @@ def test_progress_is_shown_where_it_is_asked_for(capfd):
     assert capfd.readouterr() == ("", "")
     caelab.compare(["ae"], seeds=2, dataset=INPUTS, progress=True, **QUICK)
     assert "ae, seed 1" in capfd.readouterr().err
+
+
+def test_of_a_study_of_two_data_sets_each_comparison_is_loaded_with_its_runs(tmp_path):
+    models = [
+        {
+            "label": data,
+            "config": caelab.recipe("pca", label=data, dataset=data, splits=(60, 20, 20), hidden=1).as_dict(),
+        }
+        for data in ("circle", "sphere")
+    ]
+    file = {
+        "study": "two",
+        "models": models,
+        "seeds": 1,
+        "analyses": {"jacobian_norm": {}},
+        "out": str(tmp_path / "two"),
+    }
+    folder = caelab.run_study(file, executor="serial")
+    with pytest.raises(CaelabError, match=r"for each data set; load one of them: .*circle, .*sphere"):
+        caelab.load_comparison(folder)
+    comparison = caelab.load_comparison(folder / "circle")
+    (run,) = comparison.runs
+    assert run.label == comparison.run("circle", 0).label == "circle"
