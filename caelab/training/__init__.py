@@ -29,7 +29,7 @@ from caelab.streams import Streams
 from caelab.training.asked import Asked, asked_for
 from caelab.training.batches import Rows
 from caelab.training.epochs import epochs_shown
-from caelab.training.greedy import trained_stack
+from caelab.training.greedy import refuse_given_model, trained_stack
 from caelab.training.loop import Trainer
 from caelab.training.parallel import ParallelTrainer
 from caelab.training.plugins import TrainingPlugins, make_regularizers, warmups_of
@@ -88,6 +88,8 @@ def train(
     trace = None if trace is None else function_of(trace, "trace")
     with pinned_settings(), near(None if out is None else place):
         asked = asked_for(config, **given, splits=splits, seed=seed, stored=out is not None)
+        if is_stack(asked.config):
+            refuse_given_model(asked)
         with epochs_shown(asked, progress) as asked:
             return _carried_out(asked, None if out is None else _place_of(place, asked), trace)
 
