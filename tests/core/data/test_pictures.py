@@ -273,7 +273,6 @@ def folders(tmp_path, names):
         ["-1", "0", "3"],
         ["class2", "class10"],
         ["bird", "cat"],
-        ["007", "8", "0010"],
         ["a 1 b 2", "a 1 b 10", "a 2"],
         ["7", "seven"],
         ["été", "hiver"][::-1],
@@ -286,11 +285,14 @@ def test_label_folders_are_in_the_order_of_their_numbers_and_keep_their_names(tm
     assert samples.labels.tolist() == list(range(len(names)))
 
 
-def test_label_folders_that_are_numbers_are_the_labels(tmp_path):
-    folders(tmp_path, ["100", "2", "10", "1"])
+@pytest.mark.parametrize(
+    ("names", "labels"), [(["100", "2", "10", "1"], [1, 2, 10, 100]), (["007", "8", "0010"], [7, 8, 10])]
+)
+def test_label_folders_that_are_numbers_are_the_labels(tmp_path, names, labels):
+    folders(tmp_path, names)
     samples = images(str(tmp_path))
     assert samples.label_names is None
-    assert samples.labels.tolist() == [1, 2, 10, 100]
+    assert samples.labels.tolist() == labels
 
 
 def test_label_names_are_kept_with_the_data_and_in_their_hash(tmp_path):
