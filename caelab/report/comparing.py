@@ -17,7 +17,7 @@ from caelab.data.kept import keep
 from caelab.data.scaling_options import scaling_in
 from caelab.errors import CaelabError, shown
 from caelab.progress import checked
-from caelab.registry.arguments import by_label, path_of, rows_of, texts_of
+from caelab.registry.arguments import by_label, count_of, path_of, rows_of, texts_of
 from caelab.registry.catalogue import catalogue, installed_providers
 from caelab.report.comparison import Comparison, load_comparison
 from caelab.report.studies import Undertaking, Watch, carry_out_study, open_study_folder, watching
@@ -242,11 +242,10 @@ def _how(
     executor: str | None, workers: int | None, configs: Sequence[RunConfig], analyses: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Where the runs are computed: in this process where others could not know what is used."""
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        raise CaelabError(f"expected workers as a whole number of at least 1, but {shown(workers)} came")
+    count = usable_cores() if workers is None else count_of(workers, "workers")
     used = [*(pair for config in configs for pair in config.in_use()), *(("analysis", name) for name in analyses)]
     chosen = executor or ("serial" if any(map(_of_this_session, used)) else "processes")
-    return {"executor": chosen, "workers": 1 if chosen == "serial" else workers or usable_cores(), "options": {}}
+    return {"executor": chosen, "workers": 1 if chosen == "serial" else count, "options": {}}
 
 
 def _of_this_session(pair: tuple[str, str]) -> bool:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -36,7 +37,7 @@ from caelab.report.tables import (
 )
 from caelab.report.verdicts import verdicts
 from caelab.runs.run import Run, load_run
-from caelab.storage.files import write_bytes, write_text
+from caelab.storage.files import told_as_storage, write_bytes, write_text
 
 PAGE = "report.html"
 PLURALS = {"seed": "seeds", "analysis": "analyses", "finding": "findings"}
@@ -230,7 +231,9 @@ class Comparison:
             return page
         target = path_of(path, "the file of the report").expanduser()
         target = target / PAGE if target.is_dir() else target
-        write_bytes(target, page.read_bytes())
+        with told_as_storage(page, "read"):
+            content = page.read_bytes()
+        write_bytes(target, content)
         return target
 
     def run(self, model: str, seed: int) -> Run:
@@ -305,7 +308,7 @@ class Comparison:
 
 def _interval(values: pd.Series) -> dict[str, float]:
     mean, half = spread(values)
-    return {"mean": mean, "low": mean - half, "high": mean + half, "runs": int(values.notna().sum())}
+    return {"mean": mean, "low": mean - half, "high": mean + half, "runs": int(np.isfinite(values).sum())}
 
 
 def _plain(text: str) -> str:

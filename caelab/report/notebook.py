@@ -14,16 +14,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from caelab.analysis.asking import draw
-from caelab.analysis.contract import load_analysis
+from caelab.analysis.contract import load_analysis, title_of
 from caelab.analysis.plotting import COLUMN_WIDTH, paper_style, stored_appearances
 from caelab.data import Dataset
 from caelab.data.dataset import called
 from caelab.errors import CaelabError
 from caelab.report.comparison import Comparison
-from caelab.report.publish import tally
 from caelab.report.tables import Table, short_table
-from caelab.report.verdicts import verdicts
 from caelab.runs.run import Run
 
 DOTS = 140  # per inch, of a picture in a notebook
@@ -47,7 +44,11 @@ def html_of(thing: Any) -> str:
 
 @html_of.register
 def _(thing: Run) -> str:
-    return _together(repr(thing), _facts(_of_run(thing)), _picture(_history(thing)) if thing.metrics else "")
+    return _together(
+        repr(thing),
+        _facts(_of_run(thing)),
+        _picture(_history(thing), "Reconstruction error over the epochs") if thing.metrics else "",
+    )
 
 
 @html_of.register
@@ -55,8 +56,9 @@ def _(thing: Comparison) -> str:
     with stored_appearances(thing.stored.appearances):
         table = short_table(thing.stored.rows, thing.columns)
         figure = _first_figure(thing)
-    found, _ = verdicts(_numbers(thing), thing.stored.claims)
-    facts = {"findings": tally(found) if found else "none", "folder": str(thing.path)}
+    counts = thing.findings["verdict"].value_counts()
+    findings = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    facts = {"findings": findings or "none", "folder": str(thing.path)}
     return _together(repr(thing), "" if table is None else _table(table), _facts(facts), figure)
 
 
@@ -67,12 +69,6 @@ def _(thing: Dataset) -> str:
     low, high = thing.value_range
     facts = {"examples": sizes, "inputs": f"{thing.inputs.shape[1]} from {low:.3g} to {high:.3g}", "classes": classes}
     return _together(f"<Dataset {called(thing)}>", _facts(facts), "" if thing.image_shape is None else _examples(thing))
-
-
-def _numbers(thing: Comparison) -> Any:
-    from caelab.report.publish import numbers_of
-
-    return numbers_of(thing.stored, thing.columns)
 
 
 def _of_run(run: Run) -> dict[str, str]:
@@ -112,7 +108,7 @@ def _first_figure(thing: Comparison) -> str:
     names = sorted(thing.stored.tables, key=lambda name: not _is_main(name))
     for name in names:
         with suppress(CaelabError):  # another one is drawn
-            return _picture(draw(name, thing.stored.tables[name]))
+            return _picture(thing.figure(name), title_of(name))
     return ""
 
 
@@ -136,15 +132,16 @@ def _examples(data: Dataset) -> str:
         for axes, image in zip(figure.axes, images, strict=False):
             scaled = (image - low) / (high - low or 1)
             axes.imshow(scaled, cmap="gray", vmin=0, vmax=1)
-    return _picture(figure)
+    return _picture(figure, "Training examples")
 
 
-def _picture(figure: Figure) -> str:
+def _picture(figure: Figure, what: str) -> str:
     drawn = BytesIO()
     figure.savefig(drawn, format="png", dpi=DOTS)
     width = round(figure.get_figwidth() * 100)
     code = b64encode(drawn.getvalue()).decode()
-    return f'<img alt="" style="width:{width}px;max-width:100%;background:white" src="data:image/png;base64,{code}">'
+    look = f"width:{width}px;max-width:100%;background:white"
+    return f'<img alt="{escape(what)}" style="{look}" src="data:image/png;base64,{code}">'
 
 
 def _facts(facts: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
 """A comparison in Python: what the command writes, its tests by SciPy, and every number that it shows."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -303,3 +303,17 @@ def test_of_a_study_of_two_data_sets_each_comparison_is_loaded_with_its_runs(tmp
     comparison = caelab.load_comparison(folder / "circle")
     (run,) = comparison.runs
     assert run.label == comparison.run("circle", 0).label == "circle"
+
+
+def test_infinite_numbers_are_no_runs_of_a_mean(comparison):
+    rows = comparison.table.copy()
+    rows.loc[0, "mean norm"] = np.inf
+    changed = replace(comparison, stored=replace(comparison.stored, rows=rows))
+    first = changed.summary.set_index(["number", "model"]).loc["mean norm", "ae"]
+    assert first["runs"] == 3
+    assert first["mean"] == pytest.approx(rows["mean norm"][1:4].mean())
+
+
+def test_a_report_that_is_gone_is_told(comparison, tmp_path):
+    with pytest.raises(CaelabError, match="cannot be used"):
+        replace(comparison, path=tmp_path).report(tmp_path / "mine.html")
