@@ -44,6 +44,7 @@ from caelab.analysis.styles import (
     paper_style,
     plain_look,
     points,
+    rc_context,
     strokes,
     style,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "root_figure",
     "save_figure",
     "save_picture",
+    "settle",
     "show_zero",
     "stacked_panels",
     "strokes",
@@ -349,8 +351,26 @@ def dot_chart(axes: Axes, table: pd.DataFrame, value: str, label: str, errorbar:
     axes.set(ylim=(len(looks) - 0.5, -0.5), xlabel=label, ylabel="")
 
 
+def settle(figure: Figure) -> None:
+    """Lay a figure out for good: matplotlib would do so anew for every file, which costs more than the drawing.
+
+    All files of the figure then have one layout, that of the PNG. What is changed in the figure afterwards is drawn,
+    but the rest makes no room for it.
+    """
+    if figure.get_layout_engine() is None:
+        return
+    dots = figure.dpi
+    with paper_style(), rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
+        figure.set_dpi(DOTS_PER_INCH)
+        figure.draw_without_rendering()
+        figure.set_dpi(dots)
+        figure.set_layout_engine(None)
+
+
 def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
     """Write ``stem.pdf`` (fonts embedded) and ``stem.png`` (300 dpi); the same figure gives the same bytes.
+
+    The figure is laid out for good, once for both.
 
     Returns:
         The two files.
@@ -359,6 +379,7 @@ def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
         StorageError: one of them cannot be written.
     """
     stem = Path(stem)
+    settle(figure)
     return [write_figure(figure, stem.with_name(f"{stem.name}.{kind}")) for kind in ("pdf", "png")]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from caelab.analysis.base import drawn_onto, named_failure
-from caelab.analysis.plotting import KINDS, plain_look, stored_appearances, style, write_figure
+from caelab.analysis.plotting import KINDS, plain_look, settle, stored_appearances, style, write_figure
 from caelab.analysis.styles import every_width
 from caelab.errors import CaelabError, StorageError, unknown_name
 from caelab.report.store import Comparison, load_comparison, refuse_missing
@@ -123,4 +123,5 @@ def _drawn(analysis: str, table: Any, out: Path, width: float | None, kinds: Seq
     if width is not None and abs(figure.get_figwidth() - width) > 1e-9:  # one that goes by no style
         figure.set_size_inches(width, figure.get_figheight() * width / figure.get_figwidth())
     with named_failure(analysis, "could not be drawn"):
+        settle(figure)
         return [write_figure(figure, out / f"{analysis}.{kind}") for kind in kinds]

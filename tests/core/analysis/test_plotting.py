@@ -8,7 +8,17 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from scipy import stats
 
-from caelab.analysis.plotting import curves, display_name, dot_chart, look, save_figure, show_zero, svg_of
+from caelab.analysis.plotting import (
+    curves,
+    display_name,
+    dot_chart,
+    look,
+    save_figure,
+    settle,
+    show_zero,
+    svg_of,
+    write_figure,
+)
 from caelab.analysis.statistics import mean_and_half_width
 from caelab.registry.catalogue import catalogue
 from caelab.runs.recipes import load_recipe
@@ -71,6 +81,33 @@ def test_a_figure_is_the_same_bytes_each_time_and_its_fonts_are_embedded(tmp_pat
         assert one.read_bytes() == other.read_bytes()
     assert b"/FontFile2" in first[0].read_bytes()
     assert svg_of(drawing()) == svg_of(drawing())
+
+
+def of_images():
+    """One that matplotlib lays out otherwise the second time, and otherwise for PDF than for PNG."""
+    figure = Figure(figsize=(3, 2), layout="constrained")
+    for axes in figure.subplots(2, 3).flat:
+        axes.imshow(np.eye(4))
+        axes.set_title("a title")
+    return figure
+
+
+def test_a_file_of_a_figure_does_not_depend_on_those_written_before(tmp_path):
+    _, after = save_figure(of_images(), tmp_path / "both")
+    settle(alone := of_images())
+    assert write_figure(alone, tmp_path / "alone.png").read_bytes() == after.read_bytes()
+
+
+def test_a_settled_figure_has_one_layout_whatever_is_written(tmp_path):
+    figure = of_images()
+    settle(figure)
+    places = [axes.get_position().bounds for axes in figure.axes]
+    assert places != [axes.get_position().bounds for axes in Figure().subplots(2, 3).flat]
+    save_figure(figure, tmp_path / "settled")
+    svg_of(figure)
+    settle(figure)
+    assert [axes.get_position().bounds for axes in figure.axes] == places
+    assert figure.dpi == Figure().dpi
 
 
 def test_a_dot_chart_shows_every_seed_and_their_mean():
