@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 PYTHONWARNDEFAULTENCODING=1 $(BIN)/python -m pytest
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: compare test quick durations lint types imports unit docs site bench dist clean
+.PHONY: compare test quick durations kills lint types imports unit docs site bench dist clean
 
 compare: $(VENV)/run  ## install, train seven kinds of model on real digits, and report
 	$(BIN)/caelab compare --out compare
@@ -19,6 +19,10 @@ quick: lint  ## lint, and every test that is not slow, once: under a minute on t
 
 durations: $(VENV)/test  ## measure which tests are slow, on an idle machine
 	$(PYTEST) -n0 --measure
+
+kills: $(VENV)/test  ## comparisons and a study that are killed a hundred times each, in place of 4 and 30; SEED=1 at others
+	CAELAB_KILLS=100 CAELAB_STUDY_KILLS=100 CAELAB_SEED=$(or $(SEED),0) $(PYTEST) -n0 -k killed \
+		tests/core/study/test_kills.py tests/core/study/test_study_kills.py
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .

@@ -16,7 +16,9 @@ from caelab.cli.main import main
 from caelab.study.executors import PRELOADED
 
 LENT = ("_forkserver_address", "_forkserver_authkey")  # by which a process finds its server; the latter since 3.14
-ALSO = ["sklearn.datasets", "caelab.report.publish", "caelab.testing"]
+OURS = ["caelab.report.publish", "caelab.report.studies", "caelab.testing"]
+DRAWN_WITH = ["seaborn", "fontTools.subset", "matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg"]
+ALSO = [*OURS, *DRAWN_WITH, "pyarrow.parquet", "sklearn.datasets"]
 
 
 def environment(packages: Path | None = None) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -26,9 +27,25 @@ def hooks_of(specs: type) -> Hooks:
     return {name: tuple(inspect.signature(function).parameters)[1:] for name, function in functions.items()}
 
 
+@dataclass
+class _Empty:
+    """What every class has, which is three in four of a plugin's names."""
+
+
+NO_HOOKS = frozenset(dir(_Empty()))
+
+
+class Manager(pluggy.PluginManager):
+    """Does not look for hooks among the names that every class has: that was most of the time of a registration."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
+        """The options of a hook's mark, where there is one."""
+        return None if name in NO_HOOKS else super().parse_hookimpl_opts(plugin, name)
+
+
 def manager_of(specs: type) -> pluggy.PluginManager:
     """A new manager of the hooks that a class specifies."""
-    manager = pluggy.PluginManager("caelab")
+    manager = Manager("caelab")
     manager.add_hookspecs(specs)
     return manager
 

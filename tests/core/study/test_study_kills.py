@@ -1,4 +1,4 @@
-"""A study that is killed a hundred times at random moments, and one that several processes carry out at once."""
+"""A study that is killed again and again at random moments, and one that several processes carry out at once."""
 
 import json
 import os
@@ -15,8 +15,8 @@ import yaml
 from caelab.cli.main import main
 from caelab.study.executors import PRELOADED
 
-KILLS = int(os.environ.get("CAELAB_STUDY_KILLS", "100"))
-CHAIN = 25  # kills before a study is let end
+KILLS = int(os.environ.get("CAELAB_STUDY_KILLS", "30"))
+CHAIN = 10  # kills before a study is let end
 LONG = 600
 COUNTING = """
 import os
@@ -92,7 +92,7 @@ def contents(out):
 
 
 @pytest.mark.slow
-def test_a_study_that_is_killed_a_hundred_times_is_the_one_that_nobody_disturbed(tmp_path):
+def test_a_study_that_is_killed_again_and_again_is_the_one_that_nobody_disturbed(tmp_path):
     path, chance = study_file(tmp_path), random.Random(os.environ.get("CAELAB_SEED", "0"))
     finished(path, tmp_path / "first", "--executor", "serial")  # starts the server
     begun = time.monotonic()

@@ -158,6 +158,17 @@ def test_what_does_not_fit_the_hooks_is_refused_in_one_line(plugin, sentence):
     assert "\n" not in str(told.value)
 
 
+def test_a_marked_method_of_any_name_answers_the_hook_that_its_mark_names():
+    class Called:
+        @hookimpl(specname="before_epoch")
+        def __call__(self, epoch):
+            epochs.append(epoch)
+
+    epochs = []
+    TrainingPlugins({"mine": Called()}).call("before_epoch", 3, model=None)
+    assert epochs == [3]
+
+
 def test_equal_plugins_are_told_how_to_differ():
     @dataclass
     class Equal(Good):
