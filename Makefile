@@ -20,8 +20,10 @@ quick: lint  ## lint, and every test that is not slow, once: under a minute on t
 durations: $(VENV)/test  ## measure which tests are slow, on an idle machine
 	$(PYTEST) -n0 --measure
 
-kills: $(VENV)/test  ## comparisons and a study that are killed a hundred times each, in place of 4 and 30; SEED=1 at others
-	CAELAB_KILLS=100 CAELAB_STUDY_KILLS=100 CAELAB_SEED=$(or $(SEED),0) $(PYTEST) -n0 -k killed \
+kills: KILLS ?= 100
+kills: SEED ?= 0
+kills: $(VENV)/test  ## kill comparisons and a study KILLS times each, at the moments that SEED draws; it may take an hour
+	CAELAB_KILLS=$(KILLS) CAELAB_STUDY_KILLS=$(KILLS) CAELAB_SEED=$(SEED) $(PYTEST) -n0 --timeout=0 -k killed \
 		tests/core/study/test_kills.py tests/core/study/test_study_kills.py
 
 lint: $(VENV)/test

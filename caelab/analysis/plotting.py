@@ -362,8 +362,10 @@ def settle(figure: Figure) -> None:
     dots = figure.dpi
     with paper_style(), rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
         figure.set_dpi(DOTS_PER_INCH)
-        figure.draw_without_rendering()
-        figure.set_dpi(dots)
+        try:
+            figure.draw_without_rendering()
+        finally:  # one that cannot be drawn stays as it was
+            figure.set_dpi(dots)
         figure.set_layout_engine(None)
 
 
